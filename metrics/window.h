@@ -1,0 +1,40 @@
+/*
+ * What happened in the last minutes: every ten seconds the control thread notes how far all
+ * counters and the main histograms have come since the last note. A window is the sum of
+ * such notes and what came since. Workers know nothing of it.
+ */
+#ifndef METRICS_WINDOW_H
+#define METRICS_WINDOW_H
+
+#include <stdint.h>
+
+#include "metrics/observe.h"
+
+enum { WINDOW_SECONDS = 10, WINDOW_NOTES = 390 /* an hour and five minutes */ };
+
+struct window;
+
+/* What was counted within a window. About 60 KiB: not for the stack. */
+struct window_totals {
+    int64_t covered;              /* nanoseconds that it really covers: less than asked for just after the start */
+    uint64_t v[METRIC_COUNT];     /* differences of counters; present values of gauges */
+    struct hist_counts request;   /* all operations */
+    struct hist_counts upstream;
+    struct hist_counts round_trip;
+    struct hist_counts batch;
+};
+
+/* `now`: nanoseconds on a monotonic clock, as in all of these. NULL when out of memory. */
+struct window *window_new(const struct metrics *m, int64_t now);
+void window_free(struct window *w);
+
+/* To be called every WINDOW_SECONDS; a late call makes a longer note. False when out of memory (the note then joins the next). */
+bool window_tick(struct window *w, int64_t now);
+
+/* What was counted in the last `length` nanoseconds (rounded up to notes); 0 = since the start. */
+void window_read(const struct window *w, int64_t length, int64_t now, struct window_totals *out);
+
+/* Bytes that the notes take. */
+size_t window_bytes(const struct window *w);
+
+#endif
