@@ -12,7 +12,7 @@ enum { HOP = 1, KEEP = 2, NAME_MAX_LEN = 19 };
 #define HASH_FACTOR 0xbab9f87fu
 
 static const struct name_row {
-    const char *name;
+    char name[NAME_MAX_LEN + 1];
     uint8_t n;
     uint8_t flags;
 } names[FIELD_COUNT] = {
@@ -65,6 +65,14 @@ static inline bool same8(const char *got, const char *want)
     return (g | 0x2020202020202020u) == w && ((g | g << 1) & 0x4040404040404040u) == 0x4040404040404040u;
 }
 
+static inline bool same4(const char *got, const char *want)
+{
+    uint32_t g, w;
+    memcpy(&g, got, 4);
+    memcpy(&w, want, 4);
+    return (g | 0x20202020u) == w && ((g | g << 1) & 0x40404040u) == 0x40404040u;
+}
+
 static inline bool same(const char *got, const char *want, size_t n)
 {
     if (n >= 8) {
@@ -73,6 +81,8 @@ static inline bool same(const char *got, const char *want, size_t n)
                 return false;
         return same8(got + n - 8, want + n - 8);
     }
+    if (n >= 4)
+        return same4(got, want) && same4(got + n - 4, want + n - 4);
     for (size_t i = 0; i < n; i++) {
         char c = got[i] >= 'A' && got[i] <= 'Z' ? (char)(got[i] | 0x20) : got[i];
         if (c != want[i])

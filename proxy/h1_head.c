@@ -30,6 +30,17 @@ enum {
     VERSION_LEN = 8   /* HTTP/1.1 */
 };
 
+/* The set of the fields that are never forwarded: field_is_hop() without a call. */
+#define HOP 1u
+#define KEEP 0u
+#define FIELD(id, name, flags) | (uint64_t)(flags) << FIELD_##id
+static const uint64_t hop_fields = 0
+#include "policy/field.def"
+    ;
+#undef FIELD
+#undef HOP
+#undef KEEP
+
 /* What is at the stop of a line, its first control byte. */
 enum ending {
     END_CUT,  /* nothing yet, or a CR whose next byte is to come */
@@ -55,7 +66,7 @@ struct reader {
 
 /* What differs between requests and responses. */
 struct side {
-    enum reason (*start_line)(struct reader *r, struct line line);
+    enum reason (*start_line)(struct reader *r, const struct line *line);
     bool empty_line_first; /* one is tolerated before the start line (RFC 9112 2.2) */
     enum reason start_control;
     enum reason start_end;
@@ -86,11 +97,26 @@ static inline unsigned target_ends(const char *p)
     return (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(low, del), sharp));
 }
 
+/* The bits of bytes that are none of A-Z a-z 0-9 - _, of which nearly all names are made. */
+static inline unsigned unusual(const char *p)
+{
+    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
+    __m128i letter = _mm_sub_epi8(_mm_or_si128(x, _mm_set1_epi8(0x20)), _mm_set1_epi8('a'));
+    __m128i digit = _mm_sub_epi8(x, _mm_set1_epi8('0'));
+    __m128i is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)), letter);
+    __m128i is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit);
+    __m128i is_joint = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('-')), _mm_cmpeq_epi8(x, _mm_set1_epi8('_')));
+    return 0xffff ^ (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(is_letter, is_digit), is_joint));
+}
+
+/* Moves p on to the first byte in whose block of 16 `stops` has a bit, or less than 16 before end. */
 #define SKIP_BLOCKS(p, end, stops)                                                                           \
     for (; (end) - (p) >= 16; (p) += 16) {                                                                   \
         unsigned mask = stops(p);                                                                            \
-        if (mask != 0)                                                                                       \
-            return (p) + __builtin_ctz(mask);                                                                \
+        if (mask != 0) {                                                                                     \
+            (p) += __builtin_ctz(mask);                                                                      \
+            break;                                                                                           \
+        }                                                                                                    \
     }
 #else
 #define SKIP_BLOCKS(p, end, stops)
@@ -114,11 +140,13 @@ static inline const char *find_target_end(const char *p, const char *end)
     return p;
 }
 
-static inline uint32_t skip_token(const char *buf, uint32_t at, uint32_t stop)
+/* The first byte that is not of a token, or end. */
+static inline const char *find_token_end(const char *p, const char *end)
 {
-    while (at < stop && octet_is(buf[at], OCTET_TOKEN))
-        at++;
-    return at;
+    SKIP_BLOCKS(p, end, unusual)
+    while (p < end && octet_is(*p, OCTET_TOKEN))
+        p++;
+    return p;
 }
 
 static enum method method_lookup(const char *p, size_t n)
@@ -198,60 +226,60 @@ static bool read_version(const char *p, int *major, int *minor)
 }
 
 /* The line stops inside the target. A control byte there is the target's fault; CR and LF are the line's. */
-static enum reason cut_in_target(const struct reader *r, struct line line)
+static enum reason cut_in_target(const struct reader *r, const struct line *line)
 {
-    if (line.ending == END_CRLF)
+    if (line->ending == END_CRLF)
         return REASON_BAD_REQUEST_LINE; /* HTTP/0.9 */
-    if (line.ending == END_BAD && r->buf[line.stop] != '\r' && r->buf[line.stop] != '\n')
+    if (line->ending == END_BAD && r->buf[line->stop] != '\r' && r->buf[line->stop] != '\n')
         return REASON_BAD_TARGET;
     return REASON_NONE;
 }
 
 /* method SP target SP HTTP/1.x (RFC 9112 3). NONE also when the line is not whole and nothing is wrong so far. */
-static enum reason request_line(struct reader *r, struct line line)
+static enum reason request_line(struct reader *r, const struct line *line)
 {
     struct head *h = r->head;
     const char *buf = r->buf;
-    uint32_t space = skip_token(buf, line.at, line.stop);
-    if (space - line.at > MAX_METHOD)
+    uint32_t space = (uint32_t)(find_token_end(buf + line->at, buf + r->n) - buf); /* not behind stop: that is a control */
+    if (space - line->at > MAX_METHOD)
         return REASON_BAD_REQUEST_LINE;
-    if (space == line.stop)
-        return line.ending == END_CRLF ? REASON_BAD_REQUEST_LINE : REASON_NONE;
-    if (space == line.at || buf[space] != ' ')
+    if (space == line->stop)
+        return line->ending == END_CRLF ? REASON_BAD_REQUEST_LINE : REASON_NONE;
+    if (space == line->at || buf[space] != ' ')
         return REASON_BAD_REQUEST_LINE;
 
     uint32_t target = space + 1;
-    uint32_t end = (uint32_t)(find_target_end(buf + target, buf + line.stop) - buf);
+    uint32_t end = (uint32_t)(find_target_end(buf + target, buf + r->n) - buf);
     if (end - target > r->limits->max_target)
         return REASON_TARGET_TOO_LONG;
-    if (end == line.stop)
+    if (end == line->stop)
         return cut_in_target(r, line);
     if (buf[end] != ' ')
         return REASON_BAD_TARGET;
-    if (end == target || line.stop - (end + 1) > VERSION_LEN)
+    if (end == target || line->stop - (end + 1) > VERSION_LEN)
         return REASON_BAD_REQUEST_LINE;
-    if (line.ending != END_CRLF)
+    if (line->ending != END_CRLF)
         return REASON_NONE;
 
     int major, minor;
-    if (line.stop - (end + 1) != VERSION_LEN || !read_version(buf + end + 1, &major, &minor))
+    if (line->stop - (end + 1) != VERSION_LEN || !read_version(buf + end + 1, &major, &minor))
         return REASON_BAD_REQUEST_LINE;
     if (major != 1)
         return REASON_BAD_VERSION;
     h->minor = minor > 0;
-    h->method_at = line.at;
-    h->method_len = (uint16_t)(space - line.at);
-    h->method = (uint8_t)method_lookup(buf + line.at, h->method_len);
+    h->method_at = line->at;
+    h->method_len = (uint16_t)(space - line->at);
+    h->method = (uint8_t)method_lookup(buf + line->at, h->method_len);
     return read_target(h, target, end);
 }
 
 /* HTTP/1.x SP 3DIGIT [SP reason] (RFC 9112 4). The last SP may be missing when there is no phrase: many leave it out. */
-static enum reason status_line(struct reader *r, struct line line)
+static enum reason status_line(struct reader *r, const struct line *line)
 {
     static const char form[] = "HTTP/1.0 100 "; /* a digit stands for itself in the version, else for any */
     struct head *h = r->head;
-    const char *p = r->buf + line.at;
-    uint32_t n = line.stop - line.at;
+    const char *p = r->buf + line->at;
+    uint32_t n = line->stop - line->at;
     for (uint32_t i = 0; i < n && i < sizeof(form) - 1; i++) {
         bool free_digit = i == 7 || (i >= 9 && i <= 11);
         if (free_digit ? !octet_is_digit(p[i]) : p[i] != form[i])
@@ -259,52 +287,53 @@ static enum reason status_line(struct reader *r, struct line line)
     }
     if (n > 9 && p[9] == '0')
         return REASON_BAD_STATUS_LINE;
-    if (line.ending != END_CRLF)
+    if (line->ending != END_CRLF)
         return REASON_NONE;
     if (n < 12)
         return REASON_BAD_STATUS_LINE;
     h->minor = p[7] > '0';
     h->status = (uint16_t)((p[9] - '0') * 100 + (p[10] - '0') * 10 + (p[11] - '0'));
-    h->reason_at = line.at + (n > 12 ? 13 : 12);
+    h->reason_at = line->at + (n > 12 ? 13 : 12);
     h->reason_len = n > 12 ? n - 13 : 0;
     return REASON_NONE;
 }
 
 /* name ":" OWS value OWS (RFC 9112 5). A line that begins with white space has no name: so folding is refused. */
-static enum reason field_line(struct reader *r, struct line line, uint32_t index)
+static enum reason field_line(struct reader *r, const struct line *line, uint32_t index)
 {
     struct head *h = r->head;
     const char *buf = r->buf;
-    if (line.at == line.stop)
+    if (line->at == line->stop)
         return REASON_NONE; /* not an empty line: that ends the head */
     if (index >= h->field_max)
         return r->side->too_many;
-    uint32_t colon = skip_token(buf, line.at, line.stop);
-    if (colon - line.at > UINT16_MAX)
+    uint32_t colon = (uint32_t)(find_token_end(buf + line->at, buf + r->n) - buf);
+    if (colon - line->at > UINT16_MAX)
         return r->side->too_large;
-    if (colon == line.stop)
-        return line.ending == END_CRLF ? r->side->field : REASON_NONE;
-    if (colon == line.at || buf[colon] != ':')
+    if (colon == line->stop)
+        return line->ending == END_CRLF ? r->side->field : REASON_NONE;
+    if (colon == line->at || buf[colon] != ':')
         return r->side->field;
-    if (line.ending != END_CRLF)
+    if (line->ending != END_CRLF)
         return REASON_NONE;
 
-    uint32_t value = colon + 1, end = line.stop;
+    uint32_t value = colon + 1, end = line->stop;
     while (value < end && octet_is_blank(buf[value]))
         value++;
     while (end > value && octet_is_blank(buf[end - 1]))
         end--;
-    enum field_id id = field_lookup(buf + line.at, colon - line.at);
-    h->fields[index] = (struct field){.name = line.at,
+    enum field_id id = field_lookup(buf + line->at, colon - line->at);
+    h->fields[index] = (struct field){.name = line->at,
                                       .value = value,
                                       .value_len = end - value,
-                                      .name_len = (uint16_t)(colon - line.at),
-                                      .id = (uint8_t)id};
+                                      .name_len = (uint16_t)(colon - line->at),
+                                      .id = (uint8_t)id,
+                                      .hop = (hop_fields >> id) & 1};
     h->present |= (uint64_t)1 << id;
     return REASON_NONE;
 }
 
-static enum reason judge_line(struct reader *r, struct line line, uint32_t lines)
+static enum reason judge_line(struct reader *r, const struct line *line, uint32_t lines)
 {
     return lines == 0 ? r->side->start_line(r, line) : field_line(r, line, lines - 1);
 }
@@ -334,10 +363,11 @@ static enum ending ending_at(const struct reader *r, uint32_t stop)
  * which a target may become too long (whose beginning is not known here, but within MAX_METHOD), and before
  * the head is called too large.
  */
-static enum reason await_more(struct reader *r, struct h1_scan *scan, struct line line, uint32_t lines)
+static enum reason await_more(struct reader *r, struct h1_scan *scan, const struct line *line,
+                              uint32_t lines)
 {
     bool full = r->n >= r->limits->max_head;
-    size_t before = scan->at > line.at ? scan->at - line.at : 0, now = r->n - line.at;
+    size_t before = scan->at > line->at ? scan->at - line->at : 0, now = r->n - line->at;
     size_t long_target = r->limits->max_target;
     bool passes = lines == 0 && now > long_target && before <= long_target + MAX_METHOD + 2;
     if (full || passes || before <= SHORT_LINE) {
@@ -347,7 +377,7 @@ static enum reason await_more(struct reader *r, struct h1_scan *scan, struct lin
     }
     if (full)
         return r->side->too_large;
-    *scan = (struct h1_scan){.at = line.stop, .line = line.at, .lines = lines};
+    *scan = (struct h1_scan){.at = line->stop, .line = line->at, .lines = lines};
     return REASON_MORE;
 }
 
@@ -358,7 +388,7 @@ static enum reason read_lines(struct reader *r, struct h1_scan *scan)
         uint32_t stop = (uint32_t)(find_control(r->buf + from, r->buf + r->n) - r->buf);
         struct line line = {at, stop, ending_at(r, stop)};
         if (line.ending == END_CUT)
-            return await_more(r, scan, line, lines);
+            return await_more(r, scan, &line, lines);
         bool empty = line.ending == END_CRLF && at == stop;
         if (empty && lines > 0) {
             r->head->len = stop + 2;
@@ -366,7 +396,7 @@ static enum reason read_lines(struct reader *r, struct h1_scan *scan)
             return REASON_NONE;
         }
         if (!empty || at > 0 || !r->side->empty_line_first) {
-            enum reason reason = judge_line(r, line, lines);
+            enum reason reason = judge_line(r, &line, lines);
             if (reason != REASON_NONE)
                 return reason;
             if (line.ending == END_BAD)
@@ -452,8 +482,8 @@ static bool read_connection(struct head *h)
     h->keep_alive = !o.close && (h->minor > 0 || o.keep_alive);
     h->upgrade = o.upgrade && h->minor > 0 && head_has(h, FIELD_UPGRADE);
     bool named = o.count > 0 || o.ids != 0;
-    for (int i = 0; i < h->field_count; i++)
-        h->fields[i].hop = field_is_hop((enum field_id)h->fields[i].id) || (named && is_named(h, &o, i));
+    for (int i = 0; named && i < h->field_count; i++)
+        h->fields[i].hop |= is_named(h, &o, i);
 
     struct list_cursor cursor = {0};
     struct slice member;
