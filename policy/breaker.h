@@ -16,7 +16,7 @@
 
 #define BREAKER_MAX_PROBES 16
 
-enum breaker_state { BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_STATE_OPEN }; /* the gauge's 0, 1, 2 */
+enum breaker_state { BREAKER_CLOSED, BREAKER_HALF_OPEN, BREAKER_OPEN }; /* the gauge's 0, 1, 2 */
 enum breaker_verdict { BREAKER_PASS, BREAKER_PROBE, BREAKER_SHED };
 
 enum breaker_outcome {

@@ -38,9 +38,7 @@ struct route { /* one row, compiled: read only */
     uint8_t invalidates;
     /* private */
     uint8_t captures;
-    uint8_t segments;
     uint8_t capture_at[ROUTE_MAX_CAPTURES];
-    uint32_t numbered;   /* bit i: capture i is a {name#} */
     bool rest;           /* the last capture is a {name...} */
     const struct route_program *tag[ROUTE_MAX_TAGS];
     const struct route_program *purge[ROUTE_MAX_TAGS];
