@@ -55,7 +55,6 @@ bool cache_control_read_targeted(const struct head *head, struct slice name, str
 struct cc_name_cursor {
     struct list_cursor list;
     struct slice rest;  /* names still to be given of the present directive */
-    bool targeted;      /* private to cache_control.c */
 };
 bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor, struct slice *name);
 
