@@ -101,13 +101,11 @@ enum config_type {
 };
 
 /* enum config_log_level { CONFIG_LOG_LEVEL_ERROR, ... } and so on, one for each ENUM option. */
-#define CHOICES(member)                                                                                      \
-    enum config_##member                                                                                     \
-    {
+/* clang-format off */
+#define CHOICES(member) enum config_##member {
 #define CHOICE(prefix, name, text, state) CONFIG_##prefix##_##name,
-#define CHOICES_END(member)                                                                                  \
-    }                                                                                                        \
-    ;
+#define CHOICES_END(member) };
+/* clang-format on */
 #include "policy/options.def"
 
 /* CONFIG_OPTION_listen_address and so on: the number of an option. */
@@ -167,6 +165,12 @@ int config_option_find(const char *key);
 
 /* The option whose key is nearest to a mistyped one, or -1 when none is near. */
 int config_option_nearest(const char *key);
+
+/*
+ * Fields of the items of a list of mappings, for documentation: the i-th one's name ("match.path") and
+ * in *help what it is; NULL behind the last, and for an option that is no such list.
+ */
+const char *config_item_help(int option, size_t i, const char **help);
 
 /* ---- Errors ------------------------------------------------------------------------------------ */
 
@@ -228,6 +232,15 @@ void config_draft_free(struct config_draft *draft);
  * precedence. Nothing is judged yet. Returns false when out of memory.
  */
 bool config_draft_put(struct config_draft *draft, const struct config_entry *entry) MUSTCHECK;
+
+/*
+ * Says whether a file that an option of type READ_FILE, WRITE_FILE or DIRECTORY names can be used so;
+ * if not, puts the reason into why[n]. Handed in, because policy reads no files.
+ */
+typedef bool (*config_look)(enum config_type type, const char *path, char *why, size_t n);
+
+/* Files are looked at through this when the draft is built, and when its snapshot is changed. */
+void config_draft_look(struct config_draft *draft, config_look look);
 
 /*
  * Judges all entries over the defaults: unknown keys, types, bounds, combinations. Adds every error.
