@@ -14,7 +14,7 @@ enum { WINDOW_SECONDS = 10, WINDOW_NOTES = 390 /* an hour and five minutes */ };
 
 struct window;
 
-/* What was counted within a window. About 60 KiB: not for the stack. */
+/* What was counted within a window. About 80 KiB: not for the stack. */
 struct window_totals {
     int64_t covered;              /* nanoseconds that it really covers: less than asked for just after the start */
     uint64_t v[METRIC_COUNT];     /* differences of counters; present values of gauges */
@@ -32,7 +32,10 @@ void window_free(struct window *w);
 bool window_tick(struct window *w, int64_t now);
 
 /* What was counted in the last `length` nanoseconds (rounded up to notes); 0 = since the start. */
-void window_read(const struct window *w, int64_t length, int64_t now, struct window_totals *out);
+void window_read(struct window *w, int64_t length, int64_t now, struct window_totals *out);
+
+/* Nanoseconds since window_new(). */
+int64_t window_age(const struct window *w, int64_t now);
 
 /* Bytes that the notes take. */
 size_t window_bytes(const struct window *w);
