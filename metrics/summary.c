@@ -37,11 +37,11 @@ static void read_cache(const uint64_t *v, struct summary *out)
     out->compression_ratio = v[METRIC_COMPRESSED_TO] ? ratio(v[METRIC_COMPRESSED_FROM], v[METRIC_COMPRESSED_TO]) : 1;
 }
 
-void summary_read(struct window *w, int64_t length, int64_t now, const struct process_values *process,
-                  struct window_totals *scratch, struct summary *out)
+void summary_read(struct recent *w, int64_t length, int64_t now, const struct process_values *process,
+                  struct recent_totals *scratch, struct summary *out)
 {
-    *out = (struct summary){.uptime = (double)window_age(w, now) / 1e9};
-    window_read(w, length, now, scratch);
+    *out = (struct summary){.uptime = (double)recent_age(w, now) / 1e9};
+    recent_read(w, length, now, scratch);
     const uint64_t *v = scratch->v;
     out->window = (double)scratch->covered / 1e9;
     out->requests_total = v[METRIC_REQUESTS_DONE];

@@ -6,7 +6,7 @@
  * lost between two ticks. A note holds only what changed, as pairs of variable-length
  * numbers, so that a quiet ten seconds cost a few dozen bytes and a busy one some kilobytes.
  */
-#include "metrics/window.h"
+#include "metrics/recent.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,29 +22,29 @@ struct note {
     size_t n;
 };
 
-struct window {
+struct recent {
     const struct metrics *metrics;
     int64_t started;
-    struct note notes[WINDOW_NOTES];
+    struct note notes[RECENT_NOTES];
     size_t newest; /* place of the newest note, when there is one */
     size_t count;
-    struct window_totals last;
-    struct window_totals present;
+    struct recent_totals last;
+    struct recent_totals present;
     uint8_t *scratch; /* room for the largest note */
 };
 
 /* A varint takes at most 10 bytes. A pair for each counter and bucket, an end mark and a sum for each list. */
 enum { SCRATCH = 20 * (METRIC_COUNT + HISTOGRAMS * (HIST_BUCKETS + 2) + 1) };
 
-static struct hist_counts *histogram_of(struct window_totals *t, int i)
+static struct hist_counts *histogram_of(struct recent_totals *t, int i)
 {
     struct hist_counts *const all[HISTOGRAMS] = {&t->request, &t->upstream, &t->round_trip, &t->batch};
     return all[i];
 }
 
-struct window *window_new(const struct metrics *m, int64_t now)
+struct recent *recent_new(const struct metrics *m, int64_t now)
 {
-    struct window *w = calloc(1, sizeof *w);
+    struct recent *w = calloc(1, sizeof *w);
     if (!w)
         return NULL;
     w->scratch = malloc(SCRATCH);
@@ -57,17 +57,17 @@ struct window *window_new(const struct metrics *m, int64_t now)
     return w;
 }
 
-void window_free(struct window *w)
+void recent_free(struct recent *w)
 {
     if (!w)
         return;
-    for (size_t i = 0; i < WINDOW_NOTES; i++)
+    for (size_t i = 0; i < RECENT_NOTES; i++)
         free(w->notes[i].packed);
     free(w->scratch);
     free(w);
 }
 
-static void read_present(struct window *w, int64_t now)
+static void read_present(struct recent *w, int64_t now)
 {
     memset(&w->present, 0, sizeof w->present);
     w->present.covered = now - w->started;
@@ -127,7 +127,7 @@ static const uint8_t *get_changes(const uint8_t *p, uint64_t *into, size_t n)
     }
 }
 
-static size_t pack(uint8_t *room, struct window_totals *now, struct window_totals *before)
+static size_t pack(uint8_t *room, struct recent_totals *now, struct recent_totals *before)
 {
     uint8_t *p = put_changes(room, now->v, before->v, METRIC_COUNT);
     for (int i = 0; i < HISTOGRAMS; i++) {
@@ -138,7 +138,7 @@ static size_t pack(uint8_t *room, struct window_totals *now, struct window_total
     return (size_t)(p - room);
 }
 
-static void unpack(const struct note *note, struct window_totals *into)
+static void unpack(const struct note *note, struct recent_totals *into)
 {
     const uint8_t *p = get_changes(note->packed, into->v, METRIC_COUNT);
     for (int i = 0; i < HISTOGRAMS; i++) {
@@ -150,7 +150,7 @@ static void unpack(const struct note *note, struct window_totals *into)
     }
 }
 
-bool window_tick(struct window *w, int64_t now)
+bool recent_tick(struct recent *w, int64_t now)
 {
     read_present(w, now);
     size_t n = pack(w->scratch, &w->present, &w->last);
@@ -159,8 +159,8 @@ bool window_tick(struct window *w, int64_t now)
         return false;
     memcpy(packed, w->scratch, n);
     int64_t from = w->count ? w->notes[w->newest].to : w->started;
-    w->newest = w->count ? (w->newest + 1) % WINDOW_NOTES : 0;
-    if (w->count < WINDOW_NOTES)
+    w->newest = w->count ? (w->newest + 1) % RECENT_NOTES : 0;
+    if (w->count < RECENT_NOTES)
         w->count++;
     struct note *note = &w->notes[w->newest];
     free(note->packed);
@@ -186,7 +186,7 @@ static void difference_close(struct hist_counts *c, uint64_t max_ever)
         c->max = max_ever;
 }
 
-static void add_since_last(struct window *w, struct window_totals *out)
+static void add_since_last(struct recent *w, struct recent_totals *out)
 {
     for (unsigned i = 0; i < METRIC_COUNT; i++)
         out->v[i] += w->present.v[i] - w->last.v[i];
@@ -199,7 +199,7 @@ static void add_since_last(struct window *w, struct window_totals *out)
     }
 }
 
-void window_read(struct window *w, int64_t length, int64_t now, struct window_totals *out)
+void recent_read(struct recent *w, int64_t length, int64_t now, struct recent_totals *out)
 {
     read_present(w, now);
     if (length <= 0 || length >= now - w->started) {
@@ -210,7 +210,7 @@ void window_read(struct window *w, int64_t length, int64_t now, struct window_to
     add_since_last(w, out);
     int64_t from = w->count ? w->notes[w->newest].to : w->started;
     for (size_t i = 0; i < w->count; i++) {
-        const struct note *note = &w->notes[(w->newest + WINDOW_NOTES - i) % WINDOW_NOTES];
+        const struct note *note = &w->notes[(w->newest + RECENT_NOTES - i) % RECENT_NOTES];
         if (note->to <= now - length)
             break;
         unpack(note, out);
@@ -224,15 +224,15 @@ void window_read(struct window *w, int64_t length, int64_t now, struct window_to
         difference_close(histogram_of(out, i), histogram_of(&w->present, i)->max);
 }
 
-int64_t window_age(const struct window *w, int64_t now)
+int64_t recent_age(const struct recent *w, int64_t now)
 {
     return now - w->started;
 }
 
-size_t window_bytes(const struct window *w)
+size_t recent_bytes(const struct recent *w)
 {
     size_t n = sizeof *w + SCRATCH;
     for (size_t i = 0; i < w->count; i++)
-        n += w->notes[(w->newest + WINDOW_NOTES - i) % WINDOW_NOTES].n;
+        n += w->notes[(w->newest + RECENT_NOTES - i) % RECENT_NOTES].n;
     return n;
 }
