@@ -1,6 +1,6 @@
 /*
  * A log-linear histogram: values up to 128 exactly, then 64 equal buckets to each doubling.
- * A value read back is the middle of its bucket: at most 1/129 (0.78 %) off. Merging adds
+ * A value read back is the middle of its bucket: at most 1/128 (0.79 %) off. Merging adds
  * bucket by bucket, so the histogram of all workers is exactly the one that a single
  * writer would have made. No logarithm: the index comes from the place of the highest
  * bit and the six bits under it.

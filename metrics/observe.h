@@ -14,19 +14,19 @@
 #include "metrics/hist.h"
 #include "metrics/ring.h"
 
-/* What the cache had to do with a request: CACHE_WORD(id, label, lookup, saved). */
+/* What the cache had to do with a request: CACHE_WORD(id, label, saved: an upstream request was saved). */
 #define CACHE_WORDS                                                                                          \
-    CACHE_WORD(NONE, "none", 0, 0)               /* no answer was looked for: refused before that */         \
-    CACHE_WORD(HIT, "hit", 1, 1)                 /* fresh from the cache */                                  \
-    CACHE_WORD(STALE, "stale", 1, 1)             /* stale from the cache, within a window that allows it */  \
-    CACHE_WORD(MISS, "miss", 1, 0)               /* nothing usable stored: forwarded */                      \
-    CACHE_WORD(REVALIDATED, "revalidated", 1, 0) /* from the cache, after the upstream said 304 */           \
-    CACHE_WORD(COLLAPSED, "collapsed", 1, 1)     /* shared the upstream request of another */                \
-    CACHE_WORD(BYPASS, "bypass", 0, 0)           /* the cache was not asked */                               \
-    CACHE_WORD(BATCHED, "batched", 1, 1)         /* answered out of a batch that was made of several */
+    CACHE_WORD(NONE, "none", 0)               /* no answer was looked for: refused before that */            \
+    CACHE_WORD(HIT, "hit", 1)                 /* fresh from the cache */                                     \
+    CACHE_WORD(STALE, "stale", 1)             /* stale from the cache, within a window that allows it */     \
+    CACHE_WORD(MISS, "miss", 0)               /* nothing usable stored: forwarded */                         \
+    CACHE_WORD(REVALIDATED, "revalidated", 0) /* from the cache, after the upstream said 304 */              \
+    CACHE_WORD(COLLAPSED, "collapsed", 1)     /* shared the upstream request of another */                   \
+    CACHE_WORD(BYPASS, "bypass", 0)           /* the cache was not asked */                                  \
+    CACHE_WORD(BATCHED, "batched", 0)         /* a miss, answered out of a batch made of several */
 
 enum cache_word {
-#define CACHE_WORD(id, label, lookup, saved) VERDICT_##id,
+#define CACHE_WORD(id, label, saved) VERDICT_##id,
     CACHE_WORDS
 #undef CACHE_WORD
     VERDICT_COUNT
@@ -153,6 +153,15 @@ enum histogram_id {
 enum { METRICS_ALL = -1, METRICS_CONNECT_PHASES = 3 };
 bool metrics_histogram(const struct metrics *m, enum histogram_id id, int part, struct hist_counts *into);
 
+/* The row of a histogram; never NULL. */
+struct histogram_row {
+    const char *name;
+    const char *label; /* name of its one label, "" when it has none */
+    const char *help;
+    bool seconds;      /* recorded in nanoseconds; else plain counts */
+};
+const struct histogram_row *histogram_row(enum histogram_id id);
+
 /* Detail of a block, for render.c and for those who list recent requests. */
 struct series;
 enum series_id {
@@ -161,6 +170,8 @@ enum series_id {
     SERIES_COUNT
 };
 const struct series *metrics_series(const struct metrics *m, int block, enum series_id id);
+const char *series_name(enum series_id id);
+const char *series_help(enum series_id id);
 const struct ring *metrics_ring(const struct metrics *m, int block);
 
 /* Takes a series' key apart (see series.h). */

@@ -6,7 +6,7 @@
 #define METRICS_SUMMARY_H
 
 #include "metrics/render.h"
-#include "metrics/window.h"
+#include "metrics/recent.h"
 
 /* Durations in seconds. `count` = records behind it. */
 struct summary_spread {
@@ -43,7 +43,7 @@ struct summary {
  * Fills *out for the last `length` nanoseconds (0 = since the start). `scratch` is the caller's, its content of no account.
  * `process` may be NULL.
  */
-void summary_read(const struct window *w, int64_t length, int64_t now, const struct process_values *process,
-                  struct window_totals *scratch, struct summary *out);
+void summary_read(struct recent *w, int64_t length, int64_t now, const struct process_values *process,
+                  struct recent_totals *scratch, struct summary *out);
 
 #endif

@@ -7,7 +7,7 @@
 #define PROXY_ADMIN_H
 
 #include "metrics/render.h"
-#include "metrics/window.h"
+#include "metrics/recent.h"
 #include "policy/base.h"
 #include "proxy/log.h"
 #include "proxy/view.h"
@@ -40,7 +40,7 @@ enum admin_purge { PURGE_KEY, PURGE_PREFIX, PURGE_TAG, PURGE_ALL };
 struct admin_sources {
     void *ctx;
     struct metrics *metrics;               /* required */
-    struct window *window;                 /* required; the admin port does not tick it */
+    struct recent *recent;                 /* required; the admin port does not tick it */
     void (*health)(void *ctx, struct admin_health *out); /* required */
     tick_t (*now)(void *ctx);              /* required: monotonic clock */
     void (*process)(void *ctx, struct process_values *out);

@@ -45,6 +45,13 @@ uint64_t log_dropped(const struct log *log);
 void log_write(struct log *log, enum log_level level, const char *module, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
+/*
+ * Writes whole lines, each with its newline, without blocking. Returns how many were dropped. Any thread.
+ * Lines of at most LOG_LINE_MAX bytes never mix with those of other threads, not even in a pipe.
+ */
+enum { LOG_LINE_MAX = 4096 };
+size_t log_put(struct log *log, const char *lines, size_t n);
+
 /* One finished request, as the access log shows it. Slices may be empty; bytes may be anything. */
 struct access_record {
     const struct observation *observed;
@@ -70,6 +77,10 @@ void worker_log_access(struct worker_log *w, const struct access_record *record)
 
 /* Writes what was gathered, once a loop turn. Never blocks. Cheap when there is nothing. */
 void worker_log_flush(struct worker_log *w);
+
+enum { LOG_TIME_BYTES = 25 };
+/* Writes "2026-01-31T23:59:59.123Z" and a NUL. `wall` in nanoseconds since 1970. */
+void log_time(int64_t wall, char out[LOG_TIME_BYTES]);
 
 /*
  * Copies a target with the values of sensitive query parameters (api_key, token, secret, password, signature, ...) replaced by

@@ -3,19 +3,19 @@
  * counters and the main histograms have come since the last note. A window is the sum of
  * such notes and what came since. Workers know nothing of it.
  */
-#ifndef METRICS_WINDOW_H
-#define METRICS_WINDOW_H
+#ifndef METRICS_RECENT_H
+#define METRICS_RECENT_H
 
 #include <stdint.h>
 
 #include "metrics/observe.h"
 
-enum { WINDOW_SECONDS = 10, WINDOW_NOTES = 390 /* an hour and five minutes */ };
+enum { RECENT_SECONDS = 10, RECENT_NOTES = 390 /* an hour and five minutes */ };
 
-struct window;
+struct recent;
 
-/* What was counted within a window. About 60 KiB: not for the stack. */
-struct window_totals {
+/* What was counted within a window. About 80 KiB: not for the stack. */
+struct recent_totals {
     int64_t covered;              /* nanoseconds that it really covers: less than asked for just after the start */
     uint64_t v[METRIC_COUNT];     /* differences of counters; present values of gauges */
     struct hist_counts request;   /* all operations */
@@ -25,16 +25,19 @@ struct window_totals {
 };
 
 /* `now`: nanoseconds on a monotonic clock, as in all of these. NULL when out of memory. */
-struct window *window_new(const struct metrics *m, int64_t now);
-void window_free(struct window *w);
+struct recent *recent_new(const struct metrics *m, int64_t now);
+void recent_free(struct recent *w);
 
-/* To be called every WINDOW_SECONDS; a late call makes a longer note. False when out of memory (the note then joins the next). */
-bool window_tick(struct window *w, int64_t now);
+/* To be called every RECENT_SECONDS; a late call makes a longer note. False when out of memory (the note then joins the next). */
+bool recent_tick(struct recent *w, int64_t now);
 
 /* What was counted in the last `length` nanoseconds (rounded up to notes); 0 = since the start. */
-void window_read(const struct window *w, int64_t length, int64_t now, struct window_totals *out);
+void recent_read(struct recent *w, int64_t length, int64_t now, struct recent_totals *out);
+
+/* Nanoseconds since recent_new(). */
+int64_t recent_age(const struct recent *w, int64_t now);
 
 /* Bytes that the notes take. */
-size_t window_bytes(const struct window *w);
+size_t recent_bytes(const struct recent *w);
 
 #endif
