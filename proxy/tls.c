@@ -533,6 +533,8 @@ enum tls_result tls_handshake(struct tls_session *s)
     if (error == SSL_ERROR_WANT_WRITE)
         return TLS_WANT_WRITE;
     fail_session(s, error);
+    s->ended = true;
+    s->end = STREAM_ERROR;
     return TLS_FAILED;
 }
 
