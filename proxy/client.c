@@ -21,6 +21,7 @@
 #include "proxy/exchange.h"
 #include "proxy/h1.h"
 #include "proxy/h1_write.h"
+#include "proxy/service.h"
 #include "proxy/settings.h"
 #include "proxy/tls.h"
 #include "proxy/worker.h"
@@ -171,6 +172,7 @@ static void client_free(struct client *c)
     drop_settings(c);
     stream_close(&c->stream);
     metric_sub(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
+    atomic_fetch_sub_explicit(&w->service->clients, 1, memory_order_relaxed);
     free(c);
 }
 
@@ -869,6 +871,7 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdire
     list_enter(c, tls ? CLIENT_HANDSHAKE : CLIENT_IDLE);
     metric_add(w->metrics, METRIC_CLIENT_ACCEPTED, 1);
     metric_add(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
+    atomic_fetch_add_explicit(&w->service->clients, 1, memory_order_relaxed);
     read_on(c, true);
     set_timer(c, tls ? config_of(c)->listen_header_timeout : config_of(c)->listen_idle_timeout);
     return true;

@@ -226,6 +226,7 @@ void exchange_begin(struct downstream *d, const struct head *request)
         exchange_refuse(d, REASON_OUT_OF_MEMORY);
         return;
     }
+    w->served = true;
     x->down = d;
     d->exchange = x;
     x->req = *request;

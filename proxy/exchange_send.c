@@ -32,7 +32,7 @@ static size_t buffer_limit(const struct exchange *x)
     return limit < LEAST_BUFFER ? LEAST_BUFFER : (size_t)limit;
 }
 
-static bool body_append(struct exchange *x, struct slice data)
+static bool buffer_append(struct exchange *x, struct slice data)
 {
     if (x->body.cap - x->body.len < data.n) {
         size_t cap = x->body.cap ? x->body.cap * 2 : 4096;
@@ -65,7 +65,7 @@ static void send_through(struct exchange *x, struct slice data, void *owner, con
 {
     if (!keeps_body(x)) {
         x->replayable = false;
-    } else if (x->body.len + data.n > buffer_limit(x) || !body_append(x, data)) {
+    } else if (x->body.len + data.n > buffer_limit(x) || !buffer_append(x, data)) {
         x->replayable = false;
         exchange_drop_body(x);
     }
@@ -84,7 +84,7 @@ void exchange_request_data(struct exchange *x, struct slice data, void *owner, c
     }
     if (!x->replayable)
         return; /* the attempt has failed, and an answer is on its way */
-    if (!body_append(x, data)) {
+    if (!buffer_append(x, data)) {
         exchange_request_failed(x, REASON_OUT_OF_MEMORY);
         return;
     }

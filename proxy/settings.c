@@ -72,7 +72,7 @@ static bool compile_routes(struct publication *p, const struct publication *prev
 
 static const char *min_version(const struct config *cfg)
 {
-    return cfg->upstream_tls_min_version == CONFIG_UPSTREAM_TLS_MIN_VERSION_TLS13 ? "1.3" : "1.2";
+    return cfg->upstream_tls_min_version == CONFIG_UPSTREAM_TLS_MIN_VERSION_TLS_1_3 ? "1.3" : "1.2";
 }
 
 static bool load_tls(struct publication *p, char *err, size_t err_size)

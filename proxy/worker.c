@@ -52,7 +52,7 @@ struct slice worker_date(struct worker *w)
 {
     int64_t wall = worker_wall(w);
     if (wall != w->date_of) {
-        http_date_format(wall, w->date);
+        http_date_write(w->date, wall);
         w->date_of = wall;
     }
     return (struct slice){w->date, HTTP_DATE_LEN};
@@ -117,8 +117,22 @@ static bool finished(const struct worker *w)
     return w->stopping && w->exchanges == 0 && w->client_count[CLIENT_BUSY] == 0 && w->client_count[CLIENT_LINGER] == 0;
 }
 
+void worker_stop(struct worker *w, bool force)
+{
+    w->stopping = true;
+    if (w->listener)
+        listener_stop(w->listener);
+    w->listener = NULL;
+    pool_close_idle(w->pool);
+    clients_close_idle(w, force);
+}
+
 static void end_turn(struct worker *w)
 {
+    if (w->served) {
+        w->served = false;
+        atomic_store_explicit(&w->service->last_request, worker_now(w), memory_order_relaxed);
+    }
     for (int i = 0; w->resume && i < 16; i++)
         clients_resume(w);
     if (w->stopping)
@@ -137,6 +151,7 @@ static void *run(void *arg)
         event_base_loop(w->base, w->resume ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         end_turn(w);
     }
+    atomic_store(&w->left, true);
     return NULL;
 }
 

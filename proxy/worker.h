@@ -73,6 +73,8 @@ struct worker {
     struct client *resume;   /* clients with saved input to look at when the turn ends */
     struct exchange *free_exchanges;
     unsigned exchanges;      /* alive */
+    bool served;             /* a request began in this turn */
+    _Atomic bool left;       /* the loop is over */
     bool stopping;           /* finish what is in flight, then leave the loop */
 };
 
@@ -94,7 +96,9 @@ void worker_cancel_timer(struct worker *w, struct timer *timer);
  * reference of its own on p. NULL: no memory or descriptors; errno says. */
 struct worker *worker_new(struct service *service, int index, int listen_fd, struct publication *p);
 bool worker_start(struct worker *w) MUSTCHECK;
-/* From any thread: stop accepting when `close_listener`, finish and leave the loop when `leave`. */
+/* On its own thread: accepts no more, finishes what is in flight and leaves the loop; `force` cuts it. */
+void worker_stop(struct worker *w, bool force);
+/* From any thread. */
 void worker_post(struct worker *w, struct letter *letter);
 /* After the thread was joined. */
 void worker_free(struct worker *w);
