@@ -23,14 +23,6 @@ struct admin_health {
     const char *why; /* a sentence when one of them is false; static or owned by the source */
 };
 
-struct admin_config_row {
-    const char *key;
-    const char *value;   /* as printed; not read when secret */
-    const char *origin;  /* default, file:LINE, environment, flag, admin */
-    bool secret;
-    bool live;           /* can change without a restart */
-};
-
 enum admin_purge { PURGE_KEY, PURGE_PREFIX, PURGE_TAG, PURGE_ALL };
 
 /*
@@ -50,8 +42,7 @@ struct admin_sources {
     void (*pool)(void *ctx, struct view *v);
     void (*circuit)(void *ctx, struct view *v);
     void (*rate_limits)(void *ctx, struct view *v);
-    /* Row i of the effective configuration; false past the last. */
-    bool (*config_row)(void *ctx, size_t i, struct admin_config_row *out);
+    void (*config)(void *ctx, struct view *v); /* admin_config_view() of admin_config.h does it for a snapshot */
     void (*drain)(void *ctx);
     /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not empty. */
     int64_t (*purge)(void *ctx, enum admin_purge kind, struct slice what);

@@ -26,6 +26,9 @@ void view_null(struct view *v, const char *key);
 void view_text(struct view *v, const char *key, const char *value); /* NULL: null; bytes that are not UTF-8 become U+FFFD */
 void view_slice(struct view *v, const char *key, struct slice value);
 
+/* A value that is JSON text already; null when it is not valid. */
+void view_json(struct view *v, const char *key, const char *json);
+
 /* Opens an object or array inside the present one; each is closed by view_end(). At most 16 deep. */
 void view_object(struct view *v, const char *key);
 void view_array(struct view *v, const char *key);
