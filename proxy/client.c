@@ -879,8 +879,8 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdire
 
 void clients_close_idle(struct worker *w, bool force)
 {
-    static const enum client_state ends[] = {CLIENT_HANDSHAKE, CLIENT_IDLE, CLIENT_LINGER};
-    static const enum client_state all[] = {CLIENT_HEAD, CLIENT_BUSY, CLIENT_TUNNEL};
+    static const enum client_state ends[] = {CLIENT_HANDSHAKE, CLIENT_IDLE};
+    static const enum client_state all[] = {CLIENT_LINGER, CLIENT_HEAD, CLIENT_BUSY, CLIENT_TUNNEL};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++)
         while (w->clients[ends[i]])
             client_free(w->clients[ends[i]]);

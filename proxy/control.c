@@ -347,7 +347,7 @@ static bool make_shared(struct control *c)
     if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
         return fail(c, "no randomness", strerror(errno));
     snprintf(s->instance, sizeof(s->instance), "%016llx", (unsigned long long)seed[3]);
-    s->store = store_new(&limits, (struct hash_key){{seed[0], seed[1]}});
+    s->store = store_new(&limits, (struct hash_key){seed[0], seed[1]});
     s->permits = permits_new((unsigned)c->cfg->pool_max_size);
     s->guard = guard_new(c->cfg, control_now(), seed[2]);
     return s->store && s->permits && s->guard ? true : fail(c, "out of memory", NULL);

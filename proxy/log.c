@@ -279,6 +279,22 @@ void log_write(struct log *log, enum log_level level, const char *module, const 
         atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
 }
 
+void log_event(struct log *log, const char *event, const char *address)
+{
+    char line[LOG_LINE_MAX], time[LOG_TIME_BYTES], safe[512];
+    struct timespec now;
+    if (!log || !log_enabled(log, LOG_INFO))
+        return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    log_time(now.tv_sec * TICK_S + now.tv_nsec, time);
+    safe[log_escape((struct slice){address, strlen(address)}, safe, sizeof(safe) - 1)] = '\0';
+    const char *form = log->text ? "%s info    control: %s on %s\n"
+                                 : "{\"time\":\"%s\",\"level\":\"info\",\"module\":\"control\",\"event\":\"%s\",\"address\":\"%s\"}\n";
+    int n = snprintf(line, sizeof(line), form, time, event, safe);
+    if (n > 0 && (size_t)n < sizeof(line) && log_put(log, line, (size_t)n))
+        atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
+}
+
 /* ---- lines that are safe to read ---- */
 
 /* Bytes of the UTF-8 character at p (RFC 3629: no overlong forms, no surrogates), or 0 when there is none. */

@@ -52,6 +52,9 @@ void log_write(struct log *log, enum log_level level, const char *module, const 
 enum { LOG_LINE_MAX = 4096 };
 size_t log_put(struct log *log, const char *lines, size_t n);
 
+/* One line for machines that wait for it (at level info): "event" and the address that it is about. */
+void log_event(struct log *log, const char *event, const char *address);
+
 /* One finished request, as the access log shows it. Slices may be empty; bytes may be anything. */
 struct access_record {
     const struct observation *observed;

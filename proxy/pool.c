@@ -14,6 +14,7 @@
 #include "metrics/counters.h"
 #include "policy/config.h"
 #include "policy/idle_learn.h"
+#include "policy/pool_size.h"
 #include "proxy/dial.h"
 #include "proxy/exchange.h"
 #include "proxy/log.h"
@@ -50,6 +51,10 @@ struct pool {
     _Atomic unsigned granted;   /* permits granted, not yet seen */
     _Atomic unsigned reclaimed; /* idle connections that others ask for */
     struct letter grant_letter, reclaim_letter;
+    struct pool_rules rules;
+    struct pool_size size;
+    struct timer upkeep;
+    tick_t prune_at;
     bool closing;
 };
 
@@ -90,10 +95,16 @@ static void make_idle(struct pool *pool, struct upstream *u)
     metric_add(pool->w->metrics, METRIC_POOL_IDLE, 1);
 }
 
+static void note_demand(struct pool *pool)
+{
+    pool_size_demand(&pool->size, (int)(pool->busy_count + pool->wait_count), worker_now(pool->w));
+}
+
 static void make_busy(struct pool *pool, struct upstream *u)
 {
     push(&pool->busy, u);
     pool->busy_count++;
+    note_demand(pool);
     metric_add(pool->w->metrics, METRIC_POOL_ACTIVE, 1);
 }
 
@@ -108,6 +119,7 @@ static void leave_busy(struct pool *pool, struct upstream *u)
 {
     take_out(&pool->busy, u);
     pool->busy_count--;
+    note_demand(pool);
     metric_sub(pool->w->metrics, METRIC_POOL_ACTIVE, 1);
 }
 
@@ -142,6 +154,7 @@ static void wait_enter(struct pool *pool, struct pool_wait *wait)
     pool->last = wait;
     pool->wait_count++;
     metric_add(pool->w->metrics, METRIC_POOL_WAITING, 1);
+    note_demand(pool);
 }
 
 /* ---- dialling --------------------------------------------------------------------------------- */
@@ -242,6 +255,7 @@ static void hand_out(struct pool *pool, struct upstream *u)
     }
     wait_leave(pool, wait);
     make_busy(pool, u);
+    pool_size_acquired(&pool->size, true, worker_now(pool->w));
     upstream_assign(u, wait->exchange);
     exchange_connected(wait->exchange, u);
 }
@@ -315,6 +329,7 @@ struct upstream *pool_acquire(struct pool *pool, struct pool_wait *wait)
         leave_idle(pool, u);
         make_busy(pool, u);
         metric_add(pool->w->metrics, METRIC_POOL_REUSED, 1);
+        pool_size_acquired(&pool->size, false, now);
         upstream_assign(u, wait->exchange);
         return u;
     }
@@ -441,9 +456,8 @@ void pool_renew(struct pool *pool)
     close_outdated(pool);
 }
 
-void pool_maintain(struct pool *pool, unsigned target)
+static void warm_up(struct pool *pool, unsigned target)
 {
-    close_outdated(pool);
     unsigned open = pool->idle_count + pool->busy_count + pool->dial_count;
     while (open < target && !pool->closing && permits_take(pool->w->service->permits)) {
         if (dial(pool) != REASON_NONE)
@@ -452,7 +466,7 @@ void pool_maintain(struct pool *pool, unsigned target)
     }
 }
 
-void pool_trim(struct pool *pool, unsigned keep)
+static void trim(struct pool *pool, unsigned keep)
 {
     while (pool->idle && pool->idle_count + pool->busy_count > keep) {
         struct upstream *oldest = pool->idle;
@@ -462,11 +476,65 @@ void pool_trim(struct pool *pool, unsigned keep)
     }
 }
 
+/* This worker's part of a number that all share. */
+static int share(const struct pool *pool, int64_t whole)
+{
+    int n = pool->w->service->worker_count > 0 ? pool->w->service->worker_count : 1;
+    return (int)(whole / n) + (pool->w->index < whole % n);
+}
+
+static void read_rules(struct pool *pool)
+{
+    static const enum pool_strategy strategies[] = {
+        [CONFIG_POOL_STRATEGY_FIXED] = POOL_FIXED,
+        [CONFIG_POOL_STRATEGY_DYNAMIC] = POOL_DYNAMIC,
+        [CONFIG_POOL_STRATEGY_ADAPTIVE] = POOL_ADAPTIVE,
+        [CONFIG_POOL_STRATEGY_LAZY] = POOL_LAZY,
+    };
+    const struct config *cfg = config_of(pool);
+    int most = share(pool, cfg->pool_max_size);
+    pool->rules = (struct pool_rules){
+        .strategy = strategies[cfg->pool_strategy],
+        .min_size = share(pool, cfg->pool_min_size),
+        .max_size = most < 1 ? 1 : most,
+        .adaptive = cfg->pool_enable_adaptive_sizing,
+        .threshold = cfg->pool_adaptive_threshold,
+    };
+}
+
+/* Once a second: the size that demand asks for; every prune_interval: what has become too old. */
+static void upkeep(struct timer *timer)
+{
+    struct pool *pool = (struct pool *)((char *)timer - offsetof(struct pool, upkeep));
+    tick_t now = worker_now(pool->w);
+    struct pool_target target;
+    if (pool->closing)
+        return;
+    read_rules(pool);
+    pool_size_tune(&pool->size, &pool->rules);
+    target = pool_size_target(&pool->size, now);
+    if (now >= pool->prune_at) {
+        pool->prune_at = now + config_of(pool)->pool_prune_interval;
+        close_outdated(pool);
+        trim(pool, (unsigned)target.keep);
+    }
+    warm_up(pool, (unsigned)target.warm);
+    worker_set_timer(pool->w, &pool->upkeep, now + TICK_S);
+}
+
 void pool_close_idle(struct pool *pool)
 {
     pool->closing = true;
     while (pool->idle)
         upstream_close(pool->idle);
+}
+
+void pool_cut(struct pool *pool)
+{
+    while (pool->first)
+        fail_first(pool, REASON_SHUTTING_DOWN);
+    while (pool->busy)
+        upstream_break(pool->busy, REASON_SHUTTING_DOWN);
 }
 
 struct pool_stats pool_stats(const struct pool *pool)
@@ -483,6 +551,10 @@ struct pool *pool_new(struct worker *w)
     pool->grant_letter.deliver = on_granted;
     pool->reclaim_letter.deliver = on_reclaimed;
     idle_learn_init(&pool->learn, config_of(pool)->pool_max_idle_time);
+    read_rules(pool);
+    pool_size_init(&pool->size, &pool->rules, worker_now(w));
+    pool->upkeep.fire = upkeep;
+    worker_set_timer(w, &pool->upkeep, worker_now(w) + 1);
     return pool;
 }
 
@@ -490,9 +562,9 @@ void pool_free(struct pool *pool)
 {
     if (!pool)
         return;
+    worker_cancel_timer(pool->w, &pool->upkeep);
     pool_close_idle(pool);
-    while (pool->busy)
-        upstream_break(pool->busy, REASON_SHUTTING_DOWN);
+    pool_cut(pool);
     for (int i = 0; i < DIALS_MAX; i++)
         if (pool->dials[i].used) {
             dial_cancel(pool->dials[i].dial);

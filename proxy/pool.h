@@ -53,14 +53,11 @@ void pool_refresh(struct pool *pool);
 /* Settings changed (TLS, limits): connections made before are closed once idle. */
 void pool_renew(struct pool *pool);
 
-/* Closes idle connections that are too old or too long idle, and opens up to `target` ahead of need. */
-void pool_maintain(struct pool *pool, unsigned target);
-
-/* Closes the longest unused idle connections while more than `keep` are open. */
-void pool_trim(struct pool *pool, unsigned keep);
-
 /* Closes idle connections and lets no new one come (at the worker's end). */
 void pool_close_idle(struct pool *pool);
+
+/* Ends everything now: who waits and who is being answered hears REASON_SHUTTING_DOWN. */
+void pool_cut(struct pool *pool);
 
 /* Owner's thread only, or a relaxed look from elsewhere. */
 struct pool_stats pool_stats(const struct pool *pool);

@@ -125,6 +125,8 @@ void worker_stop(struct worker *w, bool force)
     w->listener = NULL;
     pool_close_idle(w->pool);
     clients_close_idle(w, force);
+    if (force)
+        pool_cut(w->pool);
 }
 
 static void end_turn(struct worker *w)
