@@ -290,4 +290,7 @@ size_t config_origin(const struct config *cfg, int option, char *buf, size_t n);
  */
 size_t config_print_value(const struct config *cfg, int option, char *buf, size_t n);
 
+/* The same for one item of a list of mappings; 0 behind the last, and for an option that is no such list. */
+size_t config_print_item(const struct config *cfg, int option, size_t i, char *buf, size_t n);
+
 #endif

@@ -26,7 +26,8 @@ static int find_name(struct config_parse *parse, const char *text, const char *(
         at += (size_t)n < sizeof allowed - at ? (size_t)n : 0;
     }
     config_refuse(parse, "%s is not known%s%s%s, allowed: %s", config_shown(text, shown),
-                  near.best ? ", did you mean " : "", near.best ? near.best : "", near.best ? "?" : "", allowed);
+                  near.best ? ", did you mean " : "", near.best ? near.best : "", near.best ? "?" : "",
+                  allowed);
     return -1;
 }
 
@@ -68,8 +69,9 @@ static bool set_condition(struct config_parse *parse, void *item, const char *te
     char shown[CONFIG_SHOWN];
     if (!alert_condition_parse(text, &a->compare, &a->threshold)) {
         a->compare = ALERT_COMPARE_NONE;
-        return config_refuse(parse, "%s is not a condition, allowed: one of > >= < <= == != and a number, such as \"> 2000\"",
-                             config_shown(text, shown));
+        return config_refuse(
+            parse, "%s is not a condition, allowed: one of > >= < <= == != and a number, such as \"> 2000\"",
+            config_shown(text, shown));
     }
     return config_value_parse(parse, &text_row, text, &a->condition);
 }
@@ -125,7 +127,8 @@ static bool finish_alert(struct config_parse *parse, void *item)
 {
     const struct alert_spec *a = item;
     if (!*a->id)
-        return config_refuse(parse, "has no id; give it one, which may be that of a built-in alert to replace it");
+        return config_refuse(parse,
+                             "has no id; give it one, which may be that of a built-in alert to replace it");
     if (a->metric_type == ALERT_METRIC_CUSTOM_METRIC && !*a->metric_name)
         return config_refuse(parse, "CUSTOM_METRIC needs metric_name, the name it is posted under");
     if (a->metric_type != ALERT_METRIC_CUSTOM_METRIC && *a->metric_name)
@@ -143,8 +146,8 @@ static const struct config_item_field alert_fields[] = {
     {"severity", CONFIG_SCALAR, "`info`, `warning` (the default), `error` or `critical`.", set_severity},
     {"message", CONFIG_SCALAR, "What is told.", set_message},
     {"for", CONFIG_SCALAR, "How long the condition must hold; 0 = at once.", set_hold},
-    {"cooldown_period", CONFIG_SCALAR, "Not raised again sooner; left out = `performance.alert_cooldown_seconds`.",
-     set_cooldown},
+    {"cooldown_period", CONFIG_SCALAR,
+     "Not raised again sooner; left out = `performance.alert_cooldown_seconds`.", set_cooldown},
     {"enabled", CONFIG_SCALAR, "`false` switches it off, a built-in one too.", set_enabled},
     {NULL, CONFIG_SCALAR, NULL, NULL},
 };
@@ -198,7 +201,8 @@ const struct config_item_field *config_webhook_fields(void)
 
 void config_alerts_read(struct config_build *build, const struct config_run *run)
 {
-    static const struct config_item_kind kind = {alert_fields, sizeof(struct alert_spec), begin_alert, finish_alert};
+    static const struct config_item_kind kind = {alert_fields, sizeof(struct alert_spec), begin_alert,
+                                                 finish_alert};
     size_t count;
     const struct alert_spec *items = config_items_read(build, run, &kind, &count);
     for (size_t i = 1; i < count; i++) {

@@ -16,7 +16,8 @@ bool config_key_under(const char *key, const char *parent)
     return n > 0 && strncmp(key, parent, n) == 0 && (key[n] == '.' || key[n] == '[');
 }
 
-void config_build_error(struct config_build *build, int option, const struct config_entry *entry, const char *what)
+void config_build_error(struct config_build *build, int option, const struct config_entry *entry,
+                        const char *what)
 {
     config_errors_add(build->errors, &entry->place, entry->key, "%s", what);
     build->bad[option] = true;
@@ -32,7 +33,8 @@ static const char *behind_index(const char *key, const char *list)
     return digits && p[digits] == ']' ? p + digits + 1 : NULL;
 }
 
-static const struct config_item_field *find_field(const struct config_item_field *fields, const char *name, size_t n)
+static const struct config_item_field *find_field(const struct config_item_field *fields, const char *name,
+                                                  size_t n)
 {
     for (; fields->name; fields++)
         if (strlen(fields->name) == n && strncmp(fields->name, name, n) == 0)
@@ -57,13 +59,15 @@ static void unknown_field(const struct config_item_field *fields, const char *na
 }
 
 /* NULL when an entry of this shape may stand at the field; else what is wrong. */
-static const char *wrong_shape(const struct config_item_field *field, const struct config_entry *e, bool member)
+static const char *wrong_shape(const struct config_item_field *field, const struct config_entry *e,
+                               bool member)
 {
     switch (member ? CONFIG_SCALAR : field->shape) {
     case CONFIG_MAPPING:
         return e->shape == CONFIG_MAPPING || e->shape == CONFIG_NOTHING ? NULL : "must be a mapping";
     case CONFIG_SEQUENCE:
-        return e->shape == CONFIG_SEQUENCE || e->shape == CONFIG_NOTHING ? NULL : "must be a list, such as [a, b]";
+        return e->shape == CONFIG_SEQUENCE || e->shape == CONFIG_NOTHING ? NULL
+                                                                         : "must be a list, such as [a, b]";
     default:
         if (e->shape == CONFIG_NOTHING)
             return "has no value; give it one or leave it out";
@@ -76,15 +80,17 @@ struct walk {
     const struct config_item_kind *kind;
     int option;
     struct config_parse parse;
-    char *items;                       /* kind->size each */
+    char *items; /* kind->size each */
     size_t count;
-    const struct config_entry *begun;  /* the entry of the item being read; NULL: none, or a bad one */
-    const char *skip;                  /* entries beneath this key were reported with it */
+    const struct config_entry *begun; /* the entry of the item being read; NULL: none, or a bad one */
+    bool spoilt;                      /* a field of it was reported: the whole is not judged */
+    const char *skip;                 /* entries beneath this key were reported with it */
 };
 
 static void refuse(struct walk *w, const struct config_entry *e, const char *what)
 {
     config_build_error(w->build, w->option, e, what);
+    w->spoilt = true;
     w->skip = e->key;
 }
 
@@ -92,7 +98,7 @@ static void finish_item(struct walk *w)
 {
     if (!w->begun)
         return;
-    if (!w->kind->finish(&w->parse, w->items + (w->count - 1) * w->kind->size))
+    if (!w->spoilt && !w->kind->finish(&w->parse, w->items + (w->count - 1) * w->kind->size))
         config_build_error(w->build, w->option, w->begun, w->parse.what);
     w->begun = NULL;
 }
@@ -105,6 +111,7 @@ static void begin_item(struct walk *w, const struct config_entry *e)
         return;
     }
     w->begun = e;
+    w->spoilt = false;
     w->kind->begin(w->items + w->count * w->kind->size);
     w->count++;
 }
@@ -127,7 +134,7 @@ static void set_field(struct walk *w, const struct config_entry *e, const char *
     if (e->shape != CONFIG_SCALAR)
         return;
     if (!field->set(&w->parse, w->items + (w->count - 1) * w->kind->size, e->value))
-        config_build_error(w->build, w->option, e, w->parse.what);
+        refuse(w, e, w->parse.what);
 }
 
 static size_t count_items(const struct config_draft *draft, const struct config_run *run, const char *list)
@@ -140,8 +147,8 @@ static size_t count_items(const struct config_draft *draft, const struct config_
     return count;
 }
 
-void *config_items_read(struct config_build *build, const struct config_run *run, const struct config_item_kind *kind,
-                        size_t *count)
+void *config_items_read(struct config_build *build, const struct config_run *run,
+                        const struct config_item_kind *kind, size_t *count)
 {
     const char *list = config_option_row(run->option)->key;
     size_t room = count_items(build->draft, run, list);
@@ -149,8 +156,8 @@ void *config_items_read(struct config_build *build, const struct config_run *run
     w.parse.arena = build->arena;
     *count = 0;
     if (room > CONFIG_MAX_ITEMS) {
-        config_errors_add(build->errors, &build->places[run->option], list, "%zu entries, allowed: at most %u", room,
-                          CONFIG_MAX_ITEMS);
+        config_errors_add(build->errors, &build->places[run->option], list,
+                          "%zu entries, allowed: at most %u", room, CONFIG_MAX_ITEMS);
         return NULL;
     }
     w.items = config_arena_array(build->arena, room + 1, kind->size);

@@ -41,7 +41,11 @@ void config_out_text(struct config_out *out, const char *text);
 void config_out_quoted(struct config_out *out, const char *text);
 
 /* A value of this row at this address, as config_print_value() says; `mask` hides secrets in URLs. */
-void config_out_value(struct config_out *out, const struct config_option_row *row, const void *value, bool mask);
+void config_out_value(struct config_out *out, const struct config_option_row *row, const void *value,
+                      bool mask);
+
+/* True when both values of this row are the same. */
+bool config_value_same(const struct config_option_row *row, const void *a, const void *b);
 
 /* ---- config_value.c: one scalar ---------------------------------------------------------------- */
 
@@ -93,16 +97,24 @@ struct config_draft {
     config_look look;
 };
 
+struct config_private {
+    unsigned references;          /* atomic */
+    struct config_arena arena;    /* values */
+    struct config_draft *entries; /* all that it was made from: a changed snapshot is made from these again */
+    struct config_place places[CONFIG_OPTION_COUNT];
+};
+
 /* A snapshot while it is made. */
 struct config_build {
     struct config *cfg;
+    const struct config *defaults; /* the same snapshot before any entry */
     struct config_arena *arena;
     const struct config_draft *draft;
     struct config_errors *errors;
-    struct config_place *places;    /* one for each option */
-    bool bad[CONFIG_OPTION_COUNT];  /* had an error: combinations with it are not judged */
-    config_look look;
-    size_t look_from;               /* entries before this one are not looked at */
+    struct config_place *places;     /* one for each option */
+    bool bad[CONFIG_OPTION_COUNT];   /* had an error: combinations with it are not judged */
+    size_t look_from;                /* files that earlier entries name are not looked at */
+    const struct config_entry *skip; /* what stands beneath this entry was reported with it */
 };
 
 /* The entries of one list: the members of draft->entries[first ... end), all of `option`. */
@@ -120,7 +132,8 @@ void config_webhooks_read(struct config_build *build, const struct config_run *r
 bool config_key_under(const char *key, const char *parent);
 
 /* Adds an error of an option at a place, and marks the option. */
-void config_build_error(struct config_build *build, int option, const struct config_entry *entry, const char *what);
+void config_build_error(struct config_build *build, int option, const struct config_entry *entry,
+                        const char *what);
 
 /* ---- config_check.c: combinations -------------------------------------------------------------- */
 

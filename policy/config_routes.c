@@ -15,8 +15,10 @@
 
 static const struct config_option_row text_row = {.type = CONFIG_TYPE_STRING};
 static const struct config_option_row bool_row = {.type = CONFIG_TYPE_BOOL};
-static const struct config_option_row ttl_row = {.type = CONFIG_TYPE_DURATION, .least = "0s", .most = "8760h"};
-static const struct config_option_row timeout_row = {.type = CONFIG_TYPE_DURATION, .least = "1ms", .most = "24h"};
+static const struct config_option_row ttl_row = {
+    .type = CONFIG_TYPE_DURATION, .least = "0s", .most = "8760h"};
+static const struct config_option_row timeout_row = {
+    .type = CONFIG_TYPE_DURATION, .least = "1ms", .most = "24h"};
 static const struct config_option_row attempts_row = {.type = CONFIG_TYPE_INT, .least = "1", .most = "20"};
 
 /* Length of "{name" behind the brace when it is a good name that ends before `end`; 0 when not. */
@@ -176,12 +178,14 @@ static bool check_tag(struct config_parse *parse, const char *path, const char *
     while (*(p += strcspn(p, "{}*")) != '\0') {
         size_t n = *p == '{' ? name_length(p + 1) : 0;
         if (*p == '*' && (!star || p[1] != '\0'))
-            return config_refuse(parse, "the tag %s has a *, which is allowed only at the end of one in invalidates",
+            return config_refuse(parse,
+                                 "the tag %s has a *, which is allowed only at the end of one in invalidates",
                                  config_shown(tag, shown));
         if (*p == '*')
             return true;
         if (n == 0 || p[n + 1] != '}' || !has_variable(path, p + 1, n))
-            return config_refuse(parse, "the tag %s has a {name} that is not in match.path", config_shown(tag, shown));
+            return config_refuse(parse, "the tag %s has a {name} that is not in match.path",
+                                 config_shown(tag, shown));
         p += n + 2;
     }
     return true;
@@ -196,7 +200,8 @@ static bool finish(struct config_parse *parse, void *item)
 {
     const struct route_spec *r = item;
     if (!r->path)
-        return config_refuse(parse, "has no match.path, allowed: a template such as /v1/client/prompts/{prompt_id}");
+        return config_refuse(parse,
+                             "has no match.path, allowed: a template such as /v1/client/prompts/{prompt_id}");
     for (size_t i = 0; i < ROUTE_MAX_TAGS && r->tags[i]; i++)
         if (!check_tag(parse, r->path, r->tags[i], false))
             return false;
@@ -204,24 +209,28 @@ static bool finish(struct config_parse *parse, void *item)
         if (!check_tag(parse, r->path, r->invalidates[i], true))
             return false;
     if (r->no_store && (r->has_ttl || r->tags[0]))
-        return config_refuse(parse, "cache.enabled is false, so cache.ttl and cache.tags have no meaning; leave them out");
+        return config_refuse(
+            parse, "cache.enabled is false, so cache.ttl and cache.tags have no meaning; leave them out");
     return true;
 }
 
 static const struct config_item_field fields[] = {
     {"match", CONFIG_MAPPING, "", NULL},
-    {"match.path", CONFIG_SCALAR, "Template of the path; `{name}` is one segment, a last `{name...}` the rest.", set_path},
+    {"match.path", CONFIG_SCALAR,
+     "Template of the path; `{name}` is one segment, a last `{name...}` the rest.", set_path},
     {"match.methods", CONFIG_SEQUENCE, "Methods; none = all.", set_method},
     {"operation", CONFIG_SCALAR, "Name in metrics and logs; left out = made from the path.", set_operation},
     {"safe", CONFIG_SCALAR, "`true`: a POST that only reads; it may be retried.", set_safe},
     {"cache", CONFIG_MAPPING, "", NULL},
     {"cache.enabled", CONFIG_SCALAR, "`false`: answers are never stored.", set_cached},
     {"cache.ttl", CONFIG_SCALAR, "How long an answer is fresh when the origin does not say.", set_ttl},
-    {"cache.tags", CONFIG_SEQUENCE, "Tags of the stored answer, for purging; may use the path's `{name}`s.", set_tag},
+    {"cache.tags", CONFIG_SEQUENCE, "Tags of the stored answer, for purging; may use the path's `{name}`s.",
+     set_tag},
     {"retry", CONFIG_MAPPING, "", NULL},
     {"retry.max_attempts", CONFIG_SCALAR, "As `retry.max_attempts`, for this route.", set_attempts},
     {"timeout", CONFIG_SCALAR, "For the whole request, all attempts together.", set_timeout},
-    {"invalidates", CONFIG_SEQUENCE, "Tags that a success purges; may use `{name}`s and a last `*`.", set_invalidated},
+    {"invalidates", CONFIG_SEQUENCE, "Tags that a success purges; may use `{name}`s and a last `*`.",
+     set_invalidated},
     {NULL, CONFIG_SCALAR, NULL, NULL},
 };
 
