@@ -414,8 +414,7 @@ static void timer_fired(struct timer *timer)
             exchange_arm(x, now + x_config(x)->upstream_stream_idle_timeout);
             return;
         }
-        exchange_leave_upstream(x, false);
-        exchange_upstream_failed(x, REASON_STREAM_IDLE);
+        exchange_break_off(x, REASON_STREAM_IDLE);
         return;
     case PHASE_BACKOFF:
         exchange_attempt(x);

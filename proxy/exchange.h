@@ -50,9 +50,9 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner, 
 void exchange_response_end(struct exchange *x, struct slice trailers);
 /* All that was read is given: time to flush what goes down. */
 void exchange_response_flush(struct exchange *x);
-/* The attempt failed. The codec has let go of the exchange already; `why` as in reason.def.
- * `answered`: bytes of an answer had come in. */
-void exchange_upstream_failed(struct exchange *x, enum reason why);
+/* The attempt failed. The connection is gone already; `last` has its numbers for the time of the call.
+ * `why` as in reason.def. */
+void exchange_upstream_failed(struct exchange *x, enum reason why, const struct upstream *last);
 /* 101: from now on bytes pass unread in both directions. False: it was not asked for. */
 bool exchange_upgraded(struct exchange *x, const struct head *response);
 /* The upstream took bytes: its backlog is low again. */

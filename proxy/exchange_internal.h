@@ -127,11 +127,17 @@ void exchange_attempt_failed(struct exchange *x, enum reason why, int status, ti
 bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retry_after);
 void exchange_report(struct exchange *x, enum breaker_outcome outcome);
 void exchange_attempt_done(struct exchange *x, enum reason why, int status);
+/* Notes what an attempt's connection has carried. */
+void exchange_note_upstream(struct exchange *x, const struct upstream *u);
 /* Leaves the upstream, if any. */
 void exchange_leave_upstream(struct exchange *x, bool drain);
 /* The role of a leader ends without an answer. */
 void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over);
 void exchange_drop_body(struct exchange *x);
+
+/* exchange_relay.c */
+/* The answer that is being relayed cannot be completed. */
+void exchange_break_off(struct exchange *x, enum reason why);
 
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word);

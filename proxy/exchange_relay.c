@@ -247,9 +247,20 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     exchange_over(x, true);
 }
 
-void exchange_upstream_failed(struct exchange *x, enum reason why)
+void exchange_break_off(struct exchange *x, enum reason why)
 {
-    x->a.bytes_sent = x->up ? x->up->bytes_out : x->a.bytes_sent;
+    exchange_leave_upstream(x, false);
+    exchange_attempt_done(x, why, x->a.status);
+    x->why = why;
+    exchange_abandon_fill(x, why, false);
+    if (x->down)
+        x->down->ops->abort(x->down, why);
+    exchange_over(x, false);
+}
+
+void exchange_upstream_failed(struct exchange *x, enum reason why, const struct upstream *last)
+{
+    exchange_note_upstream(x, last);
     x->up = NULL;
     if (x->phase == PHASE_TUNNEL) {
         exchange_attempt_done(x, REASON_NONE, 101);
@@ -260,10 +271,5 @@ void exchange_upstream_failed(struct exchange *x, enum reason why)
         exchange_attempt_failed(x, why, 0, -1);
         return;
     }
-    exchange_attempt_done(x, why, x->a.status);
-    x->why = why;
-    exchange_abandon_fill(x, why, false);
-    if (x->down)
-        x->down->ops->abort(x->down, why);
-    exchange_over(x, false);
+    exchange_break_off(x, why);
 }

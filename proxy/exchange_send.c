@@ -231,6 +231,13 @@ void exchange_report(struct exchange *x, enum breaker_outcome outcome)
     guard_end(x->w->service->guard, x->permit, (struct breaker_report){outcome, now - x->attempt_began}, now);
 }
 
+void exchange_note_upstream(struct exchange *x, const struct upstream *u)
+{
+    x->a.bytes_sent = u->bytes_out;
+    x->a.bytes_received = u->bytes_in;
+    x->a.reused = u->reused;
+}
+
 void exchange_attempt_done(struct exchange *x, enum reason why, int status)
 {
     tick_t now = worker_now(x->w);
@@ -241,11 +248,8 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->a.reason = (uint16_t)why;
     x->a.kind = x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
     x->a.total = now - x->attempt_began;
-    if (x->up) {
-        x->a.bytes_sent = x->up->bytes_out;
-        x->a.bytes_received = x->up->bytes_in;
-        x->a.reused = x->up->reused;
-    }
+    if (x->up)
+        exchange_note_upstream(x, x->up);
     x->o.tcp += x->a.tcp;
     x->o.tls += x->a.tls;
     x->o.pool_wait += x->a.pool_wait;
@@ -259,8 +263,10 @@ void exchange_leave_upstream(struct exchange *x, bool drain)
 {
     struct upstream *u = x->up;
     x->up = NULL;
-    if (u)
-        u->ops->leave(u, drain);
+    if (!u)
+        return;
+    exchange_note_upstream(x, u);
+    u->ops->leave(u, drain);
 }
 
 void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over)

@@ -120,10 +120,11 @@ static void upstream_free(struct h1_upstream *h)
 static void fail(struct h1_upstream *h, enum reason why)
 {
     struct exchange *x = h->u.exchange;
+    struct upstream last = h->u; /* its numbers outlive the connection */
     h->u.exchange = NULL;
     upstream_free(h);
     if (x)
-        exchange_upstream_failed(x, why);
+        exchange_upstream_failed(x, why, &last);
 }
 
 void upstream_break(struct upstream *u, enum reason why)
