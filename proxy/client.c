@@ -56,6 +56,8 @@ struct client {
     bool body_paused;        /* the exchange wants no more body now */
     bool replied;            /* a final head was given for the present request */
     bool chunked;            /* the present answer is sent chunked */
+    bool until_close;        /* the present answer's body ends with the connection */
+    bool hard_end;           /* end it with a reset */
     bool close_after;        /* the connection ends with the present answer */
     bool on_resume;
     bool misdirected;
@@ -212,6 +214,14 @@ static void client_after_answer(struct client *c)
     bool unread = input_waits(c);
     if (!c->close_after)
         return;
+    if (c->hard_end) {
+        struct linger at_once = {1, 0};
+        if (c->stream.tls)
+            shutdown(c->stream.fd, SHUT_WR);
+        setsockopt(c->stream.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+        client_free(c);
+        return;
+    }
     if (unread || !c->d.half_closed) {
         client_close_softly(c);
         return;
@@ -293,8 +303,9 @@ static void down_reply(struct downstream *d, const struct reply *reply)
     if (reply->close || !c->body.done || d->worker->stopping || d->half_closed)
         c->close_after = true;
     c->chunked = reply->framing == BODY_CHUNKED && d->minor >= 1;
-    if (reply->framing == BODY_CHUNKED && d->minor == 0)
-        c->close_after = true; /* HTTP/1.0 knows no chunks: the body ends at close */
+    c->until_close = reply->framing == BODY_CHUNKED && d->minor == 0; /* HTTP/1.0 knows no chunks */
+    if (c->until_close)
+        c->close_after = true;
     if (c->chunked)
         flags |= H1_CHUNKED;
     if (c->close_after)
@@ -359,17 +370,18 @@ static void down_flush(struct downstream *d)
     flush_gather(client_of(d));
 }
 
-/* Breaks the message so that the client sees it: no last chunk, fewer bytes than promised; with a
- * reset, because an end of stream alone would look clean to a reader of an unframed body. */
+/*
+ * Breaks the message so that the client sees it: fewer bytes than promised, or no last chunk, then the
+ * end of the connection. A body that ends with the connection needs a reset (with TLS: an end without
+ * close_notify), because a plain end would look like a whole message.
+ */
 static void down_abort(struct downstream *d, enum reason why)
 {
     struct client *c = client_of(d);
-    struct linger hard = {1, 0};
     (void)why;
     flush_gather(c);
     c->close_after = true;
-    if (!c->chunked && c->out.bytes == 0)
-        setsockopt(c->stream.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+    c->hard_end = c->until_close;
     out_dispose(&c->out);
 }
 

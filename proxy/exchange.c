@@ -266,6 +266,31 @@ void exchange_refuse(struct downstream *d, enum reason why)
     exchange_answer(x, why, 0);
 }
 
+void exchange_check_health(struct worker *w)
+{
+    static const struct route none = {0};
+    struct exchange *x = exchange_new(w);
+    const char *path = settings_config(w->settings)->pool_health_check_path;
+    size_t n = strlen(path);
+    if (!x || n + 3 > ROOM) {
+        if (x)
+            exchange_over(x, false);
+        return;
+    }
+    memcpy(x->room, "GET", 3);
+    memcpy(x->room + 3, path, n);
+    x->req = (struct head){
+        .base = x->room, .len = (uint32_t)n + 3, .method = METHOD_GET, .method_len = 3, .path_at = 3, .path_len = (uint32_t)n, .minor = 1,
+    };
+    x->kept = x->refresh = x->health = x->idempotent = x->body_whole = true;
+    x->route.route = &none;
+    x->o.method = METHOD_GET;
+    x->deadline = x->began + settings_config(w->settings)->pool_health_check_timeout;
+    identify(x);
+    metric_add(w->metrics, METRIC_HEALTH_CHECKS, 1);
+    exchange_forward(x);
+}
+
 /* ---- the end ------------------------------------------------------------------------------------ */
 
 static void note_text(char *to, size_t room, struct slice from)
@@ -340,6 +365,8 @@ void exchange_over(struct exchange *x, bool whole)
     fill_leave(&x->waiter);
     if (!x->refresh)
         account(x, whole);
+    if (x->health && (x->a.status == 0 || x->a.status >= 500))
+        metric_add(w->metrics, METRIC_HEALTH_CHECKS_FAILED, 1);
     metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
     exchange_set_phase(x, PHASE_OVER);
     x->down = NULL;

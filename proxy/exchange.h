@@ -60,6 +60,9 @@ void exchange_upstream_drained(struct exchange *x);
 
 /* --- the worker's side ------------------------------------------------------------------------ */
 
+/* Asks the upstream for pool.health_check_path, in the background. */
+void exchange_check_health(struct worker *w);
+
 /* Frees the kept objects of a worker at its end. */
 void exchange_dispose_free(struct worker *w);
 

@@ -75,7 +75,7 @@ struct exchange {
     struct entry *entry;     /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
-    bool looked, refresh, unconditional, stored, went_loose, fill_full;
+    bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
     uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
 
     /* Attempts. */

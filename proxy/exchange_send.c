@@ -377,7 +377,7 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
     tick_t now = worker_now(x->w);
     struct retry_rules rules = x->settings->p->retry;
     bool waited_for = x->down ? !x->down->half_closed : x->refresh;
-    if (!waited_for || x->w->stopping)
+    if (!waited_for || x->health || x->w->stopping)
         return false;
     if (x->route.route->max_attempts > 0)
         rules.max_attempts = x->route.route->max_attempts;

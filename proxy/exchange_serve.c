@@ -26,6 +26,35 @@ static void drop_entry(void *owner)
 
 static const struct out_owner_ops ENTRY_OWNER = {hold_entry, drop_entry};
 
+static void timing(struct compose *c, const char *name, tick_t t)
+{
+    if (t <= 0)
+        return;
+    COMPOSE(c, ", ");
+    compose_add(c, name, strlen(name));
+    COMPOSE(c, ";dur=");
+    compose_number(c, (uint64_t)(t / TICK_MS));
+    COMPOSE(c, ".");
+    uint64_t us = (uint64_t)(t % TICK_MS / TICK_US);
+    char digits[3] = {(char)('0' + us / 100), (char)('0' + us / 10 % 10), (char)('0' + us % 10)};
+    compose_add(c, digits, sizeof(digits));
+}
+
+/* Server-Timing (W3C): where the time went until this head was written, in milliseconds. */
+static void server_timing(struct exchange *x, struct compose *c)
+{
+    COMPOSE(c, "Server-Timing: cache;desc=");
+    const char *word = cache_word_name(x->o.cache);
+    compose_add(c, word, strlen(word));
+    timing(c, "pool", x->o.pool_wait + x->a.pool_wait);
+    timing(c, "tcp", x->a.tcp);
+    timing(c, "tls", x->a.tls);
+    timing(c, "retry", x->o.retry_delay);
+    timing(c, "upstream", x->a.first_byte);
+    timing(c, "total", worker_now(x->w) - x->began);
+    COMPOSE(c, "\r\n");
+}
+
 size_t exchange_own_lines(struct exchange *x, const struct cache_status *status, char *out, size_t cap)
 {
     struct compose c = compose_into(out, cap);
@@ -35,6 +64,8 @@ size_t exchange_own_lines(struct exchange *x, const struct cache_status *status,
         compose_add(&c, text, cache_status_write(text, sizeof(text), status));
         COMPOSE(&c, "\r\n");
     }
+    if (x_config(x)->server_timing)
+        server_timing(x, &c);
     COMPOSE(&c, "Via: 1.1 " VIA_PSEUDONYM "\r\n");
     compose_line(&c, SLICE("X-Request-Id"), x->request_id);
     return c.full ? 0 : compose_size(&c);

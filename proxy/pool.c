@@ -54,7 +54,7 @@ struct pool {
     struct pool_rules rules;
     struct pool_size size;
     struct timer upkeep;
-    tick_t prune_at;
+    tick_t prune_at, check_at;
     bool closing;
 };
 
@@ -519,6 +519,12 @@ static void upkeep(struct timer *timer)
         trim(pool, (unsigned)target.keep);
     }
     warm_up(pool, (unsigned)target.warm);
+    tick_t interval = config_of(pool)->pool_health_check_interval;
+    if (interval > 0 && pool->w->index == 0 && now >= pool->check_at) {
+        if (pool->check_at)
+            exchange_check_health(pool->w);
+        pool->check_at = now + interval;
+    }
     worker_set_timer(pool->w, &pool->upkeep, now + TICK_S);
 }
 
