@@ -274,8 +274,10 @@ static void set_other(struct config_build *b, const struct config_entry *e)
         refuse(b, -1, e, "is one member of a list; set the whole list");
         return;
     }
+    struct config_place place = config_key_place(e);
     config_unknown_key(e->key, what, sizeof what);
-    refuse(b, -1, e, what);
+    config_errors_add(b->errors, &place, e->key, "%s", what);
+    b->skip = e;
 }
 
 static bool reported(const struct config_build *b, const struct config_entry *e)
@@ -361,7 +363,7 @@ const struct config *config_draft_build(const struct config_draft *draft, struct
 const struct config *config_with(const struct config *cfg, const char *key, const char *value,
                                  struct config_errors *errors)
 {
-    struct config_entry entry = {key, value, CONFIG_SCALAR, {.source = CONFIG_FROM_CHANGE}};
+    struct config_entry entry = {.key = key, .value = value, .place = {.source = CONFIG_FROM_CHANGE}};
     char what[1024];
     int option = config_option_find(key);
     if (option < 0) {

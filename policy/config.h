@@ -217,7 +217,9 @@ struct config_entry {
     const char *key;   /* "cache.targets[0]", "routes[2].match.path" */
     const char *value; /* SCALAR: the text; otherwise ignored */
     enum config_shape shape;
-    struct config_place place;
+    struct config_place place; /* of the value; of the key when a list or a mapping begins */
+    int key_line;              /* of the key, for an error about the key itself; 0 = as the place */
+    int key_column;
 };
 
 /* The entries gathered so far. Private to config.c. */

@@ -23,6 +23,16 @@ void config_build_error(struct config_build *build, int option, const struct con
     build->bad[option] = true;
 }
 
+struct config_place config_key_place(const struct config_entry *entry)
+{
+    struct config_place place = entry->place;
+    if (entry->key_line > 0) {
+        place.line = entry->key_line;
+        place.column = entry->key_column;
+    }
+    return place;
+}
+
 /* What stands behind "routes[12]": "" or ".match.path"; NULL when the key is no member of the list. */
 static const char *behind_index(const char *key, const char *list)
 {
@@ -122,8 +132,10 @@ static void set_field(struct walk *w, const struct config_entry *e, const char *
     const struct config_item_field *field = find_field(w->kind->fields, name, n);
     bool member = field && field->shape == CONFIG_SEQUENCE && name[n] == '[';
     if (!field || (name[n] == '[' && !member)) {
+        struct config_entry at_key = *e;
+        at_key.place = config_key_place(e);
         unknown_field(w->kind->fields, name, w->parse.what, sizeof w->parse.what);
-        refuse(w, e, w->parse.what);
+        refuse(w, &at_key, w->parse.what);
         return;
     }
     const char *wrong = wrong_shape(field, e, member);

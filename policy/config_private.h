@@ -131,7 +131,10 @@ void config_webhooks_read(struct config_build *build, const struct config_run *r
 /* True when `key` is "parent.x" or "parent[0]"; a NULL parent has nobody under it. */
 bool config_key_under(const char *key, const char *parent);
 
-/* Adds an error of an option at a place, and marks the option. */
+/* Where the entry's key stands. */
+struct config_place config_key_place(const struct config_entry *entry);
+
+/* Adds an error of an option at the entry's value, and marks the option. */
 void config_build_error(struct config_build *build, int option, const struct config_entry *entry,
                         const char *what);
 
