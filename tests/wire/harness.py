@@ -37,6 +37,13 @@ from lib.wait import PATIENCE, Failed, Skip, check, equal, near, wait_for
 FULL = bool(os.environ.get("WIRE_FULL"))  # the long forms of the long tests
 
 
+def sanitized():
+    """Is the binary built with a sanitizer? Its memory says nothing then."""
+    with open(BINARY, "rb") as binary:
+        data = binary.read()
+    return b"AddressSanitizer" in data or b"ThreadSanitizer" in data
+
+
 def slow(seconds):
     """Gives a test more time than the runner's default."""
     def mark(function):
