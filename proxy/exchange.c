@@ -187,7 +187,7 @@ static bool ends_here(const struct exchange *x)
 
 static void answer_options(struct exchange *x)
 {
-    static const struct slice allow = {"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n", 54};
+    const struct slice allow = SLICE("Proxy-Status: promptops-sidecar\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     struct slice runs[2] = {allow, {x->w->lines, 0}};
     runs[1].n = exchange_own_lines(x, NULL, x->w->lines, x->w->head_size);
     struct reply reply = {.status = 200, .runs = runs, .run_count = 2, .framing = BODY_LENGTH};
