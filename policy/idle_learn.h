@@ -11,15 +11,17 @@
 #define IDLE_LEARN_SAMPLES 16
 
 struct idle_learn {
-    tick_t max_idle;  /* pool.max_idle_time: never trusted for longer */
-    tick_t hint;      /* Keep-Alive: timeout; 0 = none said */
-    tick_t learned;   /* smallest believed age at close; 0 = none */
+    tick_t max_idle; /* pool.max_idle_time: never trusted for longer */
+    tick_t hint;     /* Keep-Alive: timeout; 0 = none said */
+    tick_t learned;  /* the timeout believed; 0 = none */
+    tick_t lowest;   /* smallest age noted; 0 = none */
+    tick_t recheck;  /* when the oldest note is forgotten */
     int next;
     struct {
-        tick_t age;   /* 0 = free */
+        tick_t age;       /* 0 = free */
         tick_t when;
-        uint16_t survived; /* reuses at a greater age since: contradictions */
-        bool doubted; /* closed together with others of different age: a restart, not a timeout */
+        uint16_t outlived; /* reuses at a greater age since: each speaks against it */
+        bool doubted;     /* closed together with others of other ages: a restart, not a timeout */
     } sample[IDLE_LEARN_SAMPLES];
 };
 

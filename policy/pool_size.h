@@ -1,7 +1,7 @@
 /*
  * How many upstream connections to keep: by Little's law (L = X.W: connections in use on average are
  * acquisitions a second times the time they are held) measured over the last 10 s, with head room,
- * and by the peak of demand. Grows at once, shrinks by at most a tenth in 10 s.
+ * and by the peak of demand. Grows at once, shrinks by at most a tenth (or one connection) in 10 s.
  */
 #ifndef POLICY_POOL_SIZE_H
 #define POLICY_POOL_SIZE_H
@@ -23,7 +23,8 @@ struct pool_rules { /* configuration: read only; this pool's share when several 
 struct pool_size {
     const struct pool_rules *rules; /* not owned */
     double level;          /* the target before rounding */
-    tick_t shrunk;         /* when it last shrank */
+    tick_t began;          /* of the measurement */
+    tick_t shrunk;         /* when it last shrank, or had no reason to */
     tick_t last;           /* time of the last event */
     int demand;            /* in use plus waiting, at the last event */
     int64_t at;            /* number of the present second */
@@ -37,7 +38,7 @@ struct pool_size {
 
 struct pool_target {
     int warm;  /* open in advance up to so many */
-    int keep;  /* idle ones while more than so many are open are surplus: close them now, oldest use first */
+    int keep;  /* while more than so many are open, idle ones are surplus: close the longest unused now */
 };           /* up to max_size may always be opened on demand; idle ones age out by max_idle_time as well */
 
 /* What was measured over the window, for the admin port and for recommendations. */
