@@ -13,7 +13,7 @@
 #include "tests/origin/usage.h"
 #include "tests/origin/when.h"
 
-static const char json_type[] = "application/json";
+static const char json_media[] = "application/json";
 
 struct slice request_field(const struct request *r, const char *name)
 {
@@ -61,7 +61,7 @@ void reply_blob(struct call *call, int status, struct blob *blob)
     struct reply *reply = call->reply;
     blob_unref(reply->blob);
     reply->status = status;
-    reply->content_type = json_type;
+    reply->content_type = json_media;
     reply->source = FROM_BLOB;
     reply->blob = blob_ref(blob);
 }
@@ -72,7 +72,7 @@ void reply_json(struct call *call, int status, struct text *json)
     blob_unref(reply->blob);
     reply->blob = blob_take(json);
     reply->status = reply->blob ? status : 500;
-    reply->content_type = reply->blob ? json_type : NULL;
+    reply->content_type = reply->blob ? json_media : NULL;
     reply->source = reply->blob ? FROM_BLOB : FROM_NOTHING;
 }
 

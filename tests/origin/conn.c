@@ -43,7 +43,7 @@ struct conn {
     struct conn_links links;
     struct worker *worker;
     struct event read_event, write_event, timer;
-    bool write_armed, control, dead, reset, in_request, eof;
+    bool write_armed, control, dead, reset, in_request, counted;
     uint8_t phase;
     struct input *input; /* NULL while nothing was received */
     size_t in_at;        /* start of the present head */
@@ -166,7 +166,8 @@ static void request_over(struct conn *c)
     if (!c->in_request)
         return;
     c->in_request = false;
-    count_leave(&counts_of(c)->active_now);
+    if (c->counted)
+        count_leave(&counts_of(c)->active_now);
     h1_body_dispose(&c->body);
     blob_unref(c->reply.blob);
     c->reply.blob = NULL;
@@ -335,7 +336,7 @@ static void refuse(struct conn *c, int status, const char *sentence)
     struct call call = {.origin = worker_origin(c->worker), .request = r, .reply = &c->reply};
     if (!c->in_request) {
         c->in_request = true;
-        count_enter(&counts_of(c)->active_now, &counts_of(c)->active_max);
+        c->counted = false;
         r->head.method = METHOD_OTHER;
         r->head.minor = 1;
         r->head.keep_alive = false;
@@ -361,7 +362,7 @@ static bool begin_request(struct conn *c, size_t used)
 {
     struct request *r = &c->input->request;
     c->in_request = true;
-    count_enter(&counts_of(c)->active_now, &counts_of(c)->active_max);
+    c->counted = false;
     c->head_end = c->body_at = c->in_at + used;
     while (c->input->cap - c->body_at < INPUT_ROOM / 4)
         if (!input_grow(c))
@@ -369,6 +370,9 @@ static bool begin_request(struct conn *c, size_t used)
     r = &c->input->request;
     r->head.base = c->input->bytes + c->in_at;
     split_target(r);
+    c->counted = r->match.op < OP_CONTROL_GET;
+    if (c->counted)
+        count_enter(&counts_of(c)->active_now, &counts_of(c)->active_max);
     r->body.n = 0;
     r->body_len = 0;
     fresh_reply(c);

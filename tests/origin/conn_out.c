@@ -10,6 +10,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/origin/when.h"
+
 enum { BLOCK = 64 * 1024, OUT_ROOM = 64 * 1024, ROUNDS = 8, MAX_IOV = 8 };
 
 #define P4(x)  x x x x
@@ -30,26 +32,38 @@ static bool has_faults(const struct reply *reply)
     return reply->cut != CUT_NOT || reply->bytes_per_second != 0;
 }
 
-static void add_date(struct text *text, int64_t now)
+/* Makes the Date line once a second, not once an answer. */
+static void add_date(struct out *out, int64_t now)
 {
-    static const char days[] = "SunMonTueWedThuFriSat";
-    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    time_t seconds = (time_t)(now / 1000000000);
-    struct tm tm;
-    gmtime_r(&seconds, &tm);
-    char line[48] = "date: ";
-    char *p = line + 6;
-    memcpy(p, days + 3 * tm.tm_wday, 3);
-    snprintf(p + 3, sizeof(line) - 9, ", %02d %.3s %04d %02d:%02d:%02d GMT\r\n", tm.tm_mday, months + 3 * tm.tm_mon,
-             tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-    text_puts(text, line);
+    if (out->date_second != now / 1000000000) {
+        char when[40];
+        out->date_second = now / 1000000000;
+        when_http(now, when);
+        snprintf(out->date, sizeof(out->date), "date: %s\r\nserver: promptops-origin\r\n", when);
+        out->date_len = strlen(out->date);
+    }
+    text_add(&out->text, out->date, out->date_len);
 }
 
 static void add_length(struct text *text, uint64_t n)
 {
-    char line[48];
-    int len = snprintf(line, sizeof(line), "content-length: %" PRIu64 "\r\n", n);
-    text_add(text, line, (size_t)len);
+    char digits[24], *p = digits + sizeof(digits);
+    do {
+        *--p = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    text_puts(text, "content-length: ");
+    text_add(text, p, (size_t)(digits + sizeof(digits) - p));
+    text_puts(text, "\r\n");
+}
+
+static void add_status(struct text *text, int status)
+{
+    char code[4] = {(char)('0' + status / 100 % 10), (char)('0' + status / 10 % 10), (char)('0' + status % 10), ' '};
+    text_puts(text, "HTTP/1.1 ");
+    text_add(text, code, 4);
+    text_puts(text, status_phrase(status));
+    text_puts(text, "\r\n");
 }
 
 static uint64_t source_length(const struct reply *reply)
@@ -79,7 +93,6 @@ static void add_framing(struct out *out, struct reply *reply, const struct reque
 void out_begin(struct out *out, struct reply *reply, const struct request *request, int64_t now)
 {
     struct text *text = &out->text;
-    char line[64];
     out->body_at = out->body_wire = 0;
     out->due = 1;
     out->tokens = 0;
@@ -88,12 +101,13 @@ void out_begin(struct out *out, struct reply *reply, const struct request *reque
     out->bodiless = request->head.method == METHOD_HEAD || reply->status < 200 || reply->status == 204 ||
                     reply->status == 304;
     out->ended = reply->source == FROM_NOTHING;
-    int n = snprintf(line, sizeof(line), "HTTP/1.1 %03d %s\r\n", reply->status, status_phrase(reply->status));
-    text_add(text, line, (size_t)n);
-    add_date(text, now);
-    text_puts(text, "server: promptops-origin\r\n");
-    if (reply->content_type)
-        text_printf(text, "content-type: %s\r\n", reply->content_type);
+    add_status(text, reply->status);
+    add_date(out, now);
+    if (reply->content_type) {
+        text_puts(text, "content-type: ");
+        text_puts(text, reply->content_type);
+        text_puts(text, "\r\n");
+    }
     add_framing(out, reply, request);
     text_add(text, reply->fields.p, reply->fields.n);
     if (reply->upgrade)

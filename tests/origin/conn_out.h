@@ -19,6 +19,9 @@ struct out {
     uint64_t due;       /* events that may be sent by now */
     double tokens;      /* body bytes that a slow body may send now */
     int64_t tick;       /* ns: when tokens were last given */
+    int64_t date_second; /* what `date` was made for */
+    size_t date_len;
+    char date[80];
     bool bodiless;      /* HEAD, 204, 304 */
     bool framed;        /* in chunks */
     bool head_sent;     /* of a reply with faults: only the body is left */

@@ -9,7 +9,6 @@
 
 #define COUNTS(X)                                                                                                \
     X(connections)          /* accepted */                                                                       \
-    X(connections_refused)  /* accepted and reset at once: outage */                                             \
     X(bytes_in)             /* as read, above TLS */                                                             \
     X(bytes_out)                                                                                                 \
     X(responses_2xx)                                                                                             \
