@@ -98,6 +98,12 @@ void breaker_turn(struct breaker *b, struct rng *rng, tick_t now)
         }
 }
 
+void breaker_sign_of_life(struct breaker *b, tick_t now)
+{
+    if (b->state == BREAKER_OPEN && now - b->since >= b->rules->open_time)
+        become(b, BREAKER_HALF_OPEN, now);
+}
+
 struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t now)
 {
     struct breaker_permit p = {.verdict = BREAKER_PASS, .epoch = b->epoch};

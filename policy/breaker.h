@@ -90,6 +90,12 @@ void breaker_report(struct breaker *b, struct breaker_permit permit, struct brea
 /* Ends what has run out (open time, leases). breaker_admit does it too; call it when breaker_next_due has come. */
 void breaker_turn(struct breaker *b, struct rng *rng, tick_t now);
 
+/*
+ * An active health check of the upstream succeeded. An open breaker whose first open time is over goes half-open now rather
+ * than at the end of its doubled time: after a long outage nobody waits for open_max. Says nothing in other states.
+ */
+void breaker_sign_of_life(struct breaker *b, tick_t now);
+
 /* When the state changes by time alone: end of the open time, of the first lease; else TICK_NEVER. */
 tick_t breaker_next_due(const struct breaker *b);
 

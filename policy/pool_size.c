@@ -6,7 +6,7 @@
  * in use, and never less than the peak of the last 10 s; when some had to wait, the peak gets the same head room.
  *
  * Invariants: min_size <= target <= max_size; a target is never below the present demand (max_size excepted);
- * within any 10 s it falls by at most a tenth, or by one. Slot k of time lies at k % 10.
+ * within any 10 s it falls by at most a tenth, rounded up. Slot k of time lies at k % 10.
  */
 #include "policy/pool_size.h"
 

@@ -1,7 +1,7 @@
 /*
  * How many upstream connections to keep: by Little's law (L = X.W: connections in use on average are
  * acquisitions a second times the time they are held) measured over the last 10 s, with head room,
- * and by the peak of demand. Grows at once, shrinks by at most a tenth (or one connection) in 10 s.
+ * and by the peak of demand. Grows at once, shrinks by at most a tenth (rounded up) in 10 s.
  */
 #ifndef POLICY_POOL_SIZE_H
 #define POLICY_POOL_SIZE_H
