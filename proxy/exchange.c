@@ -204,18 +204,26 @@ static bool cacheable_request(const struct exchange *x)
            (x->req.method == METHOD_GET || x->req.method == METHOD_HEAD);
 }
 
+/* The tags go along, because a lookup that misses begins the fill that will carry them. */
+void exchange_look(struct exchange *x)
+{
+    struct slice tags[STORE_MAX_TAGS];
+    char room[TAG_ROOM];
+    struct store_request ask;
+    exchange_store_request(x, &ask, tags, room, sizeof(room));
+    x->looked = true;
+    exchange_act(x, store_lookup(x->w->service->store, &ask, &x->look));
+}
+
 static void look_up(struct exchange *x)
 {
-    struct store_request ask;
     if (!cacheable_request(x)) {
         x->look.fwd = x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
         x->o.cache = VERDICT_BYPASS;
         exchange_forward(x);
         return;
     }
-    exchange_store_request(x, &ask, NULL, NULL, 0);
-    x->looked = true;
-    exchange_act(x, store_lookup(x->w->service->store, &ask, &x->look));
+    exchange_look(x);
 }
 
 void exchange_begin(struct downstream *d, const struct head *request)

@@ -35,7 +35,7 @@ enum phase {
     PHASE_COUNT
 };
 
-enum { ROOM = 3072, ID_MAX = REQUEST_ID_MAX };
+enum { ROOM = 3072, TAG_ROOM = 1024, ID_MAX = REQUEST_ID_MAX };
 
 struct exchange_letter {
     struct letter letter; /* first */
@@ -109,6 +109,8 @@ void exchange_arm(struct exchange *x, tick_t due);
 bool exchange_keep_head(struct exchange *x);
 /* The end. `whole`: the client has its answer (or was told what went wrong); false: it was broken off. */
 void exchange_over(struct exchange *x, bool whole);
+/* Looks the request up in the cache and acts on the verdict. */
+void exchange_look(struct exchange *x);
 /* Fills in what the store asks about a request. `tags` has room for STORE_MAX_TAGS. */
 void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room, size_t tag_size);
 /* True when the client can still be answered. */

@@ -11,7 +11,7 @@
 #include "proxy/exchange_internal.h"
 #include "proxy/service.h"
 
-enum { HIGH_MARK = 256 * 1024, TAG_ROOM = 2048 };
+enum { HIGH_MARK = 256 * 1024 };
 
 /* ---- heads --------------------------------------------------------------------------------------------- */
 
@@ -83,6 +83,20 @@ static void purge_tags(struct exchange *x)
     }
 }
 
+/* Anything in the request that says who asks, by cache.partition_by. */
+static bool has_credential(const struct exchange *x)
+{
+    const struct cache_rules *rules = &x->settings->p->cache;
+    for (unsigned i = 0; i < rules->partition_count; i++) {
+        if (rules->partition_ids[i] != FIELD_OTHER && head_has(&x->req, (enum field_id)rules->partition_ids[i]))
+            return true;
+        for (int f = 0; rules->partition_ids[i] == FIELD_OTHER && f < x->req.field_count; f++)
+            if (slice_equal_nocase(head_name(&x->req, f), rules->partition_names[i]))
+                return true;
+    }
+    return false;
+}
+
 /* The cache hears of every answer: what it makes untrue, and who may no longer ask. */
 static void tell_cache(struct exchange *x, const struct head *response)
 {
@@ -94,7 +108,7 @@ static void tell_cache(struct exchange *x, const struct head *response)
         store_invalidate(x->w->service->store, &ask, response);
         purge_tags(x);
     }
-    if (x->looked && (response->status == 401 || response->status == 403))
+    if (x->looked && (response->status == 401 || response->status == 403) && has_credential(x))
         store_drop_partition(x->w->service->store, &x->look.key);
     if (x->looked && !x->fill)
         store_heard(x->w->service->store, &ask, response);

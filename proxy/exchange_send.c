@@ -26,10 +26,16 @@ void exchange_drop_body(struct exchange *x)
     memset(&x->body, 0, sizeof(x->body));
 }
 
+/* Most that is kept for another attempt. */
+static size_t keep_limit(const struct exchange *x)
+{
+    return (size_t)x_config(x)->retry_max_buffered_body;
+}
+
+/* Most that is read before there is a connection to send it on. */
 static size_t buffer_limit(const struct exchange *x)
 {
-    uint64_t limit = x_config(x)->retry_max_buffered_body;
-    return limit < LEAST_BUFFER ? LEAST_BUFFER : (size_t)limit;
+    return keep_limit(x) < LEAST_BUFFER ? LEAST_BUFFER : keep_limit(x);
 }
 
 static bool buffer_append(struct exchange *x, struct slice data)
@@ -65,7 +71,7 @@ static void send_through(struct exchange *x, struct slice data, void *owner, con
 {
     if (!keeps_body(x)) {
         x->replayable = false;
-    } else if (x->body.len + data.n > buffer_limit(x) || !buffer_append(x, data)) {
+    } else if (x->body.len + data.n > keep_limit(x) || !buffer_append(x, data)) {
         x->replayable = false;
         exchange_drop_body(x);
     }
@@ -332,7 +338,7 @@ void exchange_connected(struct exchange *x, struct upstream *u)
         u->ops->end(u, (struct slice){x->trailers, x->trailers_len});
     }
     u->ops->flush(u);
-    if (x->body.len && !keeps_body(x)) {
+    if (x->body.len && (!keeps_body(x) || x->body.len > keep_limit(x))) {
         x->replayable = false;
         exchange_drop_body(x);
     }

@@ -137,9 +137,10 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     struct reply reply = {.status = (uint16_t)answer.status, .runs = runs, .run_count = 2};
     if (answer.kind == ANSWER_WHOLE) {
         reply.reason = reason_of(head);
-        reply.framing = answer.has_body ? BODY_LENGTH : BODY_NONE;
+        bool no_body = x->req.method == METHOD_HEAD || answer.status == 204 || answer.status == 304;
+        reply.framing = no_body ? BODY_NONE : BODY_LENGTH; /* an empty body has a length too */
         reply.length = entry_length(entry);
-        reply.show_length = !answer.has_body && x->req.method == METHOD_HEAD;
+        reply.show_length = x->req.method == METHOD_HEAD;
     } else {
         size_t n = entry_answer_head(entry, &answer, c.p, (size_t)(c.end - c.p));
         head = (struct slice){c.p, n};
@@ -340,10 +341,8 @@ static void pump(struct exchange *x)
 
 static void look_again(struct exchange *x)
 {
-    struct store_request ask;
     x->went_loose = true; /* once: then it goes alone */
-    exchange_store_request(x, &ask, NULL, NULL, 0);
-    exchange_act(x, store_lookup(x->w->service->store, &ask, &x->look));
+    exchange_look(x);
 }
 
 static void fetch_failed(struct exchange *x, enum reason why)

@@ -82,6 +82,7 @@ class ScriptedOrigin:
         self.default = make_response(200, [("Content-Type", "text/plain")], b"ok")
         self.requests = []
         self.connections = []
+        self.most_alive = 0        # connections open at the same time, at most
         self.cut = []              # requests that broke off (Incomplete)
         self.errors = []           # what went wrong in a script
         self.lock = threading.Lock()
@@ -115,6 +116,7 @@ class ScriptedOrigin:
                     return
                 conn = OriginConnection(self, sock, len(self.connections))
                 self.connections.append(conn)
+                self.most_alive = max(self.most_alive, len(self.alive()))
             thread = threading.Thread(target=self.run, args=(conn,), daemon=True)
             self.threads.append(thread)
             thread.start()
