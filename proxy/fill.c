@@ -38,7 +38,9 @@ struct fill *fill_new(struct store *store, const struct store_request *request, 
         return NULL;
     }
     atomic_init(&fill->refs, 1);
-    store_home(store, request, key, &fill->home);
+    home_init(&fill->home, key);
+    home_add_tags(&fill->home, store, request->tags, request->tag_count);
+    fill->tags_known = request->tag_count > 0;
     fill->store = store;
     fill->joinable = true;
     fill->limit = object_limit(store);
@@ -233,17 +235,32 @@ static void judge(const struct fill *fill, const struct store_request *request, 
         out->storable = STORABLE_SIZE;
 }
 
+/* The tags that the entry will have: the request's, or those of the entry that was validated. */
+static void settle_tags(struct fill *fill, const struct store_request *request, const struct entry *base)
+{
+    struct shard *shard = shard_lock(fill->store, fill->home.place);
+    fill->home.tag_count = 1;
+    if (base)
+        home_copy_tags(&fill->home, fill->store, base);
+    else
+        home_add_tags(&fill->home, fill->store, request->tags, request->tag_count);
+    fill->tags_known = true;
+    shard_unlock(shard);
+}
+
 /* Makes the entry and its body, not yet published. */
 static bool prepare(struct fill *fill, const struct store_request *request, const struct head *response,
                     const struct judgement *judged, struct entry **entry)
 {
     struct vary_key vary;
+    settle_tags(fill, request, NULL);
     vary_select(judged->vary, request->head, fill->store->seed_vary, &vary);
     struct entry_recipe recipe = {.uri = head_path(request->head),
                                   .names = judged->vary,
                                   .vary = &vary,
                                   .fresh = &judged->fresh,
-                                  .tag_count = fill->home.tag_count,
+                                  .tags = request->tags,
+                                  .tag_count = fill->home.tag_count - 1,
                                   .shared = request->rules->shared,
                                   .wall = request->wall};
     *entry = entry_make(&recipe, response);
@@ -378,13 +395,14 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
         return NULL;
     struct entry *merged = NULL;
     if (is_about(fill->base, response))
-        merged = entry_merge(fill->base, response, request->wall, fill->home.tag_count);
+        merged = entry_merge(fill->base, response, request->wall);
     if (!merged) {
         drop_base(fill);
         entry_release(fill->base);
         fill->base = NULL;
         return NULL;
     }
+    settle_tags(fill, request, fill->base);
     bool keep = judge_merged(request, merged, sent);
     entry_complete(merged, body_ref(fill->base->body));
     if (keep) {

@@ -136,12 +136,27 @@ uint64_t store_partition_tag(struct hash128 partition)
     return partition.lo ? partition.lo : 1;
 }
 
-void store_home(struct store *store, const struct store_request *request, const struct store_key *key, struct home *out)
+void home_init(struct home *home, const struct store_key *key)
 {
-    *out = (struct home){.place = key->place, .partition = key->partition, .tag_count = 1};
-    out->tags[0] = store_partition_tag(key->partition);
-    for (unsigned i = 0; i < request->tag_count && i < STORE_MAX_TAGS; i++)
-        out->tags[out->tag_count++] = store_tag_hash(store, request->tags[i]);
+    *home = (struct home){.place = key->place, .partition = key->partition, .tag_count = 1};
+    home->tags[0] = store_partition_tag(key->partition);
+}
+
+void home_add_tags(struct home *home, const struct store *store, const struct slice *tags, unsigned count)
+{
+    for (unsigned i = 0; i < count && home->tag_count <= STORE_MAX_TAGS; i++)
+        home->tags[home->tag_count++] = store_tag_hash(store, tags[i]);
+}
+
+void home_copy_tags(struct home *home, const struct store *store, const struct entry *entry)
+{
+    struct slice text = entry_span(entry, entry->tag_text);
+    const char *end;
+    while (text.n > 0 && (end = memchr(text.p, '\n', text.n)) != NULL) {
+        struct slice tag = {text.p, (size_t)(end - text.p)};
+        home_add_tags(home, store, &tag, 1);
+        text = (struct slice){end + 1, text.n - tag.n - 1};
+    }
 }
 
 /* ---- lookup ---- */

@@ -38,8 +38,8 @@ struct store_request {
     struct slice origin;             /* of the upstream: "https://api.promptops.ai:443", one spelling for each upstream */
     const struct cache_rules *rules;
     struct cache_route route;
-    const struct slice *tags;        /* of the route, its names filled in */
-    unsigned tag_count;              /* at most STORE_MAX_TAGS are kept */
+    const struct slice *tags;        /* of the route, its names filled in, none with a newline. fill_response gives them to the entry; */
+    unsigned tag_count;              /* at most STORE_MAX_TAGS count. When store_lookup had none, any purge of tags meanwhile dooms the fetch */
     tick_t now;
     int64_t wall;                    /* the same moment in unix seconds */
 };
@@ -93,9 +93,9 @@ void store_heard(struct store *store, const struct store_request *request, const
 /* The credential of this request was refused (401, 403): forgets everything in its partition. Returns the entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
-enum store_purge_kind { STORE_PURGE_KEY, STORE_PURGE_PREFIX, STORE_PURGE_TAG, STORE_PURGE_ALL };
+enum store_purge_kind { STORE_PURGE_KEY, STORE_PURGE_PREFIX, STORE_PURGE_TAG, STORE_PURGE_TAG_PREFIX, STORE_PURGE_ALL };
 
-/* Drops entries in all partitions: by path and query, by a prefix of them, by tag, or all. Returns how many. */
+/* Drops entries in all partitions: by path and query, by a prefix of them, by tag, by a prefix of tags, or all. Returns how many. */
 size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice text);
 
 struct store_stats {

@@ -1,5 +1,5 @@
 /*
- * Stored answers. Invariants: an entry's text is URI, names of Vary, head, and room for one Content-Length line, in one piece
+ * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one Content-Length line, in one piece
  * of memory with the entry; every line of the head is `name: value CRLF` with nothing else in it; a head holds no hop-by-hop field, no Age,
  * no Content-Length, and at least one Date.
  */
@@ -158,14 +158,32 @@ static struct entry *entry_alloc(unsigned tag_count, uint64_t text)
     return whole;
 }
 
+static uint64_t tags_size(const struct entry_recipe *recipe)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < recipe->tag_count; i++)
+        n += (uint64_t)recipe->tags[i].n + 1;
+    return n;
+}
+
+static void put_tags(struct writer *w, const struct entry_recipe *recipe)
+{
+    w->entry->tag_text.at = w->at;
+    for (unsigned i = 0; i < recipe->tag_count; i++) {
+        put_text(w, recipe->tags[i]);
+        put_text(w, SLICE("\n"));
+    }
+    w->entry->tag_text.n = w->at - w->entry->tag_text.at;
+}
+
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response)
 {
     struct unstored unstored;
     if (!unstored_read(response, recipe->shared, &unstored))
         return NULL;
-    uint64_t size = recipe->uri.n + recipe->names.n + STATUS_LINE_REST + (uint64_t)response->reason_len +
+    uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST + (uint64_t)response->reason_len +
                     fields_size(response) + DATE_LINE + LENGTH_ROOM;
-    struct entry *e = entry_alloc(recipe->tag_count, size);
+    struct entry *e = entry_alloc(1 + recipe->tag_count, size);
     if (!e)
         return NULL;
     struct writer w = {e, 0};
@@ -174,6 +192,7 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     e->vary = *recipe->vary;
     e->uri = put_text(&w, recipe->uri);
     e->names = put_text(&w, recipe->names);
+    put_tags(&w, recipe);
     e->head.at = w.at;
     put_status_line(&w, e->status, (struct slice){response->base + response->reason_at, response->reason_len});
     for (int i = 0; i < response->field_count; i++)
@@ -250,7 +269,7 @@ static void put_merged(struct writer *w, const struct head *stored, const struct
     w->entry->age_n = w->at - before;
 }
 
-struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall, unsigned tag_count)
+struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall)
 {
     struct unstored unstored;
     struct head stored;
@@ -258,7 +277,7 @@ struct entry *entry_merge(const struct entry *old, const struct head *response, 
         return NULL;
     struct field *fields = calloc(old->field_count + 1, sizeof *fields);
     uint64_t size = (uint64_t)old->head.at + old->head.n + fields_size(response) + DATE_LINE + LENGTH_ROOM;
-    struct entry *e = fields ? entry_alloc(tag_count, size) : NULL;
+    struct entry *e = fields ? entry_alloc(old->tag_count, size) : NULL;
     if (!e) {
         free(fields);
         return NULL;
@@ -269,6 +288,7 @@ struct entry *entry_merge(const struct entry *old, const struct head *response, 
     e->vary = old->vary;
     e->uri = put_text(&w, entry_span(old, old->uri));
     e->names = put_text(&w, entry_span(old, old->names));
+    e->tag_text = put_text(&w, entry_span(old, old->tag_text));
     e->head.at = w.at;
     put_status_line(&w, e->status, (struct slice){stored.base + stored.reason_at, stored.reason_len});
     put_merged(&w, &stored, response, &unstored, wall);

@@ -52,7 +52,7 @@ struct entry {
     uint32_t field_count;
     uint32_t head_full_n;     /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;           /* bytes of an Age line that ends the head, only while a 304 is being judged */
-    struct span uri, names, head, etag, last_modified, language;
+    struct span uri, names, tag_text, head, etag, last_modified, language; /* tag_text: each tag with a newline behind it */
     uint64_t footprint;       /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
@@ -136,8 +136,8 @@ struct fill *shard_joinable(struct store *store, struct shard *shard, struct has
 /* What is being fetched for this place is not to be stored, and nobody joins it any more. */
 void shard_doom_place(struct shard *shard, struct hash128 place);
 
-/* The same for a tag; 0: for all. */
-void shard_doom_tag(struct shard *shard, uint64_t tag);
+/* The same for what has a tag, or, if so wished, may turn out to have it; 0: for all. */
+void shard_doom_tag(struct shard *shard, uint64_t tag, bool unknown_too);
 
 /* Takes up to `max` entries with this tag out, chained by link.next. Returns how many. */
 unsigned shard_unlink_tagged(struct store *store, struct shard *shard, uint64_t tag, unsigned max, struct entry **out);
@@ -163,7 +163,8 @@ struct entry_recipe {
     struct slice names;            /* of Vary */
     const struct vary_key *vary;
     const struct freshness *fresh;
-    unsigned tag_count;            /* links to reserve */
+    const struct slice *tags;
+    unsigned tag_count;            /* of tags; a link more is reserved for the partition */
     bool shared;
     int64_t wall;
 };
@@ -172,7 +173,7 @@ struct entry_recipe {
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response);
 
 /* The head of `old` with a 304's fields put in place of its own (RFC 9111 3.2, 4.3.4), sharing the body. `fresh` is to be judged by entry_judge. */
-struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall, unsigned tag_count);
+struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall);
 
 /*
  * Reads an entry's head back into a table of fields. `fields` has room for entry->field_count. With the Age line that entry_merge
@@ -196,8 +197,12 @@ void store_key_of(struct store *store, const struct store_request *request, stru
 /* The place of another path in the partition of a key. */
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin, struct slice path);
 
-/* With the hashes of the request's tags. */
-void store_home(struct store *store, const struct store_request *request, const struct store_key *key, struct home *out);
+/* The place without tags but the partition's. */
+void home_init(struct home *home, const struct store_key *key);
+
+/* Adds tags, by their text or as an entry has them. */
+void home_add_tags(struct home *home, const struct store *store, const struct slice *tags, unsigned count);
+void home_copy_tags(struct home *home, const struct store *store, const struct entry *entry);
 
 uint64_t store_tag_hash(const struct store *store, struct slice tag);
 
@@ -227,6 +232,7 @@ struct fill {
     struct table_link link;      /* in the shard's table from creation until the leader's role ends */
     struct home home;
     bool joinable, doomed;       /* under the shard's lock */
+    bool tags_known;             /* likewise, as are the tags in home; if not, any purge of tags dooms it */
     struct store *store;
     struct entry *base;          /* is being validated */
     struct entry *sibling;       /* another variant: its names of Vary tell whose requests may join */

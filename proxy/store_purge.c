@@ -104,7 +104,7 @@ void store_heard(struct store *store, const struct store_request *request, const
 
 /* ---- by tag and by partition ---- */
 
-static size_t drop_tagged(struct store *store, uint64_t tag)
+static size_t drop_tagged(struct store *store, uint64_t tag, bool unknown_too)
 {
     size_t count = 0;
     for (unsigned i = 0; i <= store->shard_mask; i++) {
@@ -113,7 +113,7 @@ static size_t drop_tagged(struct store *store, uint64_t tag)
         do {
             struct entry *chain = NULL;
             pthread_mutex_lock(&shard->lock);
-            shard_doom_tag(shard, tag);
+            shard_doom_tag(shard, tag, unknown_too);
             n = shard_unlink_tagged(store, shard, tag, BATCH, &chain);
             shard->stats.invalidated += n;
             pthread_mutex_unlock(&shard->lock);
@@ -126,7 +126,8 @@ static size_t drop_tagged(struct store *store, uint64_t tag)
 
 size_t store_drop_partition(struct store *store, const struct store_key *key)
 {
-    return drop_tagged(store, store_partition_tag(key->partition));
+    /* Whose fetch it is is always known: a refused credential must not touch those of others. */
+    return drop_tagged(store, store_partition_tag(key->partition), false);
 }
 
 /* ---- by path: a walk over everything ---- */
@@ -144,6 +145,19 @@ struct walk {
     bool stopped;
 };
 
+static bool has_tag_prefix(const struct entry *entry, struct slice prefix)
+{
+    struct slice text = entry_span(entry, entry->tag_text);
+    const char *end;
+    while (text.n > 0 && (end = memchr(text.p, '\n', text.n)) != NULL) {
+        size_t n = (size_t)(end - text.p);
+        if (n >= prefix.n && (prefix.n == 0 || memcmp(text.p, prefix.p, prefix.n) == 0))
+            return true;
+        text = (struct slice){end + 1, text.n - n - 1};
+    }
+    return false;
+}
+
 static bool chosen(const struct walk *walk, const struct entry *entry)
 {
     struct slice uri = entry_span(entry, entry->uri);
@@ -154,6 +168,8 @@ static bool chosen(const struct walk *walk, const struct entry *entry)
         return uri.n >= walk->text.n && (walk->text.n == 0 || memcmp(uri.p, walk->text.p, walk->text.n) == 0);
     case STORE_PURGE_ALL:
         return true;
+    case STORE_PURGE_TAG_PREFIX:
+        return has_tag_prefix(entry, walk->text);
     case STORE_PURGE_TAG:
         break;
     }
@@ -197,11 +213,11 @@ size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice
 {
     struct walk walk = {.store = store, .kind = kind, .text = text};
     if (kind == STORE_PURGE_TAG)
-        return drop_tagged(store, store_tag_hash(store, text));
+        return drop_tagged(store, store_tag_hash(store, text), true);
     for (unsigned i = 0; i <= store->shard_mask; i++) {
         struct shard *shard = &store->shards[i];
         pthread_mutex_lock(&shard->lock);
-        shard_doom_tag(shard, 0); /* their paths are not kept: what is being fetched now is not stored, no more */
+        shard_doom_tag(shard, 0, true); /* their paths are not kept: what is being fetched now is not stored, no more */
         pthread_mutex_unlock(&shard->lock);
         walk_shard(&walk, shard, purge_visit);
     }

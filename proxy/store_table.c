@@ -253,20 +253,28 @@ void shard_doom_place(struct shard *shard, struct hash128 place)
         doom(fill);
 }
 
+struct doomsday {
+    uint64_t tag;
+    bool unknown_too;
+};
+
 static void doom_tagged(void *arg, struct table_link *link)
 {
-    const uint64_t *tag = arg;
+    const struct doomsday *day = arg;
     struct fill *fill = CONTAINER(struct fill, link, link);
+    if (day->tag == 0 || (day->unknown_too && !fill->tags_known))
+        doom(fill);
     for (unsigned i = 0; i < fill->home.tag_count; i++)
-        if (*tag == 0 || fill->home.tags[i] == *tag)
+        if (fill->home.tags[i] == day->tag)
             doom(fill);
 }
 
-void shard_doom_tag(struct shard *shard, uint64_t tag)
+void shard_doom_tag(struct shard *shard, uint64_t tag, bool unknown_too)
 {
     size_t cursor = 0;
+    struct doomsday day = {tag, unknown_too};
     if (shard->fills.count > 0)
-        table_scan(&shard->fills, &cursor, SIZE_MAX, doom_tagged, &tag);
+        table_scan(&shard->fills, &cursor, SIZE_MAX, doom_tagged, &day);
 }
 
 /* ---- markers ---- */
