@@ -1,9 +1,10 @@
 /*
  * The upstream's idle timeout, from how old idle connections were when it closed them.
  *
- * A timeout shows as closes at about the same age; a restart as closes at one instant at all ages, which are therefore
- * doubted; an accident as a single one. So an age is believed when at least two notes (three of a full ring) lie within
- * a quarter above it, none doubted, and reuses at greater ages have not refuted them. The smallest such age counts.
+ * A timeout shows as closes at about the same age; a restart as closes at one instant at all ages, which are
+ * therefore doubted; an accident as a single one. So an age is believed when at least two notes (three of a
+ * full ring) lie within a quarter above it, none doubted, and reuses at greater ages have not refuted them.
+ * The smallest such age counts.
  *
  * Once we close first nothing more is seen, so notes are forgotten after an hour and the timeout is learnt
  * again: that costs two closed idle connections, which are noticed as they happen, and no request.
@@ -26,8 +27,8 @@ static tick_t above(tick_t age)
 }
 
 /*
- * Safely below a timeout: by a twentieth and at least `margin`, but never by more than half. A request must arrive before the
- * upstream closes, so the margin has to be longer than a round trip.
+ * Safely below a timeout: by a twentieth and at least `margin`, but never by more than half. A request must
+ * arrive before the upstream closes, so the margin has to be longer than a round trip.
  */
 static tick_t below(tick_t timeout, tick_t margin)
 {

@@ -217,6 +217,7 @@ static void print_allowed(const struct config_option_row *row, FILE *out)
     static const char *const words[CONFIG_TYPE_COUNT] = {
         [CONFIG_TYPE_BOOL] = "`true`, `false`",
         [CONFIG_TYPE_STRING] = "text",
+        [CONFIG_TYPE_SECRET_URL] = "URL",
         [CONFIG_TYPE_READ_FILE] = "file to read",
         [CONFIG_TYPE_WRITE_FILE] = "file to write",
         [CONFIG_TYPE_DIRECTORY] = "directory",

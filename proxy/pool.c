@@ -458,7 +458,8 @@ void pool_refresh(struct pool *pool)
 
 void pool_renew(struct pool *pool)
 {
-    pool->generation++;
+    if (pool->w->settings->p->tls_client) /* a certificate or a trust may be another */
+        pool->generation++;
     pool->learn.max_idle = config_of(pool)->pool_max_idle_time;
     close_outdated(pool);
 }

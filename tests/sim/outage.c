@@ -1,7 +1,7 @@
 /*
- * The simulated outage. Invariants: events are taken in order of time (and of insertion where equal); a job outlives its
- * client, and is freed when the server is done with it and the client does not wait for it; a request is freed
- * when it has ended.
+ * The simulated outage. Invariants: events are taken in order of time (and of insertion where equal); a job
+ * outlives its client, and is freed when the server is done with it and the client does not wait for it; a
+ * request is freed when it has ended.
  */
 #include "tests/sim/outage.h"
 
@@ -27,9 +27,9 @@ struct job {
     int request, next_free;
     struct breaker_permit permit;
     tick_t began;
-    bool waited_for;  /* the client still waits */
-    bool in_server;   /* queued or served */
-    bool timer;       /* its PATIENCE_OVER is still to come */
+    bool waited_for; /* the client still waits */
+    bool in_server;  /* queued or served */
+    bool timer;      /* its PATIENCE_OVER is still to come */
 };
 
 struct world {
@@ -232,8 +232,12 @@ static void attempt(struct world *w, int id)
     int j = new_job(w);
     if (j < 0)
         return;
-    w->jobs[j] = (struct job){.request = id, .permit = permit, .began = w->now, .waited_for = true,
-                              .in_server = true, .timer = true};
+    w->jobs[j] = (struct job){.request = id,
+                              .permit = permit,
+                              .began = w->now,
+                              .waited_for = true,
+                              .in_server = true,
+                              .timer = true};
     if (q->attempts++ == 0)
         retry_budget_request(&w->budget, w->now);
     w->in_flight++;
@@ -258,9 +262,16 @@ static void attempt_over(struct world *w, int j, enum reason reason, int status)
         end_request(w, id, true);
         return;
     }
-    struct retry_case c = {.reason = reason, .status = status, .attempts = q->attempts, .idempotent = true,
-                           .sent = true, .replayable = true, .began = q->began, .deadline = q->deadline,
-                           .retry_after = -1, .last_delay = q->last_delay};
+    struct retry_case c = {.reason = reason,
+                           .status = status,
+                           .attempts = q->attempts,
+                           .idempotent = true,
+                           .sent = true,
+                           .replayable = true,
+                           .began = q->began,
+                           .deadline = q->deadline,
+                           .retry_after = -1,
+                           .last_delay = q->last_delay};
     struct retry_verdict v = retry_decide(&w->s->retry, &c, &w->budget, &w->rng, w->now);
     if (v.why != RETRY_YES) {
         end_request(w, id, false);
@@ -356,13 +367,25 @@ void outage_defaults(struct outage_setup *s)
         .after = 60 * TICK_S,
         .patience = TICK_S,
         .deadline = TICK_NEVER,
-        .retry = {.strategy = BACKOFF_EXPONENTIAL, .jitter = JITTER_FULL, .max_attempts = 3,
-                  .base_delay = 100 * TICK_MS, .max_delay = 60 * TICK_S, .max_total_time = 30 * TICK_S,
-                  .retry_on = retry_on_default(), .success_rate_threshold = 0.5},
+        .retry = {.strategy = BACKOFF_EXPONENTIAL,
+                  .jitter = JITTER_FULL,
+                  .max_attempts = 3,
+                  .base_delay = 100 * TICK_MS,
+                  .max_delay = 60 * TICK_S,
+                  .max_total_time = 30 * TICK_S,
+                  .retry_on = retry_on_default(),
+                  .success_rate_threshold = 0.5},
         .budget = 0.1,
         .budget_floor = 1,
-        .breaker = {.enabled = true, .consecutive = 5, .failure_rate = 0.5, .slow_rate = 1, .window = 10 * TICK_S,
-                    .minimum_requests = 20, .open_time = 5 * TICK_S, .open_max = 60 * TICK_S, .probes = 3,
+        .breaker = {.enabled = true,
+                    .consecutive = 5,
+                    .failure_rate = 0.5,
+                    .slow_rate = 1,
+                    .window = 10 * TICK_S,
+                    .minimum_requests = 20,
+                    .open_time = 5 * TICK_S,
+                    .open_max = 60 * TICK_S,
+                    .probes = 3,
                     .probe_lease = 5 * TICK_S},
     };
 }

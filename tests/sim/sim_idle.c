@@ -1,7 +1,7 @@
 /*
- * Requests that meet a connection which the upstream has just closed: with a fixed trust of five minutes, and with the
- * learnt one. An upstream with an idle timeout, 20 ms away; clients that come at random and one that polls; an hour
- * each. Prints a table, exits 1 when a bound is broken.
+ * Requests that meet a connection which the upstream has just closed: with a fixed trust of five minutes, and
+ * with the learnt one. An upstream with an idle timeout, 20 ms away; clients that come at random and one that
+ * polls; an hour each. Prints a table, exits 1 when a bound is broken.
  */
 #include "policy/idle_learn.h"
 #include "policy/rng.h"
@@ -12,18 +12,18 @@
 
 enum { POOL = 64 };
 
-#define WAY      (20 * TICK_MS)  /* one way */
+#define WAY      (20 * TICK_MS) /* one way */
 #define SERVICE  (30 * TICK_MS)
 #define LENGTH   (3600 * TICK_S)
 #define MAX_IDLE (300 * TICK_S)
 
 struct scene {
     const char *name;
-    tick_t timeout, later;  /* of the upstream; and from half-time on */
-    double rate;            /* of random requests, a second */
-    tick_t poll;            /* a request so long after its last answer; 0 = none */
-    tick_t restart;         /* all connections closed at once so often; 0 = never */
-    bool says_so;           /* sends Keep-Alive: timeout=N */
+    tick_t timeout, later; /* of the upstream; and from half-time on */
+    double rate;           /* of random requests, a second */
+    tick_t poll;           /* a request so long after its last answer; 0 = none */
+    tick_t restart;        /* all connections closed at once so often; 0 = never */
+    bool says_so;          /* sends Keep-Alive: timeout=N */
 };
 
 static const struct scene scenes[] = {
@@ -129,7 +129,8 @@ int main(void)
         struct counts fixed = run(&scenes[i], false), learnt = run(&scenes[i], true);
         printf("%-34s %7ld %18ld %6ld %14ld %6ld\n", scenes[i].name, fixed.requests, fixed.dead, fixed.opened,
                learnt.dead, learnt.opened);
-        /* Until it has learnt, and once more where the timeout became shorter: an hour's memory gives no more. */
+        /* Until it has learnt, and once more where the timeout became shorter: an hour's memory gives no
+         * more. */
         bool restarts = scenes[i].restart != 0;
         if (!restarts && learnt.dead > 3) {
             puts("  BROKEN: at most three requests meet a dead connection");

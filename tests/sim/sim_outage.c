@@ -1,6 +1,6 @@
 /*
- * Retry, budget, breaker and a concurrency cap in simulated outages, against bounds. Prints a table, exits 1 when
- * a bound is broken. Three seeds a row; the worst counts.
+ * Retry, budget, breaker and a concurrency cap in simulated outages, against bounds. Prints a table, exits 1
+ * when a bound is broken. Three seeds a row; the worst counts.
  */
 #include "tests/sim/outage.h"
 
@@ -12,7 +12,7 @@ enum { SEEDS = 3 };
 struct row {
     const char *name;
     int attempts;
-    double budget;     /* > 1: in effect none */
+    double budget; /* > 1: in effect none */
     double threshold;
     bool breaker;
     int cap;

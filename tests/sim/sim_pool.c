@@ -1,6 +1,7 @@
 /*
- * Pool sizes under steady, step, ramp and burst loads, in steps of a millisecond: how many requests wait for a
- * connection, how long, and how many connections are kept for it. Prints a table, exits 1 when a bound is broken.
+ * Pool sizes under steady, step, ramp and burst loads, in steps of a millisecond: how many requests wait for
+ * a connection, how long, and how many connections are kept for it. Prints a table, exits 1 when a bound is
+ * broken.
  */
 #include "policy/pool_size.h"
 #include "policy/rng.h"
@@ -11,14 +12,14 @@
 
 enum {
     CONNECT_MS = 20,
-    HOLD_MS = 100,  /* mean, exponential */
+    HOLD_MS = 100, /* mean, exponential */
     MAX_OPEN = 2000,
-    RING = 4096,    /* longest hold, in ms */
+    RING = 4096, /* longest hold, in ms */
     MAX_WAIT = 1000
 };
 
-#define SECONDS   240
-#define MAX_IDLE  60000 /* ms */
+#define SECONDS  240
+#define MAX_IDLE 60000 /* ms */
 
 struct pool {
     struct pool_size size;
@@ -34,7 +35,7 @@ struct measured {
     long requests, waited;
     long wait_of[MAX_WAIT];
     int longest;
-    double open;  /* mean */
+    double open; /* mean */
     int most, last;
     bool steep; /* the target fell by more than a tenth, rounded up, within 10 s */
 };
@@ -100,8 +101,7 @@ static void tend(int now)
     if (now % 1000)
         return;
     int drop = 0;
-    while (drop < pool.idle_count &&
-           (open_count() - drop > target.keep || now - pool.idle[drop] > MAX_IDLE))
+    while (drop < pool.idle_count && (open_count() - drop > target.keep || now - pool.idle[drop] > MAX_IDLE))
         drop++;
     pool.idle_count -= drop;
     memmove(pool.idle, pool.idle + drop, (size_t)pool.idle_count * sizeof pool.idle[0]);
@@ -197,8 +197,10 @@ int main(void)
     static const struct {
         const char *name;
         load *rate;
-    } loads[] = {{"steady 200/s (L = 20)", steady},          {"step 20, 400, 20/s", step_load},
-                 {"ramp 0 to 1000/s and back", ramp},         {"bursts of 1000/s on 5/s", bursts},
+    } loads[] = {{"steady 200/s (L = 20)", steady},
+                 {"step 20, 400, 20/s", step_load},
+                 {"ramp 0 to 1000/s and back", ramp},
+                 {"bursts of 1000/s on 5/s", bursts},
                  {"idle, then 500/s", idle_then_burst}};
     static const struct {
         const char *name;
@@ -208,9 +210,10 @@ int main(void)
         for (size_t k = 0; k < ARRAY_LEN(strategies); k++) {
             struct measured m = run(loads[i].rate, strategies[k].strategy);
             double waited = (double)m.waited / (double)m.requests;
-            printf("%-26s %-9s waited %6.3f %%  p99.9 %3d ms  longest %3d ms  open mean %6.1f most %4d at the end %d\n",
-                   loads[i].name, strategies[k].name, 100 * waited, percentile(&m, 0.999), m.longest, m.open, m.most,
-                   m.last);
+            printf("%-26s %-9s waited %6.3f %%  p99.9 %3d ms  longest %3d ms  open mean %6.1f most %4d at "
+                   "the end %d\n",
+                   loads[i].name, strategies[k].name, 100 * waited, percentile(&m, 0.999), m.longest, m.open,
+                   m.most, m.last);
             bound(m.longest <= 2 * CONNECT_MS, "no request waits for longer than two connect times");
             if (strategies[k].strategy != POOL_ADAPTIVE)
                 continue;

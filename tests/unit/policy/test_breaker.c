@@ -1,4 +1,5 @@
-/* Tests of policy/breaker.c: each way to open and close, leases, stale reports, and random events against "never stuck". */
+/* Tests of policy/breaker.c: each way to open and close, leases, stale reports, and random events against
+ * "never stuck". */
 #include "policy/breaker.h"
 #include "tests/unit/policy/harness.h"
 
@@ -132,7 +133,8 @@ START_TEST(opens_on_slow_calls)
     rules.slow_rate = 0.5;
     for (int i = 0; i < 20; i++) {
         ck_assert_int_eq(b.state, BREAKER_CLOSED);
-        breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, i % 2 ? 2 * TICK_S : TICK_S}, &rng, now);
+        breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, i % 2 ? 2 * TICK_S : TICK_S}, &rng,
+                       now);
     }
     ck_assert_int_eq(b.state, BREAKER_OPEN);
     ck_assert_int_eq(b.cause, BREAKER_CAUSE_SLOW_RATE);
@@ -394,7 +396,8 @@ static void random_event(void)
     must(b.state != BREAKER_OPEN || b.until <= now + rules.open_max);
 }
 
-/* Whatever went before: once the upstream is well, requests that come and are reported close it in a bounded time. */
+/* Whatever went before: once the upstream is well, requests that come and are reported close it in a bounded
+ * time. */
 static void must_recover(void)
 {
     tick_t limit = now + rules.open_max + rules.probe_lease + rules.open_max + TICK_S;

@@ -1,4 +1,5 @@
-/* Tests of policy/idle_learn.c: what is believed, doubted, refuted and forgotten, and the Keep-Alive field. */
+/* Tests of policy/idle_learn.c: what is believed, doubted, refuted and forgotten, and the Keep-Alive field.
+ */
 #include "policy/idle_learn.h"
 #include "tests/unit/policy/harness.h"
 
@@ -43,8 +44,8 @@ START_TEST(margins)
     static const struct {
         tick_t timeout, trust;
     } t[] = {
-        {100 * TICK_MS, 50 * TICK_MS}, {TICK_S, 500 * TICK_MS}, {2 * TICK_S, 1500 * TICK_MS},
-        {5 * TICK_S, 4500 * TICK_MS}, {60 * TICK_S, 57 * TICK_S}, {1000 * TICK_S, 300 * TICK_S},
+        {100 * TICK_MS, 50 * TICK_MS}, {TICK_S, 500 * TICK_MS},    {2 * TICK_S, 1500 * TICK_MS},
+        {5 * TICK_S, 4500 * TICK_MS},  {60 * TICK_S, 57 * TICK_S}, {1000 * TICK_S, 300 * TICK_S},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         setup();
@@ -108,10 +109,22 @@ START_TEST(keep_alive_field)
         const char *value;
         tick_t trust; /* seconds */
     } t[] = {
-        {"timeout=5", 4},        {"timeout=5, max=100", 4},     {"max=100,\tTimeOut=20 ", 19}, {"timeout=600", 300},
-        {"", 300},               {"timeout", 300},              {"timeout=", 300},             {"timeout=0", 300},
-        {"timeout=-5", 300},     {"timeout=5s", 300},           {"xtimeout=5", 300},           {"timeout = 5", 300},
-        {",,,", 300},            {"timeout=99999999999", 300},  {"timeout=\"5\"", 300},        {"timeout=999999999", 300},
+        {"timeout=5", 4},
+        {"timeout=5, max=100", 4},
+        {"max=100,\tTimeOut=20 ", 19},
+        {"timeout=600", 300},
+        {"", 300},
+        {"timeout", 300},
+        {"timeout=", 300},
+        {"timeout=0", 300},
+        {"timeout=-5", 300},
+        {"timeout=5s", 300},
+        {"xtimeout=5", 300},
+        {"timeout = 5", 300},
+        {",,,", 300},
+        {"timeout=99999999999", 300},
+        {"timeout=\"5\"", 300},
+        {"timeout=999999999", 300},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         idle_learn_init(&l, 300 * TICK_S);

@@ -1,4 +1,5 @@
-/* Tests of policy/pool_size.c: strategies, measures, bounds and pace; and step, ramp, burst and random loads. */
+/* Tests of policy/pool_size.c: strategies, measures, bounds and pace; and step, ramp, burst and random loads.
+ */
 #include "policy/pool_size.h"
 #include "policy/rng.h"
 #include "tests/unit/policy/harness.h"
@@ -34,7 +35,7 @@ START_TEST(strategies)
         bool adaptive;
         int warm, keep;
     } t[] = {
-        {POOL_FIXED, true, 10, 10},   {POOL_DYNAMIC, true, 2, 10}, {POOL_LAZY, true, 0, 10},
+        {POOL_FIXED, true, 10, 10},    {POOL_DYNAMIC, true, 2, 10}, {POOL_LAZY, true, 0, 10},
         {POOL_ADAPTIVE, false, 2, 10}, {POOL_ADAPTIVE, true, 8, 8}, /* 6 / 0.8 */
     };
     rules.max_size = 10;
