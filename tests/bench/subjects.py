@@ -110,7 +110,7 @@ class Sidecar(Subject):
             upstream += "  tls: {ca_file: %s}\n" % self.bench.certificate()
         config = (
             "workers: %d\n" % self.workers
-            + "log: {level: warn, access: false}\n"  # as access_log off
+            + "log: {level: warning, access: false}\n"  # as access_log off
             + "listen: {address: %s, max_connections: %d}\n" % (self.address, MAX_CONNECTIONS)
             + "admin: {address: 127.0.0.1:%d}\n" % free_port()
             + "upstream:\n"
@@ -123,6 +123,8 @@ class Sidecar(Subject):
 
 
 class Nginx(Subject):
+    """Without tcp_nopush: measured, it more than doubles the cost of a large cached answer."""
+
     name, program = "nginx", "nginx"
 
     def command(self, program):
@@ -148,7 +150,7 @@ class Nginx(Subject):
             + "daemon off; worker_processes %d; error_log stderr error; pid %s/pid;\n" % (self.workers, folder)
             + "worker_rlimit_nofile 20000;\n"
             + "events { worker_connections 16000; }\n"
-            + "http {\n  access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000;\n"
+            + "http {\n  access_log off; sendfile on; keepalive_requests 1000000000;\n"
             + "  keepalive_timeout 1h; proxy_buffers 16 16k; proxy_max_temp_file_size 0;\n"
             + temporary
             + cache

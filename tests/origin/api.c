@@ -1,6 +1,6 @@
 /*
- * What happens to every request: count, outage, faults, credential, operation, fields. And the replies that all
- * handlers share. Invariant: after handle_request the reply is complete, whatever happened.
+ * What happens to every request: count, outage, faults, credential, operation, fields. And the replies that
+ * all handlers share. Invariant: after handle_request the reply is complete, whatever happened.
  */
 #include "tests/origin/api.h"
 
@@ -34,20 +34,34 @@ const char *status_phrase(int status)
         int status;
         const char *phrase;
     } table[] = {
-        {101, "Switching Protocols"}, {200, "OK"},
-        {201, "Created"},             {202, "Accepted"},
-        {204, "No Content"},          {206, "Partial Content"},
-        {301, "Moved Permanently"},   {302, "Found"},
-        {304, "Not Modified"},        {307, "Temporary Redirect"},
-        {400, "Bad Request"},         {401, "Unauthorized"},
-        {403, "Forbidden"},           {404, "Not Found"},
-        {405, "Method Not Allowed"},  {408, "Request Timeout"},
-        {409, "Conflict"},            {410, "Gone"},
-        {413, "Content Too Large"},   {414, "URI Too Long"},
-        {422, "Unprocessable Entity"}, {429, "Too Many Requests"},
-        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-        {501, "Not Implemented"},     {502, "Bad Gateway"},
-        {503, "Service Unavailable"}, {504, "Gateway Timeout"},
+        {101, "Switching Protocols"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {422, "Unprocessable Entity"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
         {505, "HTTP Version Not Supported"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
@@ -103,7 +117,8 @@ void reply_missing(struct call *call, const char *name)
     if (name)
         text_printf(&json, ",\"%s\"", name);
     text_printf(&json, "],\"msg\":\"%s\",\"type\":\"%s\"}]}",
-                name ? "field required" : "value is not a valid dict", name ? "value_error.missing" : "type_error.dict");
+                name ? "field required" : "value is not a valid dict",
+                name ? "value_error.missing" : "type_error.dict");
     reply_json(call, 422, &json);
 }
 

@@ -6,7 +6,8 @@
 
 /* prompts.c */
 handler op_get_prompt, op_list_versions, op_get_prompt_version, op_search_prompts, op_list_prompts;
-handler op_get_model_prompt, op_batch_get, op_create_prompt, op_update_prompt, op_delete_prompt, op_delete_version;
+handler op_get_model_prompt, op_batch_get, op_create_prompt, op_update_prompt, op_delete_prompt,
+    op_delete_version;
 handler op_render, op_compatibility;
 /* generic.c */
 handler op_health, op_bytes, op_chunked, op_sse, op_echo, op_status, op_delay, op_upload, op_ws, op_cacheable;

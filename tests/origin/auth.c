@@ -1,6 +1,7 @@
 /*
- * Credentials and limits. Invariants: one lock over all; a key is never freed before the keyring, so a request may hold
- * on to it; a nonce is remembered only after its signature was found good, so nobody fills the memory of a stranger's key.
+ * Credentials and limits. Invariants: one lock over all; a key is never freed before the keyring, so a
+ * request may hold on to it; a nonce is remembered only after its signature was found good, so nobody fills
+ * the memory of a stranger's key.
  */
 #include "tests/origin/auth.h"
 
@@ -18,7 +19,8 @@
 
 enum { MAX_KEYS = 1000, WINDOWS = 3, VALID_SECONDS = 300 };
 
-static const int64_t window_ns[WINDOWS] = {INT64_C(60000000000), INT64_C(3600000000000), INT64_C(86400000000000)};
+static const int64_t window_ns[WINDOWS] = {INT64_C(60000000000), INT64_C(3600000000000),
+                                           INT64_C(86400000000000)};
 static const char *const window_names[WINDOWS] = {"minute", "hour", "day"};
 
 struct key {
@@ -54,8 +56,8 @@ static struct key *add_key(struct keyring *ring, const char *api_key, const char
     struct key *k = ring->count < MAX_KEYS ? calloc(1, sizeof(*k)) : NULL;
     if (!k)
         return NULL;
-    if (!copy_string(k->api_key, sizeof(k->api_key), api_key) || !copy_string(k->secret, sizeof(k->secret), secret) ||
-        !random_name(k->id, sizeof(k->id) - 1)) {
+    if (!copy_string(k->api_key, sizeof(k->api_key), api_key) ||
+        !copy_string(k->secret, sizeof(k->secret), secret) || !random_name(k->id, sizeof(k->id) - 1)) {
         free(k);
         return NULL;
     }
@@ -151,8 +153,8 @@ static bool signature_fits(struct slice key, struct text *message, struct slice 
 }
 
 /* {api_key}:{timestamp}:{METHOD}:{path}, with the secret key. */
-static bool documented_fits(const struct key *k, struct slice timestamp, struct slice method, struct slice path,
-                            struct slice signature)
+static bool documented_fits(const struct key *k, struct slice timestamp, struct slice method,
+                            struct slice path, struct slice signature)
 {
     struct text m = {0};
     text_puts(&m, k->api_key);
@@ -271,7 +273,8 @@ static void add_limit_fields(struct call *call, const struct key *k, int64_t now
     for (int w = 0; w < WINDOWS; w++) {
         char reset[40];
         when_text(window_end(w, now), true, reset);
-        text_printf(fields, "X-RateLimit-Limit-%s: %" PRIu32 "\r\n", names[w], limit_of(k, call->settings, w));
+        text_printf(fields, "X-RateLimit-Limit-%s: %" PRIu32 "\r\n", names[w],
+                    limit_of(k, call->settings, w));
         text_printf(fields, "X-RateLimit-Remaining-%s: %" PRIu32 "\r\n", names[w],
                     left_in(k, call->settings, w, now));
         text_printf(fields, "X-RateLimit-Reset-%s: %s\r\n", names[w], reset);
@@ -316,7 +319,8 @@ static bool check_limits(struct call *call, struct key *k, int64_t now)
 static struct slice after_scheme(struct slice credential, const char *scheme)
 {
     size_t n = strlen(scheme);
-    if (credential.n <= n + 1 || credential.p[n] != ' ' || !slice_is_nocase((struct slice){credential.p, n}, scheme))
+    if (credential.n <= n + 1 || credential.p[n] != ' ' ||
+        !slice_is_nocase((struct slice){credential.p, n}, scheme))
         return (struct slice){NULL, 0};
     return (struct slice){credential.p + n + 1, credential.n - n - 1};
 }
@@ -361,11 +365,12 @@ static json_t *key_json(const struct key *k, const struct settings *s)
 {
     char created[40];
     when_text(k->created, true, created);
-    return json_pack("{s:s, s:s, s:s%, s:i, s:i, s:i, s:s, s:s, s:[s,s]}", "id", k->id, "name", k->name, "api_key_prefix",
-                     k->api_key, (size_t)(strlen(k->api_key) < 9 ? strlen(k->api_key) : 9), "rate_limit_per_minute",
-                     (int)limit_of(k, s, 0), "rate_limit_per_hour", (int)limit_of(k, s, 1), "rate_limit_per_day",
-                     (int)limit_of(k, s, 2), "status", k->revoked ? "revoked" : "active", "created_at", created,
-                     "allowed_scopes", "read", "write");
+    return json_pack("{s:s, s:s, s:s%, s:i, s:i, s:i, s:s, s:s, s:[s,s]}", "id", k->id, "name", k->name,
+                     "api_key_prefix", k->api_key, (size_t)(strlen(k->api_key) < 9 ? strlen(k->api_key) : 9),
+                     "rate_limit_per_minute", (int)limit_of(k, s, 0), "rate_limit_per_hour",
+                     (int)limit_of(k, s, 1), "rate_limit_per_day", (int)limit_of(k, s, 2), "status",
+                     k->revoked ? "revoked" : "active", "created_at", created, "allowed_scopes", "read",
+                     "write");
 }
 
 void op_list_keys(struct call *call)
@@ -404,7 +409,8 @@ static void create_key(struct call *call, const json_t *o, const char *name)
     struct key wanted = {0};
     struct text json = {0};
     if (!read_limits(call, o, &wanted)) {
-        reply_detail(call, 422, "rate_limit_per_minute, _hour and _day must be whole numbers from 0 to 1000000000");
+        reply_detail(call, 422,
+                     "rate_limit_per_minute, _hour and _day must be whole numbers from 0 to 1000000000");
         return;
     }
     bool named = random_name(api_key + 3, 24) && random_name(secret, 40);
@@ -477,7 +483,8 @@ static const char *validate(struct keyring *ring, const json_t *o, const struct 
         return "Invalid API key";
     if (k->revoked)
         return "API key is revoked";
-    return documented_fits(k, member(o, "timestamp"), member(o, "method"), member(o, "endpoint"), member(o, "signature"))
+    return documented_fits(k, member(o, "timestamp"), member(o, "method"), member(o, "endpoint"),
+                           member(o, "signature"))
                ? NULL
                : "Invalid signature";
 }
@@ -501,12 +508,13 @@ void op_validate_key(struct call *call)
     if (error)
         text_printf(&json, "{\"valid\":false,\"error\":\"%s\"}", error);
     else
-        text_printf(&json,
-                    "{\"valid\":true,\"api_key_id\":\"%s\",\"user_id\":\"user-1\",\"tenant_id\":\"tenant-1\","
-                    "\"scopes\":[\"read\",\"write\"],\"allowed_projects\":null,\"rate_limits\":{\"minute\":%" PRIu32
-                    ",\"hour\":%" PRIu32 ",\"day\":%" PRIu32 "}}",
-                    k->id, limit_of(k, call->settings, 0), limit_of(k, call->settings, 1),
-                    limit_of(k, call->settings, 2));
+        text_printf(
+            &json,
+            "{\"valid\":true,\"api_key_id\":\"%s\",\"user_id\":\"user-1\",\"tenant_id\":\"tenant-1\","
+            "\"scopes\":[\"read\",\"write\"],\"allowed_projects\":null,\"rate_limits\":{\"minute\":%" PRIu32
+            ",\"hour\":%" PRIu32 ",\"day\":%" PRIu32 "}}",
+            k->id, limit_of(k, call->settings, 0), limit_of(k, call->settings, 1),
+            limit_of(k, call->settings, 2));
     pthread_mutex_unlock(&call->origin->keyring->lock);
     json_decref(o);
     reply_json(call, 200, &json);

@@ -19,7 +19,7 @@ bool keyring_add(struct keyring *ring, const char *api_key, const char *secret);
 /* Forgets nonces and spent limits, and revokes the keys that were made since. */
 void keyring_reset(struct keyring *ring);
 
-#define DEMO_API_KEY "po_demoDemo0000000000000001"
+#define DEMO_API_KEY    "po_demoDemo0000000000000001"
 #define DEMO_SECRET_KEY "demo-secret-key-of-the-stand-in"
 
 /*

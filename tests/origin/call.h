@@ -26,9 +26,9 @@ struct request {
     struct slice path;  /* without the query */
     struct slice query; /* behind the question mark */
     struct route_match match;
-    struct text decoded; /* owner of what match.params may point to */
-    struct text body;    /* whole, when the operation keeps it */
-    uint64_t body_len;   /* bytes of it that came */
+    struct text decoded;   /* owner of what match.params may point to */
+    struct text body;      /* whole, when the operation keeps it */
+    uint64_t body_len;     /* bytes of it that came */
     struct digest *digest; /* of the body, while an upload runs; owned */
 };
 

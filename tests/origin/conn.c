@@ -57,7 +57,8 @@ struct conn {
     struct out out;
 };
 
-static const struct h1_limits limits = {.max_head = MAX_HEAD, .max_target = MAX_TARGET, .max_trailer = 16 * 1024};
+static const struct h1_limits limits = {
+    .max_head = MAX_HEAD, .max_target = MAX_TARGET, .max_trailer = 16 * 1024};
 
 struct conn_links *conn_links(struct conn *c)
 {
@@ -394,8 +395,8 @@ static bool read_head(struct conn *c)
     size_t used = 0;
     r->head.fields = r->fields;
     r->head.field_max = MAX_FIELDS;
-    enum reason reason = h1_parse_request(&c->scan, &limits, c->input->bytes + c->in_at, c->in_n - c->in_at,
-                                          &r->head, &used);
+    enum reason reason =
+        h1_parse_request(&c->scan, &limits, c->input->bytes + c->in_at, c->in_n - c->in_at, &r->head, &used);
     if (reason == REASON_MORE)
         return false;
     if (reason != REASON_NONE) {

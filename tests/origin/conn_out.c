@@ -1,6 +1,7 @@
 /*
- * Sends replies. Invariants: the framing is decided once, in out_begin; a reply with faults sends its head first and
- * by itself, so that limits count bytes of the body only; never more than OUT_ROOM bytes are produced ahead.
+ * Sends replies. Invariants: the framing is decided once, in out_begin; a reply with faults sends its head
+ * first and by itself, so that limits count bytes of the body only; never more than OUT_ROOM bytes are
+ * produced ahead.
  */
 #include "tests/origin/conn_out.h"
 
@@ -59,7 +60,8 @@ static void add_length(struct text *text, uint64_t n)
 
 static void add_status(struct text *text, int status)
 {
-    char code[4] = {(char)('0' + status / 100 % 10), (char)('0' + status / 10 % 10), (char)('0' + status % 10), ' '};
+    char code[4] = {(char)('0' + status / 100 % 10), (char)('0' + status / 10 % 10),
+                    (char)('0' + status % 10), ' '};
     text_puts(text, "HTTP/1.1 ");
     text_add(text, code, 4);
     text_puts(text, status_phrase(status));
@@ -164,8 +166,8 @@ static void produce_chunk(struct out *out, const struct reply *reply)
 static void produce_event(struct out *out)
 {
     char event[96];
-    int n = snprintf(event, sizeof(event), "id: %" PRIu64 "\nevent: tick\ndata: {\"n\":%" PRIu64 "}\n\n", out->body_at,
-                     out->body_at);
+    int n = snprintf(event, sizeof(event), "id: %" PRIu64 "\nevent: tick\ndata: {\"n\":%" PRIu64 "}\n\n",
+                     out->body_at, out->body_at);
     if (out->framed)
         add_chunk_line(out, (size_t)n);
     text_add(&out->text, event, (size_t)n);

@@ -13,19 +13,19 @@ struct out {
     struct io io;
     struct text text; /* to be sent from `at` on */
     size_t at;
-    uint64_t total;     /* bytes ever written */
-    uint64_t body_at;   /* of the present body: bytes of payload, or events, that were taken from the source */
-    uint64_t body_wire; /* of the present body: bytes that were sent, framing included */
-    uint64_t due;       /* events that may be sent by now */
-    double tokens;      /* body bytes that a slow body may send now */
-    int64_t tick;       /* ns: when tokens were last given */
+    uint64_t total;   /* bytes ever written */
+    uint64_t body_at; /* of the present body: bytes of payload, or events, that were taken from the source */
+    uint64_t body_wire;  /* of the present body: bytes that were sent, framing included */
+    uint64_t due;        /* events that may be sent by now */
+    double tokens;       /* body bytes that a slow body may send now */
+    int64_t tick;        /* ns: when tokens were last given */
     int64_t date_second; /* what `date` was made for */
     size_t date_len;
     char date[80];
-    bool bodiless;      /* HEAD, 204, 304 */
-    bool framed;        /* in chunks */
-    bool head_sent;     /* of a reply with faults: only the body is left */
-    bool ended;         /* the source is used up, the last chunk included */
+    bool bodiless;  /* HEAD, 204, 304 */
+    bool framed;    /* in chunks */
+    bool head_sent; /* of a reply with faults: only the body is left */
+    bool ended;     /* the source is used up, the last chunk included */
 };
 
 enum out_result {

@@ -1,6 +1,6 @@
 /*
- * GET /__control tells what was received and what is set; POST changes what is set; POST /__control/reset makes all
- * as it was at the start. Invariant: a refused change changes nothing.
+ * GET /__control tells what was received and what is set; POST changes what is set; POST /__control/reset
+ * makes all as it was at the start. Invariant: a refused change changes nothing.
  */
 #include "tests/origin/api.h"
 #include "tests/origin/auth.h"

@@ -1,5 +1,6 @@
 /*
- * Counters of all threads together, without an order among them: each is right, a set of them is not one moment.
+ * Counters of all threads together, without an order among them: each is right, a set of them is not one
+ * moment.
  */
 #include "tests/origin/count.h"
 
@@ -7,8 +8,8 @@ void count_enter(atomic_llong *now, atomic_llong *max)
 {
     long long n = atomic_fetch_add_explicit(now, 1, memory_order_relaxed) + 1;
     long long seen = atomic_load_explicit(max, memory_order_relaxed);
-    while (n > seen && !atomic_compare_exchange_weak_explicit(max, &seen, n, memory_order_relaxed,
-                                                              memory_order_relaxed))
+    while (n > seen &&
+           !atomic_compare_exchange_weak_explicit(max, &seen, n, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 

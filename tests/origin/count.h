@@ -7,22 +7,22 @@
 
 #include "tests/origin/route.h"
 
-#define COUNTS(X)                                                                                                \
-    X(connections)          /* accepted */                                                                       \
-    X(bytes_in)             /* as read, above TLS */                                                             \
-    X(bytes_out)                                                                                                 \
-    X(responses_2xx)                                                                                             \
-    X(responses_3xx)                                                                                             \
-    X(responses_4xx)                                                                                             \
-    X(responses_5xx)                                                                                             \
-    X(malformed)            /* requests that could not be parsed */                                              \
-    X(aborted)              /* the client went away before its answer was complete */                            \
-    X(resets)               /* connections reset on purpose */                                                   \
-    X(truncated)            /* answers cut short on purpose */                                                   \
-    X(unauthorized)                                                                                              \
-    X(replays)              /* nonces seen before */                                                             \
-    X(rate_limited)                                                                                              \
-    X(idle_closed)          /* keep-alive connections closed by idle_timeout_ms */                               \
+#define COUNTS(X)                                                                                            \
+    X(connections) /* accepted */                                                                            \
+    X(bytes_in)    /* as read, above TLS */                                                                  \
+    X(bytes_out)                                                                                             \
+    X(responses_2xx)                                                                                         \
+    X(responses_3xx)                                                                                         \
+    X(responses_4xx)                                                                                         \
+    X(responses_5xx)                                                                                         \
+    X(malformed) /* requests that could not be parsed */                                                     \
+    X(aborted)   /* the client went away before its answer was complete */                                   \
+    X(resets)    /* connections reset on purpose */                                                          \
+    X(truncated) /* answers cut short on purpose */                                                          \
+    X(unauthorized)                                                                                          \
+    X(replays) /* nonces seen before */                                                                      \
+    X(rate_limited)                                                                                          \
+    X(idle_closed) /* keep-alive connections closed by idle_timeout_ms */                                    \
     X(websocket_messages)
 
 struct counts {
@@ -35,7 +35,7 @@ struct counts {
     atomic_llong active_now, active_max; /* requests between head and end of answer */
 };
 
-#define COUNT(counts, name) atomic_fetch_add_explicit(&(counts)->name, 1, memory_order_relaxed)
+#define COUNT(counts, name)        atomic_fetch_add_explicit(&(counts)->name, 1, memory_order_relaxed)
 #define COUNT_ADD(counts, name, n) atomic_fetch_add_explicit(&(counts)->name, (n), memory_order_relaxed)
 
 /* One more, and the highest mark; one fewer. */

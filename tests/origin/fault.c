@@ -1,6 +1,7 @@
 /*
- * Faults. Invariants: an error or a rate limit takes the place of the operation, which then has no effect; a reset, a hang
- * or a cut loses the answer of an operation that had its effect (the harder case for whoever wants to retry).
+ * Faults. Invariants: an error or a rate limit takes the place of the operation, which then has no effect; a
+ * reset, a hang or a cut loses the answer of an operation that had its effect (the harder case for whoever
+ * wants to retry).
  */
 #include "tests/origin/fault.h"
 
@@ -122,8 +123,8 @@ static uint64_t middle(const struct reply *reply)
 void fault_apply(struct call *call, const struct fault_draw *draw)
 {
     struct reply *reply = call->reply;
-    bool bodiless = reply->source == FROM_NOTHING || call->request->head.method == METHOD_HEAD || reply->upgrade ||
-                    (reply->source == FROM_BLOB && reply->blob->n == 0);
+    bool bodiless = reply->source == FROM_NOTHING || call->request->head.method == METHOD_HEAD ||
+                    reply->upgrade || (reply->source == FROM_BLOB && reply->blob->n == 0);
     reply->delay_us += (uint64_t)(draw->latency_ms * 1000);
     reply->hang |= draw->hang;
     reply->reset_before |= draw->reset_before || (draw->cut != CUT_NOT && bodiless);
@@ -158,7 +159,8 @@ static void add_last_modified(struct call *call, bool *matched, bool weigh)
 static void add_validators(struct call *call, const struct field_rule *rule)
 {
     struct reply *reply = call->reply;
-    bool matched = false, reading = call->request->head.method == METHOD_GET || call->request->head.method == METHOD_HEAD;
+    bool matched = false,
+         reading = call->request->head.method == METHOD_GET || call->request->head.method == METHOD_HEAD;
     struct slice none = head_first(&call->request->head, FIELD_IF_NONE_MATCH);
     if (rule->etag && reply->source == FROM_BLOB) {
         char etag[24];

@@ -22,7 +22,8 @@ static bool path_number(struct call *call, int index, uint64_t max, uint64_t *ou
     char sentence[96];
     if (parse_number(request_param(call, index), max, out))
         return true;
-    snprintf(sentence, sizeof(sentence), "segment %d of the path must be a number up to %" PRIu64, index + 2, max);
+    snprintf(sentence, sizeof(sentence), "segment %d of the path must be a number up to %" PRIu64, index + 2,
+             max);
     reply_error(call, 400, sentence);
     return false;
 }

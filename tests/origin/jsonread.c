@@ -21,7 +21,8 @@ void read_members(struct json_reader *r, const json_t *object, const char *const
     json_t *value;
     if (r->failed)
         return;
-    json_object_foreach((json_t *)object, key, value) {
+    json_object_foreach((json_t *)object, key, value)
+    {
         int i = 0;
         while (allowed[i] && strcmp(allowed[i], key) != 0)
             i++;
@@ -57,7 +58,8 @@ void read_number(struct json_reader *r, const json_t *object, const char *name, 
     read_fail(r, name, sentence);
 }
 
-void read_integer(struct json_reader *r, const json_t *object, const char *name, int64_t bounds[2], int64_t *out)
+void read_integer(struct json_reader *r, const json_t *object, const char *name, int64_t bounds[2],
+                  int64_t *out)
 {
     const json_t *v = member(r, object, name);
     if (!v)
@@ -68,7 +70,8 @@ void read_integer(struct json_reader *r, const json_t *object, const char *name,
         return;
     }
     char sentence[96];
-    snprintf(sentence, sizeof(sentence), "must be a whole number from %" PRId64 " to %" PRId64, bounds[0], bounds[1]);
+    snprintf(sentence, sizeof(sentence), "must be a whole number from %" PRId64 " to %" PRId64, bounds[0],
+             bounds[1]);
     read_fail(r, name, sentence);
 }
 
@@ -83,7 +86,8 @@ void read_bool(struct json_reader *r, const json_t *object, const char *name, bo
         read_fail(r, name, "must be true or false");
 }
 
-void read_choice(struct json_reader *r, const json_t *object, const char *name, const char *const *names, int *out)
+void read_choice(struct json_reader *r, const json_t *object, const char *name, const char *const *names,
+                 int *out)
 {
     const json_t *v = member(r, object, name);
     if (!v)
@@ -132,7 +136,8 @@ const json_t *read_enter(struct json_reader *r, const json_t *object, const char
     return v ? enter(r, v, name, mark) : NULL;
 }
 
-const json_t *read_element(struct json_reader *r, const json_t *list, const char *name, size_t i, size_t *mark)
+const json_t *read_element(struct json_reader *r, const json_t *list, const char *name, size_t i,
+                           size_t *mark)
 {
     char step[64];
     snprintf(step, sizeof(step), "%s[%zu]", name, i);

@@ -1,6 +1,6 @@
 /*
- * promptops-origin: a stand-in for the PromptOps API. Reads the command line, starts the threads, and waits for a
- * signal. Invariant: signals are blocked in every thread and taken by this one alone.
+ * promptops-origin: a stand-in for the PromptOps API. Reads the command line, starts the threads, and waits
+ * for a signal. Invariant: signals are blocked in every thread and taken by this one alone.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -32,7 +32,8 @@ static const char usage_text[] =
     "  --require-signature      refuse a Bearer key without timestamp and signature\n"
     "  --no-limits              no rate limits\n"
     "  --limits M,H,D           calls a minute, an hour and a day (60,3600,86400)\n"
-    "  --dialect real|documented  over the limit: 401 as the real server, or 429 with X-RateLimit fields (real)\n"
+    "  --dialect real|documented  over the limit: 401 as the real server, or 429 with X-RateLimit fields "
+    "(real)\n"
     "  --idle-timeout MS        close idle connections after this time (0: never)\n"
     "The key that is always there: " DEMO_API_KEY ", its secret " DEMO_SECRET_KEY "\n";
 
@@ -68,8 +69,23 @@ static bool read_dialect(const char *s, struct settings_start *start)
     return start->dialect == DIALECT_DOCUMENTED || strcmp(s, "real") == 0;
 }
 
-enum { OPT_LISTEN = 1, OPT_CONTROL, OPT_THREADS, OPT_CERT, OPT_KEY, OPT_PROMPTS, OPT_SIZE, OPT_API_KEY, OPT_NO_AUTH,
-       OPT_SIGNATURE, OPT_NO_LIMITS, OPT_LIMITS, OPT_DIALECT, OPT_IDLE, OPT_HELP };
+enum {
+    OPT_LISTEN = 1,
+    OPT_CONTROL,
+    OPT_THREADS,
+    OPT_CERT,
+    OPT_KEY,
+    OPT_PROMPTS,
+    OPT_SIZE,
+    OPT_API_KEY,
+    OPT_NO_AUTH,
+    OPT_SIGNATURE,
+    OPT_NO_LIMITS,
+    OPT_LIMITS,
+    OPT_DIALECT,
+    OPT_IDLE,
+    OPT_HELP
+};
 
 static const struct option long_options[] = {
     {"listen", 1, NULL, OPT_LISTEN},       {"control", 1, NULL, OPT_CONTROL},

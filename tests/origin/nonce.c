@@ -1,7 +1,7 @@
 /*
- * Remembers nonces in a ring, oldest first, with a hash table over it. Invariants: a slot of the ring is in exactly one
- * chain while it is used; what is older than twice the validity of a timestamp (which may lie that far in the
- * future) cannot come again and is forgotten.
+ * Remembers nonces in a ring, oldest first, with a hash table over it. Invariants: a slot of the ring is in
+ * exactly one chain while it is used; what is older than twice the validity of a timestamp (which may lie
+ * that far in the future) cannot come again and is forgotten.
  */
 #include "tests/origin/nonce.h"
 

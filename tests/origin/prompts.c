@@ -1,6 +1,6 @@
 /*
- * The operations on prompts. Invariant: what is answered comes from the store as it is at that moment; nothing is
- * kept here.
+ * The operations on prompts. Invariant: what is answered comes from the store as it is at that moment;
+ * nothing is kept here.
  */
 #include <inttypes.h>
 #include <jansson.h>
@@ -45,8 +45,8 @@ static void reply_form(struct call *call, enum form form, struct slice version)
 {
     struct text project = {0};
     struct blob *body = NULL;
-    struct store *store = call->origin->store;
-    enum store_result r = store_get(store, request_param(call, 0), version, project_of(call, &project), form, &body);
+    struct prompt_ref ref = {request_param(call, 0), version, project_of(call, &project)};
+    enum store_result r = store_get(call->origin->store, &ref, form, &body);
     if (r == STORE_OK)
         reply_blob(call, 200, body);
     else
@@ -131,8 +131,9 @@ void op_search_prompts(struct call *call)
     } else {
         text_puts(&json, "{\"prompts\":");
         store_search(call->origin->store, &s, false, &json, &total);
-        text_printf(&json, ",\"total\":%" PRIu64 ",\"limit\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"has_more\":%s}", total,
-                    s.limit, s.offset, s.offset + s.limit < total ? "true" : "false");
+        text_printf(&json,
+                    ",\"total\":%" PRIu64 ",\"limit\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"has_more\":%s}",
+                    total, s.limit, s.offset, s.offset + s.limit < total ? "true" : "false");
         reply_json(call, 200, &json);
     }
     free_texts(&t);
@@ -164,7 +165,8 @@ static const json_t *find_model(const json_t *object, struct slice provider, str
 {
     const json_t *list = json_object_get(object, "model_specific_prompts"), *m;
     size_t i;
-    json_array_foreach((json_t *)list, i, m) {
+    json_array_foreach((json_t *)list, i, m)
+    {
         const char *p = json_string_value(json_object_get(m, "model_provider"));
         const char *n = json_string_value(json_object_get(m, "model_name"));
         if (p && n && slice_is(provider, p) && (!name.p || slice_is(name, n)))
@@ -183,7 +185,8 @@ void op_get_model_prompt(struct call *call)
 {
     struct text project = {0}, json = {0};
     json_t *o = NULL;
-    enum store_result r = store_copy(call->origin->store, request_param(call, 0), none, project_of(call, &project), &o);
+    struct prompt_ref ref = {request_param(call, 0), none, project_of(call, &project)};
+    enum store_result r = store_copy(call->origin->store, &ref, &o);
     text_free(&project);
     if (r != STORE_OK || !o) {
         reply_store(call, r);
@@ -214,7 +217,8 @@ void op_compatibility(struct call *call)
 {
     struct text json = {0};
     json_t *o = NULL;
-    enum store_result r = store_copy(call->origin->store, request_param(call, 0), none, none, &o);
+    struct prompt_ref ref = {.id = request_param(call, 0)};
+    enum store_result r = store_copy(call->origin->store, &ref, &o);
     if (r != STORE_OK || !o) {
         reply_store(call, r);
         return;
@@ -251,10 +255,12 @@ static void add_batch(struct call *call, const json_t *ids, const struct batch *
     size_t i, found = 0;
     const json_t *v;
     text_puts(json, "{\"prompts\":{");
-    json_array_foreach((json_t *)ids, i, v) {
+    json_array_foreach((json_t *)ids, i, v)
+    {
         struct slice id = {json_string_value(v), json_string_length(v)};
         struct text item = {0};
-        enum store_result r = id.p ? store_batch_item(call->origin->store, id, batch, &item) : STORE_NO_PROMPT;
+        enum store_result r =
+            id.p ? store_batch_item(call->origin->store, id, batch, &item) : STORE_NO_PROMPT;
         text_puts(r == STORE_OK ? json : &errors, (r == STORE_OK ? found : errors.n) ? "," : "");
         if (r == STORE_OK) {
             text_json_value(json, v);
@@ -391,7 +397,8 @@ static void reply_rendered(struct call *call, const json_t *prompt, const json_t
                                             (struct slice){name, name ? strlen(name) : 0})
                                : NULL;
     const char *template = json_string_value(json_object_get(m ? m : prompt, "content"));
-    if (!substitute(template ? template : "", json_is_object(nested) ? nested : variables, &content, &missing)) {
+    if (!substitute(template ? template : "", json_is_object(nested) ? nested : variables, &content,
+                    &missing)) {
         text_printf(&json, "Missing required variable: %.*s", (int)missing.n, missing.p);
         reply_detail(call, 422, text_cstr(&json));
         text_free(&json);
@@ -424,8 +431,11 @@ void op_render(struct call *call)
         json_decref(ask);
         return;
     }
-    enum store_result r = store_copy(call->origin->store, (struct slice){id, strlen(id)},
-                                     (struct slice){version, version ? strlen(version) : 0}, none, &prompt);
+    struct prompt_ref ref = {
+        .id = {id, strlen(id)},
+        .version = {version, version ? strlen(version) : 0},
+    };
+    enum store_result r = store_copy(call->origin->store, &ref, &prompt);
     if (r == STORE_OK && prompt)
         reply_rendered(call, prompt, ask);
     else

@@ -19,8 +19,9 @@ enum op {
 struct route_match {
     enum op op;
     bool needs_key;
-    bool other_method;                 /* the path is known, but not with this method: 405 */
-    struct slice params[ROUTE_PARAMS]; /* the {} segments, percent-decoded; point into the path or `decoded` */
+    bool other_method; /* the path is known, but not with this method: 405 */
+    struct slice
+        params[ROUTE_PARAMS]; /* the {} segments, percent-decoded; point into the path or `decoded` */
 };
 
 /*

@@ -1,7 +1,7 @@
 /*
  * Threads and listening sockets. Invariants: each thread has its own event base, its own listening socket
- * (SO_REUSEPORT) and its own connections; a bound socket that never listens holds the port while an outage closes
- * the listening ones; other threads reach a thread through its eventfd only.
+ * (SO_REUSEPORT) and its own connections; a bound socket that never listens holds the port while an outage
+ * closes the listening ones; other threads reach a thread through its eventfd only.
  */
 #include "tests/origin/server.h"
 
@@ -109,7 +109,8 @@ static bool resolve(const char *where, struct sockaddr_storage *address, socklen
 {
     char host[64];
     const char *colon = strrchr(where, ':');
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     size_t n = colon ? (size_t)(colon - where) : 0;
     bool bracketed = n >= 2 && where[0] == '[' && where[n - 1] == ']';
@@ -286,7 +287,8 @@ static bool listen_control(struct worker *w, struct server_plan *plan)
     if (w->control_fd < 0)
         return false;
     w->control_event = event_new(w->base, w->control_fd, EV_READ | EV_PERSIST, on_control, w);
-    return w->control_event && event_add(w->control_event, NULL) == 0 && name_of(w->control_fd, plan->control_at);
+    return w->control_event && event_add(w->control_event, NULL) == 0 &&
+           name_of(w->control_fd, plan->control_at);
 }
 
 static void dispose_worker(struct worker *w)

@@ -20,20 +20,20 @@ struct origin {
     struct usage *usage;
     struct settings_box *settings;
     struct counts counts;
-    struct io_tls *tls;   /* NULL: plain */
+    struct io_tls *tls; /* NULL: plain */
     struct server *server;
 };
 
 /*
  * Binds `listen` and, when given, `control` (on which no fault applies), each ADDRESS:PORT, and starts
- * `threads` threads. Port 0 takes a free one; the ports in use come back. On failure NULL, and *why (static or
- * of strerror) says what.
+ * `threads` threads. Port 0 takes a free one; the ports in use come back. On failure NULL, and *why (static
+ * or of strerror) says what.
  */
 struct server_plan {
     const char *listen;
     const char *control; /* NULL: none */
     int threads;
-    char listen_at[64];  /* out: the addresses in use */
+    char listen_at[64]; /* out: the addresses in use */
     char control_at[64];
 };
 struct server *server_start(struct origin *origin, struct server_plan *plan, const char **why);
@@ -47,8 +47,9 @@ void server_settings_changed(struct server *server);
 /* What a connection needs of its thread. */
 struct event_base *worker_base(struct worker *worker);
 struct origin *worker_origin(struct worker *worker);
-const struct settings *worker_settings(struct worker *worker); /* the newest, good until the callback returns */
-double worker_random(struct worker *worker);                   /* uniform in [0, 1) */
+const struct settings *
+worker_settings(struct worker *worker);      /* the newest, good until the callback returns */
+double worker_random(struct worker *worker); /* uniform in [0, 1) */
 /* The thread's list of unused input buffers; conn.c knows what they are. */
 void **worker_spares(struct worker *worker);
 void conn_free_spares(void *spares);

@@ -1,6 +1,7 @@
 /*
- * The settings: parsed whole from one JSON object, published whole. Invariants: a published set never changes but for
- * the counts of its `times`; a bad patch changes nothing; `source` always says what the set was made from.
+ * The settings: parsed whole from one JSON object, published whole. Invariants: a published set never changes
+ * but for the counts of its `times`; a bad patch changes nothing; `source` always says what the set was made
+ * from.
  */
 #include "tests/origin/settings.h"
 
@@ -67,7 +68,8 @@ static void read_errors(struct json_reader *r, const json_t *object, struct rule
     if (o && json_object_size(o) > MAX_ERRORS)
         read_fail(r, "", "at most 16 statuses");
     if (o) {
-        json_object_foreach((json_t *)o, key, value) {
+        json_object_foreach((json_t *)o, key, value)
+        {
             uint64_t status = 0;
             if (!parse_number((struct slice){key, strlen(key)}, 599, &status) || status < 400)
                 read_fail(r, key, "must be a status from 400 to 599");
@@ -128,9 +130,9 @@ static void read_times(struct json_reader *r, const json_t *object, struct rule 
 
 static void read_rule(struct json_reader *r, const json_t *o, struct rule *rule)
 {
-    static const char *const members[] = {"operation",     "times",    "latency", "errors",    "reset_before",
-                                          "reset_in_body", "truncate", "hang",    "slow_body", "rate_limited",
-                                          NULL};
+    static const char *const members[] = {"operation",    "times",         "latency",  "errors",
+                                          "reset_before", "reset_in_body", "truncate", "hang",
+                                          "slow_body",    "rate_limited",  NULL};
     read_members(r, o, members);
     read_operation(r, o, &rule->op);
     read_latency(r, o, rule);
@@ -166,9 +168,10 @@ static bool field_allowed(const char *name, const char *value)
 {
     static const char *const ours[] = {"content-length", "transfer-encoding", "connection", "content-type",
                                        "date",           "upgrade",           NULL};
-    if (!name[0] || !value || strpbrk(value, "\r\n") || strspn(name, "!#$%&'*+-.^_`|~0123456789"
-                                                                     "abcdefghijklmnopqrstuvwxyz"
-                                                                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(name))
+    if (!name[0] || !value || strpbrk(value, "\r\n") ||
+        strspn(name, "!#$%&'*+-.^_`|~0123456789"
+                     "abcdefghijklmnopqrstuvwxyz"
+                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != strlen(name))
         return false;
     for (int i = 0; ours[i]; i++)
         if (slice_is_nocase((struct slice){name, strlen(name)}, ours[i]))
@@ -184,9 +187,11 @@ static void read_field_lines(struct json_reader *r, const json_t *object, struct
     struct text lines = {0};
     const json_t *o = read_enter(r, object, "set", &mark);
     if (o) {
-        json_object_foreach((json_t *)o, key, value) {
+        json_object_foreach((json_t *)o, key, value)
+        {
             if (!field_allowed(key, json_string_value(value)))
-                read_fail(r, key, "must be a field other than those of framing, with a string without line ends");
+                read_fail(r, key,
+                          "must be a field other than those of framing, with a string without line ends");
             else
                 text_printf(&lines, "%s: %s\r\n", key, json_string_value(value));
         }
@@ -321,12 +326,13 @@ static struct settings *settings_parse(json_t *source, struct text *why)
 
 static json_t *start_source(const struct settings_start *start)
 {
-    return json_pack("{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, s:s}",
-                     "faults", "fields", "rate_limit", "enabled", !start->no_limits, "headers",
-                     start->dialect == DIALECT_DOCUMENTED, "dialect", dialects[start->dialect], "retry_after", -1,
-                     "minute", (int)start->limits[0], "hour", (int)start->limits[1], "day", (int)start->limits[2],
-                     "auth", "required", !start->no_auth, "signature_required", start->signature_required, "clock",
-                     "offset", 0, "freeze", -1, "idle_timeout_ms", (int)start->idle_timeout_ms, "outage", "none");
+    return json_pack(
+        "{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, s:s}", "faults",
+        "fields", "rate_limit", "enabled", !start->no_limits, "headers", start->dialect == DIALECT_DOCUMENTED,
+        "dialect", dialects[start->dialect], "retry_after", -1, "minute", (int)start->limits[0], "hour",
+        (int)start->limits[1], "day", (int)start->limits[2], "auth", "required", !start->no_auth,
+        "signature_required", start->signature_required, "clock", "offset", 0, "freeze", -1,
+        "idle_timeout_ms", (int)start->idle_timeout_ms, "outage", "none");
 }
 
 struct settings_box *settings_box_new(const struct settings_start *start)
@@ -385,7 +391,8 @@ static bool lay_over(json_t *source, json_t *patch)
 {
     const char *key;
     json_t *value;
-    json_object_foreach(patch, key, value) {
+    json_object_foreach(patch, key, value)
+    {
         json_t *old = json_object_get(source, key);
         int failed = json_is_object(old) && json_is_object(value) ? json_object_update(old, value)
                                                                   : json_object_set(source, key, value);

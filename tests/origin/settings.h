@@ -1,6 +1,6 @@
 /*
- * What POST /__control can change: faults, outages, limits, credentials, fields, the clock. A set of settings is
- * made whole and then never changes, but for the `times` still left of its faults.
+ * What POST /__control can change: faults, outages, limits, credentials, fields, the clock. A set of settings
+ * is made whole and then never changes, but for the `times` still left of its faults.
  */
 #ifndef ORIGIN_SETTINGS_H
 #define ORIGIN_SETTINGS_H
@@ -45,8 +45,8 @@ struct rule {
 };
 
 struct field_rule {
-    enum op op; /* OP_COUNT: every operation */
-    char *lines; /* `name: value CRLF` each; owned */
+    enum op op;               /* OP_COUNT: every operation */
+    char *lines;              /* `name: value CRLF` each; owned */
     bool etag, last_modified; /* made from the body, and conditions answered with 304 */
 };
 

@@ -1,7 +1,7 @@
 /*
- * The prompts. Invariants: a prompt in the table has at least one version; `latest` is the last one added; rendered
- * bodies belong to their version and are made under the writer's lock, so readers only take references; the list
- * keeps the order of creation.
+ * The prompts. Invariants: a prompt in the table has at least one version; `latest` is the last one added;
+ * rendered bodies belong to their version and are made under the writer's lock, so readers only take
+ * references; the list keeps the order of creation.
  */
 #include "tests/origin/store.h"
 
@@ -57,15 +57,24 @@ static const char *const full_members[] = {"id",
                                            "mas_testing_notes",
                                            "mas_risk_level",
                                            NULL};
-static const char *const plain_members[] = {
-    "id",        "version",    "name",       "description", "content", "target_models", "model_specific_prompts",
-    "module_id", "created_by", "created_at", "updated_at",  NULL};
-static const char *const summary_members[] = {"id",         "version",    "name",       "description", "module_id",
-                                              "created_by", "created_at", "updated_at", NULL};
+static const char *const plain_members[] = {"id",
+                                            "version",
+                                            "name",
+                                            "description",
+                                            "content",
+                                            "target_models",
+                                            "model_specific_prompts",
+                                            "module_id",
+                                            "created_by",
+                                            "created_at",
+                                            "updated_at",
+                                            NULL};
+static const char *const summary_members[] = {
+    "id", "version", "name", "description", "module_id", "created_by", "created_at", "updated_at", NULL};
 static const char *const batch_members[] = {"id", "version", "name", "content", NULL};
-static const char *const metadata_members[] = {"description", "module_id",     "created_by", "created_at",
-                                               "updated_at",  "target_models", "mas_intent", "mas_risk_level",
-                                               NULL};
+static const char *const metadata_members[] = {"description", "module_id",      "created_by",
+                                               "created_at",  "updated_at",     "target_models",
+                                               "mas_intent",  "mas_risk_level", NULL};
 
 static size_t bucket_of(struct slice id)
 {
@@ -210,38 +219,36 @@ static bool in_project(const struct version *v, struct slice project)
     return !project.p || (own && slice_is(project, own));
 }
 
-static enum store_result look_up(struct store *store, struct slice id, struct slice version, struct slice project,
-                                 struct version **out)
+static enum store_result look_up(struct store *store, const struct prompt_ref *ref, struct version **out)
 {
-    struct prompt *p = find(store, id);
+    struct prompt *p = find(store, ref->id);
     if (!p)
         return STORE_NO_PROMPT;
-    *out = find_version(p, version);
+    *out = find_version(p, ref->version);
     if (!*out)
         return STORE_NO_VERSION;
-    return in_project(*out, project) ? STORE_OK : STORE_NO_ACCESS;
+    return in_project(*out, ref->project) ? STORE_OK : STORE_NO_ACCESS;
 }
 
-enum store_result store_get(struct store *store, struct slice id, struct slice version, struct slice project,
-                            enum form form, struct blob **body)
+enum store_result store_get(struct store *store, const struct prompt_ref *ref, enum form form,
+                            struct blob **body)
 {
     struct version *v = NULL;
     pthread_rwlock_rdlock(&store->lock);
-    enum store_result r = look_up(store, id, version, project, &v);
-    if (r == STORE_OK)
-        *body = blob_ref(form == FORM_FULL      ? v->full
-                         : form == FORM_VERSION ? v->plain
-                                                : find(store, id)->list);
+    enum store_result r = look_up(store, ref, &v);
+    if (r == STORE_OK && form == FORM_VERSIONS)
+        *body = blob_ref(find(store, ref->id)->list);
+    else if (r == STORE_OK)
+        *body = blob_ref(form == FORM_FULL ? v->full : v->plain);
     pthread_rwlock_unlock(&store->lock);
     return r;
 }
 
-enum store_result store_copy(struct store *store, struct slice id, struct slice version, struct slice project,
-                             json_t **object)
+enum store_result store_copy(struct store *store, const struct prompt_ref *ref, json_t **object)
 {
     struct version *v = NULL;
     pthread_rwlock_rdlock(&store->lock);
-    enum store_result r = look_up(store, id, version, project, &v);
+    enum store_result r = look_up(store, ref, &v);
     *object = r == STORE_OK ? json_deep_copy(v->object) : NULL;
     pthread_rwlock_unlock(&store->lock);
     return r;
@@ -314,11 +321,13 @@ void store_search(struct store *store, const struct search *s, bool full, struct
     free(list);
 }
 
-enum store_result store_batch_item(struct store *store, struct slice id, const struct batch *batch, struct text *out)
+enum store_result store_batch_item(struct store *store, struct slice id, const struct batch *batch,
+                                   struct text *out)
 {
     struct version *v = NULL;
     pthread_rwlock_rdlock(&store->lock);
-    enum store_result r = look_up(store, id, (struct slice){NULL, 0}, batch->project_id, &v);
+    struct prompt_ref ref = {.id = id, .project = batch->project_id};
+    enum store_result r = look_up(store, &ref, &v);
     if (r == STORE_OK) {
         struct prompt *p = find(store, id);
         text_puts(out, "{");
@@ -352,15 +361,16 @@ static void next_version(const char *last, char out[32])
 
 static const char *check_object(const json_t *o)
 {
-    static const char *const strings[] = {"id",         "version",   "name",       "description",
-                                          "content",    "module_id", "project_id", "created_by",
+    static const char *const strings[] = {"id",         "version",       "name",       "description",
+                                          "content",    "module_id",     "project_id", "created_by",
                                           "mas_intent", "mas_risk_level"};
     if (!json_is_object(o))
         return "The body must be a JSON object.";
     for (size_t i = 0; i < ARRAY_LEN(strings); i++) {
         const json_t *v = json_object_get(o, strings[i]);
         if (v && !json_is_string(v))
-            return "id, version, name, description, content, module_id, project_id, created_by, mas_intent and "
+            return "id, version, name, description, content, module_id, project_id, created_by, mas_intent "
+                   "and "
                    "mas_risk_level must be strings.";
     }
     const json_t *models = json_object_get(o, "model_specific_prompts");
@@ -374,11 +384,11 @@ static const char *check_object(const json_t *o)
 
 static json_t *defaults(void)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:[s,s], s:[], s:s, s:s, s:s, s:s, s:s, s:n, s:s}", "name", "Untitled",
-                     "description", "", "content", "", "version", "1.0.0", "target_models", "openai", "anthropic",
-                     "model_specific_prompts", "module_id", "module-1", "project_id", "project-1", "created_by",
-                     "user-1", "mas_intent", "general", "mas_fairness_notes", "Not assessed", "mas_testing_notes",
-                     "mas_risk_level", "low");
+    return json_pack("{s:s, s:s, s:s, s:s, s:[s,s], s:[], s:s, s:s, s:s, s:s, s:s, s:n, s:s}", "name",
+                     "Untitled", "description", "", "content", "", "version", "1.0.0", "target_models",
+                     "openai", "anthropic", "model_specific_prompts", "module_id", "module-1", "project_id",
+                     "project-1", "created_by", "user-1", "mas_intent", "general", "mas_fairness_notes",
+                     "Not assessed", "mas_testing_notes", "mas_risk_level", "low");
 }
 
 /* The object of the new version: what was before, with the given members over it. */
@@ -393,7 +403,8 @@ static json_t *compose(const struct prompt *old, const struct store_write *w, st
     if (!o || json_object_set_new(o, "version", json_string(version)) || json_object_update(o, w->object) ||
         json_object_set_new(o, "id", json_stringn(id.p, id.n)) ||
         json_object_set_new(o, "created_at",
-                            last ? json_incref(json_object_get(last->object, "created_at")) : json_string(now)) ||
+                            last ? json_incref(json_object_get(last->object, "created_at"))
+                                 : json_string(now)) ||
         json_object_set_new(o, "updated_at", json_string(now))) {
         json_decref(o);
         return NULL;
@@ -413,7 +424,8 @@ static struct prompt *new_prompt(struct slice id)
 }
 
 /* Under the writer's lock. */
-static enum store_result put_locked(struct store *store, struct store_write *w, struct slice id, struct blob **body)
+static enum store_result put_locked(struct store *store, struct store_write *w, struct slice id,
+                                    struct blob **body)
 {
     struct prompt *p = find(store, id);
     struct version v;
@@ -512,7 +524,8 @@ static void clear(struct store *store)
 /* Text of `size` characters for prompt i, with a variable to render. */
 static char *sample_content(unsigned i, unsigned size)
 {
-    static const char line[] = "You are a careful assistant. Answer {question} briefly, and say so when unsure. ";
+    static const char line[] =
+        "You are a careful assistant. Answer {question} briefly, and say so when unsure. ";
     char *s = malloc((size_t)size + 1);
     if (!s)
         return NULL;
@@ -532,11 +545,12 @@ static bool add_sample(struct store *store, unsigned i)
     snprintf(id, sizeof(id), "prompt-%u", i);
     snprintf(name, sizeof(name), "Sample prompt %u", i);
     snprintf(project, sizeof(project), "project-%u", (i - 1) % 4 + 1);
-    json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:[{s:s, s:s, s:s, s:s}]}", "id", id, "name", name,
-                          "description", "A prompt of the stand-in", "content", content ? content : "", "project_id",
-                          project, "module_id", i % 2 ? "module-1" : "module-2", "model_specific_prompts",
-                          "model_provider", "openai", "model_name", "gpt-4", "content",
-                          "Answer {question} as GPT-4 would.", "instructions", "Be concise and professional");
+    json_t *o =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:[{s:s, s:s, s:s, s:s}]}", "id", id, "name", name,
+                  "description", "A prompt of the stand-in", "content", content ? content : "", "project_id",
+                  project, "module_id", i % 2 ? "module-1" : "module-2", "model_specific_prompts",
+                  "model_provider", "openai", "model_name", "gpt-4", "content",
+                  "Answer {question} as GPT-4 would.", "instructions", "Be concise and professional");
     struct store_write w = {.object = o, .now = INT64_C(1704067200000000000) + (int64_t)i * 60000000000};
     bool good = content && o && store_put(store, &w, &body) == STORE_OK;
     blob_unref(body);

@@ -235,7 +235,7 @@ class Credentials(Case):
         self.assertEqual((answer.status, answer.json()["detail"]), (status, detail))
 
     def documented(self, when=None, method="GET", path=None, secret=SECRET, suffix=""):
-        when = when or datetime.datetime.utcnow()
+        when = when or datetime.datetime.now(datetime.timezone.utc)
         timestamp = when.strftime("%Y-%m-%dT%H:%M:%S") + suffix
         message = "%s:%s:%s:%s" % (API_KEY, timestamp, method, path or self.path)
         return {

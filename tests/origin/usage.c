@@ -1,6 +1,6 @@
 /*
- * The usage log, kept as sums. Invariants: the maps by endpoint and by prompt are bounded (what comes late is counted in
- * the totals only); all is under one lock.
+ * The usage log, kept as sums. Invariants: the maps by endpoint and by prompt are bounded (what comes late is
+ * counted in the totals only); all is under one lock.
  */
 #include "tests/origin/usage.h"
 
@@ -141,13 +141,13 @@ void op_usage_stats(struct call *call)
     pthread_mutex_lock(&u->lock);
     snprintf(cost, sizeof(cost), "%.6f", u->cost);
     double n = u->requests ? (double)u->requests : 1;
-    json_t *o = json_pack("{s:I, s:I, s:I, s:s, s:f, s:f, s:O, s:o, s:o, s:s, s:s}", "total_requests",
-                          (json_int_t)u->requests, "total_tokens_requested", (json_int_t)u->tokens_requested,
-                          "total_tokens_used", (json_int_t)u->tokens_used, "total_cost_usd", cost,
-                          "average_response_time_ms", u->milliseconds / n, "success_rate",
-                          (double)u->successes / n, "requests_by_endpoint", u->by_endpoint, "requests_by_hour",
-                          list_of(u->by_hour, "hour"), "top_prompts", list_of(u->by_prompt, "prompt_id"),
-                          "period_start", from, "period_end", to);
+    json_t *o =
+        json_pack("{s:I, s:I, s:I, s:s, s:f, s:f, s:O, s:o, s:o, s:s, s:s}", "total_requests",
+                  (json_int_t)u->requests, "total_tokens_requested", (json_int_t)u->tokens_requested,
+                  "total_tokens_used", (json_int_t)u->tokens_used, "total_cost_usd", cost,
+                  "average_response_time_ms", u->milliseconds / n, "success_rate", (double)u->successes / n,
+                  "requests_by_endpoint", u->by_endpoint, "requests_by_hour", list_of(u->by_hour, "hour"),
+                  "top_prompts", list_of(u->by_prompt, "prompt_id"), "period_start", from, "period_end", to);
     struct text json = {0};
     text_json_value(&json, o);
     pthread_mutex_unlock(&u->lock);

@@ -18,14 +18,15 @@ static struct tm parts(int64_t t)
 void when_text(int64_t t, bool zulu, char out[40])
 {
     struct tm tm = parts(t);
-    snprintf(out, 40, "%04d-%02d-%02dT%02d:%02d:%02d%s", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday,
-             tm.tm_hour, tm.tm_min, tm.tm_sec, zulu ? "Z" : "");
+    snprintf(out, 40, "%04d-%02d-%02dT%02d:%02d:%02d%s", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1,
+             tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, zulu ? "Z" : "");
 }
 
 void when_hour(int64_t t, char out[32])
 {
     struct tm tm = parts(t);
-    snprintf(out, 32, "%04d-%02d-%02d %02d:00", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour);
+    snprintf(out, 32, "%04d-%02d-%02d %02d:00", (tm.tm_year + 1900) % 10000, tm.tm_mon + 1, tm.tm_mday,
+             tm.tm_hour);
 }
 
 void when_http(int64_t t, char out[40])
@@ -70,8 +71,8 @@ bool when_parse_naive(struct slice s, int64_t *out)
                     .tm_hour = number_at(s, 11, 2),
                     .tm_min = number_at(s, 14, 2),
                     .tm_sec = number_at(s, 17, 2)};
-    if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 || tm.tm_min > 59 ||
-        tm.tm_sec > 59 || tm.tm_year < 70)
+    if (tm.tm_mon < 0 || tm.tm_mon > 11 || tm.tm_mday < 1 || tm.tm_mday > 31 || tm.tm_hour > 23 ||
+        tm.tm_min > 59 || tm.tm_sec > 59 || tm.tm_year < 70)
         return false;
     *out = (int64_t)timegm(&tm) * 1000000000;
     return true;

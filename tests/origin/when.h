@@ -11,8 +11,8 @@ void when_hour(int64_t t, char out[32]);
 /* Mon, 01 Jan 2024 00:00:00 GMT (RFC 9110 5.6.7) */
 void when_http(int64_t t, char out[40]);
 /*
- * Reads what the real server reads as naive UTC: YYYY-MM-DDTHH:MM:SS[.digits], nothing behind it. False for all
- * else, the form with Z included.
+ * Reads what the real server reads as naive UTC: YYYY-MM-DDTHH:MM:SS[.digits], nothing behind it. False for
+ * all else, the form with Z included.
  */
 bool when_parse_naive(struct slice s, int64_t *out);
 

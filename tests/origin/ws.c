@@ -98,7 +98,8 @@ static bool frame_allowed(struct ws *ws, uint64_t body, struct text *out)
     unsigned char first = (unsigned char)ws->frame.p[0], opcode = first & 15;
     bool control = opcode >= 8;
     bool known = opcode <= 2 || (opcode >= OPCODE_CLOSE && opcode <= OPCODE_PONG);
-    if ((first & 0x70) || !known || !(ws->frame.p[1] & 0x80) || (control && (body > 125 || !(first & 0x80)))) {
+    if ((first & 0x70) || !known || !(ws->frame.p[1] & 0x80) ||
+        (control && (body > 125 || !(first & 0x80)))) {
         send_close(ws, out, 1002);
         return false;
     }

@@ -12,9 +12,10 @@ struct ws {
 };
 
 /*
- * Reads all of in[0..n) and adds the answers to `out`: every data frame comes back with the same opcode and FIN, a
- * ping as a pong, a close as a close. Counts data frames in *messages. False: the peer broke the protocol (1002)
- * or sent a frame over WS_MAX_FRAME (1009); the close frame that says so is in `out`, and the connection is to end.
+ * Reads all of in[0..n) and adds the answers to `out`: every data frame comes back with the same opcode and
+ * FIN, a ping as a pong, a close as a close. Counts data frames in *messages. False: the peer broke the
+ * protocol (1002) or sent a frame over WS_MAX_FRAME (1009); the close frame that says so is in `out`, and the
+ * connection is to end.
  */
 bool ws_read(struct ws *ws, const char *in, size_t n, struct text *out, unsigned *messages);
 void ws_free(struct ws *ws);

@@ -1,8 +1,8 @@
 /*
- * The do-nothing forwarder: one thread, epoll; every client connection has one upstream connection of its own, and bytes
- * are copied from one to the other with read() and write() through one 64 KiB buffer. It parses nothing, so it is the
- * floor for any copying proxy.
- * Invariant: a direction that could not write all keeps the rest, and its source is not read until that is gone.
+ * The do-nothing forwarder: one thread, epoll; every client connection has one upstream connection of its
+ * own, and bytes are copied from one to the other with read() and write() through one 64 KiB buffer. It
+ * parses nothing, so it is the floor for any copying proxy. Invariant: a direction that could not write all
+ * keeps the rest, and its source is not read until that is gone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,8 +20,8 @@ static const char program[] = "bench-forward";
 static const char usage[] = "usage: bench-forward --upstream ADDRESS:PORT [--listen ADDRESS:PORT]\n";
 
 struct end {
-    int peer;     /* descriptor of the other end; -1: closed */
-    char *rest;   /* what `peer` sent and this end could not take yet */
+    int peer;   /* descriptor of the other end; -1: closed */
+    char *rest; /* what `peer` sent and this end could not take yet */
     size_t rest_at, rest_n;
     uint32_t interest;
 };

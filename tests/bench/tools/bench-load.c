@@ -1,9 +1,10 @@
 /*
  * The load generator: one thread, epoll. Closed loop: every connection asks again as soon as it was answered
- * (capacity). Open loop (--rate): request i is due at start + i / rate whatever became of the others, and its latency
- * counts from then, so that a slow server cannot hide behind a waiting client (no coordinated omission).
- * Invariants: an answer is counted as good only with the expected status and length; a request without a free
- * connection waits in `due`, with its clock running; what is behind the head of a plain answer is discarded in the kernel.
+ * (capacity). Open loop (--rate): request i is due at start + i / rate whatever became of the others, and its
+ * latency counts from then, so that a slow server cannot hide behind a waiting client (no coordinated
+ * omission). Invariants: an answer is counted as good only with the expected status and length; a request
+ * without a free connection waits in `due`, with its clock running; what is behind the head of a plain answer
+ * is discarded in the kernel.
  */
 #include <errno.h>
 #include <openssl/ssl.h>
@@ -36,7 +37,8 @@ static const char usage[] =
     "  --status N         expected (200)\n"
     "  --bytes N          expected length of the body (not looked at when not given)\n"
     "  --tls              speak TLS (the certificate is not looked at)\n"
-    "  --idle             open the connections, one request on each, say so, and keep them until standard input ends\n"
+    "  --idle             open the connections, one request on each, say so, and keep them until standard "
+    "input ends\n"
     "Prints one line of JSON. Exit 1 when an answer was wrong.\n";
 
 struct conn {
@@ -62,11 +64,13 @@ struct load {
     SSL_CTX *tls;
     struct conn *conns, *free;
     struct histogram latency;
+    char waste[256 * 1024]; /* written for TLS only: MSG_TRUNC throws bytes away without a copy */
 };
 
 static bool is_over(const struct load *l, int64_t now)
 {
-    return (l->requests && l->answered + l->wrong + l->broken >= l->requests) || (l->deadline && now >= l->deadline);
+    return (l->requests && l->answered + l->wrong + l->broken >= l->requests) ||
+           (l->deadline && now >= l->deadline);
 }
 
 /* --- connections --- */
@@ -119,7 +123,8 @@ static void send_request(struct load *l, struct conn *c, int64_t due)
     c->head_n = 0;
     c->started = due;
     l->issued++;
-    /* A request is a few hundred bytes on an empty connection: it goes out whole, or the connection is broken. */
+    /* A request is a few hundred bytes on an empty connection: it goes out whole, or the connection is
+     * broken. */
     if (n != (ssize_t)l->request_len)
         shutdown(c->fd, SHUT_RDWR);
 }
@@ -175,10 +180,10 @@ static ssize_t read_some(struct conn *c, void *to, size_t n, int flags)
 
 static enum progress read_answer(struct load *l, struct conn *c)
 {
-    static char waste[256 * 1024]; /* written for TLS only: MSG_TRUNC throws the rest away without a copy */
     for (;;) {
-        size_t room = c->in_body ? (c->left < sizeof(waste) ? (size_t)c->left : sizeof(waste)) : HEAD_MAX - 1 - c->head_n;
-        char *to = c->in_body ? waste : c->head + c->head_n;
+        size_t room = c->in_body ? (c->left < sizeof(l->waste) ? (size_t)c->left : sizeof(l->waste))
+                                 : HEAD_MAX - 1 - c->head_n;
+        char *to = c->in_body ? l->waste : c->head + c->head_n;
         ssize_t n = read_some(c, to, room, c->in_body ? MSG_TRUNC : 0);
         if (n <= 0)
             return n < 0 && errno == EAGAIN ? AGAIN : BROKEN;
@@ -297,8 +302,8 @@ static uint64_t number(int argc, char **argv, const char *name, const char *othe
 
 static void read_options(struct load *l, int argc, char **argv)
 {
-    static const char *const values[] = {"connect", "path",   "host",   "field", "connections", "requests",
-                                         "seconds", "rate",   "status", "bytes", NULL};
+    static const char *const values[] = {"connect", "path", "host",   "field", "connections", "requests",
+                                         "seconds", "rate", "status", "bytes", NULL};
     static const char *const flags[] = {"tls", "idle", NULL};
     check_options(argc, argv, values, flags, usage);
     if (!parse_address(option(argc, argv, "connect", ""), &l->where)) {

@@ -1,7 +1,7 @@
 /*
- * The do-nothing server: one thread, epoll, read() and write() of an answer made beforehand. It looks for nothing in
- * a request but its end, so it is the floor for any server: what it costs is what the kernel costs.
- * Invariant: write interest is on exactly while a connection has answers it could not write.
+ * The do-nothing server: one thread, epoll, read() and write() of an answer made beforehand. It looks for
+ * nothing in a request but its end, so it is the floor for any server: what it costs is what the kernel
+ * costs. Invariant: write interest is on exactly while a connection has answers it could not write.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -98,7 +98,8 @@ uint64_t number_option(const char *program, const char *name, const char *text, 
     unsigned long long v = strtoull(text, &end, 10);
     if (errno == 0 && *text >= '0' && *text <= '9' && !*end && v <= max)
         return v;
-    fprintf(stderr, "%s: --%s: `%s` is not a number up to %llu\n", program, name, text, (unsigned long long)max);
+    fprintf(stderr, "%s: --%s: `%s` is not a number up to %llu\n", program, name, text,
+            (unsigned long long)max);
     exit(2);
 }
 
@@ -126,7 +127,8 @@ static bool among(const char *name, const char *const *list)
     return false;
 }
 
-void check_options(int argc, char **argv, const char *const *with_value, const char *const *flags, const char *usage)
+void check_options(int argc, char **argv, const char *const *with_value, const char *const *flags,
+                   const char *usage)
 {
     for (int i = 1; i < argc; i++) {
         const char *name = strncmp(argv[i], "--", 2) == 0 ? argv[i] + 2 : "";

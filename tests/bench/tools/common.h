@@ -30,7 +30,9 @@ uint64_t number_option(const char *program, const char *name, const char *text, 
 /* The value of `--name` among the arguments, `otherwise` when it is not there. The last one wins. */
 const char *option(int argc, char **argv, const char *name, const char *otherwise);
 bool flag(int argc, char **argv, const char *name);
-/* Exits with 2 and `usage` when there is an argument other than `--x VALUE` for x in `with_value`, or a flag. */
-void check_options(int argc, char **argv, const char *const *with_value, const char *const *flags, const char *usage);
+/* Exits with 2 and `usage` when there is an argument other than `--x VALUE` for x in `with_value`, or a flag.
+ */
+void check_options(int argc, char **argv, const char *const *with_value, const char *const *flags,
+                   const char *usage);
 
 #endif
