@@ -50,8 +50,7 @@ struct breaker_rules { /* configuration: read only */
 };
 
 struct breaker {
-    const struct breaker_rules
-        *rules; /* not owned; must outlive the breaker, or be replaced by breaker_tune */
+    const struct breaker_rules *rules; /* not owned: outlives the breaker, or is replaced by breaker_tune */
     enum breaker_state state;
     enum breaker_cause cause; /* of the last opening */
     uint32_t epoch;           /* number of changes of state so far */
@@ -60,7 +59,7 @@ struct breaker {
     uint32_t streak;          /* openings without a quiet time between: the exponent of the doubling */
     uint32_t good;            /* half-open: successes so far */
     tick_t since;             /* of the state */
-    tick_t until;             /* open: end; */
+    tick_t until;             /* open: its end */
     tick_t opened_for;        /* the last opening's length */
     tick_t lease[BREAKER_MAX_PROBES]; /* half-open: ends of leases; 0 = free */
     struct window window;             /* calls, failures, slow */
@@ -80,17 +79,16 @@ void breaker_tune(struct breaker *b, const struct breaker_rules *rules, tick_t n
 /* Asks for one call. PASS and PROBE must be reported, whatever becomes of them; SHED need not. */
 struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t now) MUSTCHECK;
 
-/* Reports an admitted call once. `took`: how long it took to the first byte of the answer (or to its
- * failure). */
 struct breaker_report {
     enum breaker_outcome outcome;
-    tick_t took;
+    tick_t took; /* to the first byte of the answer, or to the failure */
 };
+
+/* Reports an admitted call, once. */
 void breaker_report(struct breaker *b, struct breaker_permit permit, struct breaker_report report,
                     struct rng *rng, tick_t now);
 
-/* Ends what has run out (open time, leases). breaker_admit does it too; call it when breaker_next_due has
- * come. */
+/* Ends what has run out (open time, leases), as breaker_admit does too. Call it at breaker_next_due. */
 void breaker_turn(struct breaker *b, struct rng *rng, tick_t now);
 
 /*

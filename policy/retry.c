@@ -75,8 +75,10 @@ uint32_t retry_on_default(void)
            retry_on_status(502) | retry_on_status(503) | retry_on_status(504);
 }
 
-/* The bit of an end without a usable answer. 0: our own refusals and the like, where another attempt cannot
- * help. */
+/*
+ * The bit of an end without a usable answer. 0: our own refusals and the like, where another attempt cannot
+ * help.
+ */
 static uint32_t retry_on_reason(enum reason reason)
 {
     switch (reason) {
@@ -137,8 +139,10 @@ static tick_t shape(const struct retry_rules *rules, int n, double failure_rate)
     case BACKOFF_FIBONACCI:
         return capped(base, fibonacci(n), cap);
     case BACKOFF_ADAPTIVE: {
-        /* So many attempts does a success take at this rate of failure: the load is spread over as much more
-         * time. */
+        /*
+         * So many attempts does a success take at this rate of failure: the load is spread over as much
+         * more time.
+         */
         double share = 1 - failure_rate,
                d = (double)capped(base, power(n), cap) / (share > 0.1 ? share : 0.1);
         return d < (double)cap ? (tick_t)d : cap;
@@ -214,8 +218,10 @@ double retry_budget_failure_rate(struct retry_budget *b, tick_t now)
 
 /* --- The decision. --- */
 
-/* A pooled connection that died under the request says nothing about the upstream's health: the pool was
- * late. */
+/*
+ * A pooled connection that died under the request says nothing about the upstream's health: the pool was
+ * late.
+ */
 static bool is_replacement(const struct retry_case *c)
 {
     return c->replaced == 0 &&

@@ -140,8 +140,10 @@ struct retry_verdict retry_decide(const struct retry_rules *rules, const struct 
 /* The word for logs and labels: "budget", "attempts", ... */
 const char *retry_why_name(enum retry_why why);
 
-/* What a retry was for, as the label `reason` of promptops_retries_total: "connect_failure", "reset",
- * "timeout", "503". */
+/*
+ * What a retry was for, as the label `reason` of promptops_retries_total: "connect_failure", "reset",
+ * "timeout", "503".
+ */
 const char *retry_cause_name(enum reason reason, int status);
 
 /* --- Retry-After (RFC 9110 10.2.3). --- */
@@ -149,8 +151,10 @@ const char *retry_cause_name(enum reason reason, int status);
 /* Seconds as digits; anything else is -1 (it may be a date). At most `cap`. */
 tick_t retry_after_delta(struct slice value, tick_t cap);
 
-/* A date, parsed by the caller to unix seconds, against the answer's own Date (or the clock). In the past: 0.
- * At most `cap`. */
+/*
+ * A date, parsed by the caller to unix seconds, against the answer's own Date (or the clock). In the past:
+ * 0. At most `cap`.
+ */
 tick_t retry_after_date(int64_t when, int64_t date, tick_t cap);
 
 #endif

@@ -68,8 +68,10 @@ struct routes *routes_compile(const struct route_spec *specs, size_t count, bool
 /* NULL is fine. */
 void routes_free(struct routes *r);
 
-/* Finds the row for a request. `path` as head_path gives it, with or without its query. True when a row
- * matched. */
+/*
+ * Finds the row for a request. `path` as head_path gives it, with or without its query. True when a row
+ * matched.
+ */
 bool routes_find(const struct routes *r, enum method method, struct slice path, struct route_match *match);
 
 /* How many operations there are, and the name of each; 0 is "other". */
@@ -83,8 +85,10 @@ const char *routes_operation_name(const struct routes *r, int operation);
  */
 size_t route_tag(const struct route_match *match, int i, char *buf, size_t room);
 
-/* The same for what a success invalidates; *prefix: the template ended in `*`, all tags that begin so are
- * meant. */
+/*
+ * The same for what a success invalidates; *prefix: the template ended in `*`, all tags that begin so are
+ * meant.
+ */
 size_t route_invalidate(const struct route_match *match, int i, char *buf, size_t room, bool *prefix);
 
 /* The rows of the preset, for tests, documents and --print-config. */

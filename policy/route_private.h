@@ -62,8 +62,10 @@ struct routes {
     struct route_block *blocks; /* all memory but this struct's own */
 };
 
-/* A number for a short text at a position: its length, first and last eight bytes. Equal texts have equal
- * numbers. */
+/*
+ * A number for a short text at a position: its length, first and last eight bytes. Equal texts have equal
+ * numbers.
+ */
 static inline uint32_t route_hash(const char *p, size_t n, size_t position)
 {
     uint64_t a = 0, b = 0;

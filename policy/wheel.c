@@ -172,8 +172,11 @@ static struct wheel_timer *pop_due(struct wheel *w, tick_t now)
 
 struct wheel_timer *wheel_expire(struct wheel *w, tick_t now)
 {
-    if (now <
-        w->cur * TICK_MS) /* a step back: what was due stays due, and pop_due must not meet a later time */
+    /*
+     * After a step back of the clock what was due stays due; and pop_due must not meet times after `now` in
+     * the due list, which it would put there again and again.
+     */
+    if (now < w->cur * TICK_MS)
         now = w->cur * TICK_MS;
     int64_t target = now / TICK_MS;
     for (;;) {

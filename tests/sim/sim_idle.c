@@ -129,8 +129,10 @@ int main(void)
         struct counts fixed = run(&scenes[i], false), learnt = run(&scenes[i], true);
         printf("%-34s %7ld %18ld %6ld %14ld %6ld\n", scenes[i].name, fixed.requests, fixed.dead, fixed.opened,
                learnt.dead, learnt.opened);
-        /* Until it has learnt, and once more where the timeout became shorter: an hour's memory gives no
-         * more. */
+        /*
+         * Until it has learnt, and once more where the timeout became shorter: an hour's memory gives no
+         * more.
+         */
         bool restarts = scenes[i].restart != 0;
         if (!restarts && learnt.dead > 3) {
             puts("  BROKEN: at most three requests meet a dead connection");

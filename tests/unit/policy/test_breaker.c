@@ -1,5 +1,7 @@
-/* Tests of policy/breaker.c: each way to open and close, leases, stale reports, and random events against
- * "never stuck". */
+/*
+ * Tests of policy/breaker.c: each way to open and close, leases, stale reports, and random events against
+ * "never stuck".
+ */
 #include "policy/breaker.h"
 #include "tests/unit/policy/harness.h"
 
@@ -396,8 +398,10 @@ static void random_event(void)
     must(b.state != BREAKER_OPEN || b.until <= now + rules.open_max);
 }
 
-/* Whatever went before: once the upstream is well, requests that come and are reported close it in a bounded
- * time. */
+/*
+ * Whatever went before: once the upstream is well, requests that come and are reported close it in a
+ * bounded time.
+ */
 static void must_recover(void)
 {
     tick_t limit = now + rules.open_max + rules.probe_lease + rules.open_max + TICK_S;

@@ -167,6 +167,18 @@ START_TEST(long_silence)
 }
 END_TEST
 
+START_TEST(a_long_hold_is_a_peak_to_its_end)
+{
+    pool_size_demand(&p, 60, now);
+    now += 25 * TICK_S; /* nothing happens: sixty streams go on */
+    pool_size_demand(&p, 0, now);
+    now += 9 * TICK_S;
+    ck_assert_int_eq(pool_size_measured(&p, now).peak, 60);
+    now += TICK_S;
+    ck_assert_int_eq(pool_size_measured(&p, now).peak, 0);
+}
+END_TEST
+
 START_TEST(random_loads_keep_the_promises)
 {
     rules.min_size = 3;
@@ -210,6 +222,7 @@ int main(void)
     tcase_add_test(t, burst_is_remembered_for_a_while);
     tcase_add_test(t, waits_give_head_room_on_the_peak);
     tcase_add_test(t, long_silence);
+    tcase_add_test(t, a_long_hold_is_a_peak_to_its_end);
     tcase_add_test(t, random_loads_keep_the_promises);
     return run_case("policy/pool_size", t);
 }

@@ -1,5 +1,7 @@
-/* Tests of policy/retry.c: delays, budget, every way to say no, Retry-After, and random cases against the
- * rules of INTERFACE.md. */
+/*
+ * Tests of policy/retry.c: delays, budget, every way to say no, Retry-After, and random cases against the
+ * rules of INTERFACE.md.
+ */
 #include "policy/retry.h"
 #include "tests/unit/policy/harness.h"
 

@@ -1,5 +1,7 @@
-/* Tests of policy/route*.c: the preset row by row, templates, priorities, escapes, tags, errors, and random
- * rows against a slow matcher. */
+/*
+ * Tests of policy/route*.c: the preset row by row, templates, priorities, escapes, tags, errors, and random
+ * rows against a slow matcher.
+ */
 #include "policy/rng.h"
 #include "policy/route.h"
 #include "tests/unit/policy/harness.h"
@@ -505,8 +507,10 @@ START_TEST(random_rows_against_a_slow_matcher)
 }
 END_TEST
 
-/* Any bytes, as template, tag and request: nothing is read or written out of bounds, and an error has a
- * sentence. */
+/*
+ * Any bytes, as template, tag and request: nothing is read or written out of bounds, and an error has a
+ * sentence.
+ */
 static void random_bytes(struct rng *r, char *out, size_t room)
 {
     static const char some[] = "//{}%%..2eEfa*#?:-v1 \x01\x7f\xff";
