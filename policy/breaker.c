@@ -1,10 +1,11 @@
 /*
  * The circuit breaker of one upstream.
  *
- * Invariants. `epoch` grows with every change of state, and a report counts only in the epoch of its permit: late
- * answers of the closed time cannot disturb the probes. Half-open, at most `probes` leases are out, and each ends
- * by report or by time; so the state is left at the latest when the first unreported lease ends. Open ends
- * by time alone. Therefore no state needs an event from outside to be left, other than the next request.
+ * Invariants. `epoch` grows with every change of state, and a report counts only in the epoch of its permit:
+ * late answers of the closed time cannot disturb the probes. Half-open, at most `probes` leases are out, and
+ * each ends by report or by time; so the state is left at the latest when the first unreported lease ends.
+ * Open ends by time alone. Therefore no state needs an event from outside to be left, other than the next
+ * request.
  */
 #include "policy/breaker.h"
 
@@ -98,6 +99,12 @@ void breaker_turn(struct breaker *b, struct rng *rng, tick_t now)
         }
 }
 
+void breaker_sign_of_life(struct breaker *b, tick_t now)
+{
+    if (b->state == BREAKER_OPEN && now - b->since >= b->rules->open_time)
+        become(b, BREAKER_HALF_OPEN, now);
+}
+
 struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t now)
 {
     struct breaker_permit p = {.verdict = BREAKER_PASS, .epoch = b->epoch};
@@ -123,9 +130,10 @@ struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t n
 }
 
 /*
- * Whether so many failures in a row are more than chance. When the window holds enough calls, a run of k is expected
- * about calls x p^k times in it, p being the share of failures before the run; at 1000 calls a second a tenth of them failing
- * makes five in a row every 100 s. What is likelier than one window in a thousand is left to the failure rate.
+ * Whether so many failures in a row are more than chance. When the window holds enough calls, a run of k is
+ * expected about calls x p^k times in it, p being the share of failures before the run; at 1000 calls a
+ * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in a
+ * thousand is left to the failure rate.
  */
 static bool run_is_telling(const struct breaker *b)
 {
@@ -223,7 +231,7 @@ const char *breaker_state_name(enum breaker_state state)
 
 const char *breaker_cause_name(enum breaker_cause cause)
 {
-    static const char *const names[] = {"none",         "consecutive_failures", "failure_rate",
-                                        "slow_calls",   "probe_failed",         "probe_lost"};
+    static const char *const names[] = {"none",       "consecutive_failures", "failure_rate",
+                                        "slow_calls", "probe_failed",         "probe_lost"};
     return (unsigned)cause < ARRAY_LEN(names) ? names[cause] : "unknown";
 }

@@ -1,11 +1,11 @@
 /*
  * The circuit breaker of one upstream: closed, open, half-open. It opens on failures in a row, on the
- * share of failures or on the share of slow calls over a sliding window; lets a few probes through after a while;
- * and closes when they succeed. Plain state: the owner locks it when threads share it.
+ * share of failures or on the share of slow calls over a sliding window; lets a few probes through after a
+ * while; and closes when they succeed. Plain state: the owner locks it when threads share it.
  *
  * Every admitted call is reported with the permit it was given, so that an answer from before a change of
- * state says nothing about the state after it. A probe's permit is a lease: when its time is over without a report
- * the probe counts as failed, so that half-open always ends.
+ * state says nothing about the state after it. A probe's permit is a lease: when its time is over without a
+ * report the probe counts as failed, so that half-open always ends.
  */
 #ifndef POLICY_BREAKER_H
 #define POLICY_BREAKER_H
@@ -37,36 +37,37 @@ enum breaker_cause {
 
 struct breaker_rules { /* configuration: read only */
     bool enabled;
-    int consecutive;      /* failures in a row; 0 = not watched */
-    double failure_rate;  /* of the window's calls, > 0; above 1 = not watched */
-    tick_t slow_call;     /* a call longer than this is slow; 0 = not watched */
+    int consecutive;     /* failures in a row; 0 = not watched */
+    double failure_rate; /* of the window's calls, > 0; above 1 = not watched */
+    tick_t slow_call;    /* a call longer than this is slow; 0 = not watched */
     double slow_rate;
     tick_t window;
     int minimum_requests; /* in the window, before a share means anything */
     tick_t open_time;     /* the first time; then doubling with jitter to: */
     tick_t open_max;
-    int probes;           /* half-open: so many at once, and so many successes close it; 1 ... BREAKER_MAX_PROBES */
-    tick_t probe_lease;   /* a probe not reported by then has failed; 0 = 30 s */
+    int probes; /* half-open: so many at once, and so many successes close it; 1 ... BREAKER_MAX_PROBES */
+    tick_t probe_lease; /* a probe not reported by then has failed; 0 = 30 s */
 };
 
 struct breaker {
-    const struct breaker_rules *rules; /* not owned; must outlive the breaker, or be replaced by breaker_tune */
+    const struct breaker_rules
+        *rules; /* not owned; must outlive the breaker, or be replaced by breaker_tune */
     enum breaker_state state;
-    enum breaker_cause cause;  /* of the last opening */
-    uint32_t epoch;            /* number of changes of state so far */
-    uint32_t opened;           /* number of openings so far */
-    uint32_t run;              /* failures in a row */
-    uint32_t streak;           /* openings without a quiet time between: the exponent of the doubling */
-    uint32_t good;             /* half-open: successes so far */
-    tick_t since;              /* of the state */
-    tick_t until;              /* open: end; */
-    tick_t opened_for;         /* the last opening's length */
+    enum breaker_cause cause; /* of the last opening */
+    uint32_t epoch;           /* number of changes of state so far */
+    uint32_t opened;          /* number of openings so far */
+    uint32_t run;             /* failures in a row */
+    uint32_t streak;          /* openings without a quiet time between: the exponent of the doubling */
+    uint32_t good;            /* half-open: successes so far */
+    tick_t since;             /* of the state */
+    tick_t until;             /* open: end; */
+    tick_t opened_for;        /* the last opening's length */
     tick_t lease[BREAKER_MAX_PROBES]; /* half-open: ends of leases; 0 = free */
-    struct window window;      /* calls, failures, slow */
+    struct window window;             /* calls, failures, slow */
 };
 
 struct breaker_permit { /* keep it with the attempt; all zero is a PASS of no epoch: its report is ignored */
-    uint8_t verdict; /* enum breaker_verdict */
+    uint8_t verdict;    /* enum breaker_verdict */
     uint8_t probe;
     uint32_t epoch;
 };
@@ -79,7 +80,8 @@ void breaker_tune(struct breaker *b, const struct breaker_rules *rules, tick_t n
 /* Asks for one call. PASS and PROBE must be reported, whatever becomes of them; SHED need not. */
 struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t now) MUSTCHECK;
 
-/* Reports an admitted call once. `took`: how long it took to the first byte of the answer (or to its failure). */
+/* Reports an admitted call once. `took`: how long it took to the first byte of the answer (or to its
+ * failure). */
 struct breaker_report {
     enum breaker_outcome outcome;
     tick_t took;
@@ -87,8 +89,16 @@ struct breaker_report {
 void breaker_report(struct breaker *b, struct breaker_permit permit, struct breaker_report report,
                     struct rng *rng, tick_t now);
 
-/* Ends what has run out (open time, leases). breaker_admit does it too; call it when breaker_next_due has come. */
+/* Ends what has run out (open time, leases). breaker_admit does it too; call it when breaker_next_due has
+ * come. */
 void breaker_turn(struct breaker *b, struct rng *rng, tick_t now);
+
+/*
+ * An active health check of the upstream succeeded. An open breaker whose first open time is over goes
+ * half-open now rather than at the end of its doubled time: after a long outage nobody waits for open_max.
+ * Says nothing in other states.
+ */
+void breaker_sign_of_life(struct breaker *b, tick_t now);
 
 /* When the state changes by time alone: end of the open time, of the first lease; else TICK_NEVER. */
 tick_t breaker_next_due(const struct breaker *b);

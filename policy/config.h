@@ -67,6 +67,7 @@ typedef double config_REAL;
 typedef bool config_BOOL;
 typedef int config_ENUM;
 typedef const char *config_STRING;
+typedef const char *config_SECRET_URL;
 typedef const char *config_READ_FILE;
 typedef const char *config_WRITE_FILE;
 typedef const char *config_DIRECTORY;
@@ -87,6 +88,7 @@ enum config_type {
     CONFIG_TYPE_BOOL,
     CONFIG_TYPE_ENUM,
     CONFIG_TYPE_STRING,
+    CONFIG_TYPE_SECRET_URL,
     CONFIG_TYPE_READ_FILE,
     CONFIG_TYPE_WRITE_FILE,
     CONFIG_TYPE_DIRECTORY,

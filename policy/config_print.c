@@ -44,12 +44,12 @@ void config_out_quoted(struct config_out *out, const char *text)
     out_bytes(out, "\"", 1);
 }
 
-/* A string that may be a URL with a password: everything between :// and @ is masked. */
-static void out_string(struct config_out *out, const char *text, bool mask)
+/* A URL that may hold a password: everything between :// and @ is masked. */
+static void out_secret_url(struct config_out *out, const char *text, bool mask)
 {
     char masked[1024];
     const char *authority = strstr(text, "://");
-    const char *at = authority ? strchr(authority, '@') : NULL;
+    const char *at = authority ? strrchr(authority, '@') : NULL;
     if (mask && at) {
         snprintf(masked, sizeof masked, "%.*s://***%.512s",
                  (int)(authority - text < 64 ? authority - text : 64), text, at);
@@ -313,8 +313,11 @@ void config_out_value(struct config_out *out, const struct config_option_row *ro
     case CONFIG_TYPE_WEBHOOKS:
         out_items(out, row, value, mask);
         break;
+    case CONFIG_TYPE_SECRET_URL:
+        out_secret_url(out, *(const char *const *)value, mask);
+        break;
     default:
-        out_string(out, *(const char *const *)value, mask);
+        config_out_quoted(out, *(const char *const *)value);
     }
 }
 

@@ -27,6 +27,7 @@ enum { READY = 1, LATER = 0, LIVE = 1, RESTART = 0 };
 #define CHOICES_OF_REAL(member)       NULL
 #define CHOICES_OF_BOOL(member)       NULL
 #define CHOICES_OF_STRING(member)     NULL
+#define CHOICES_OF_SECRET_URL(member) NULL
 #define CHOICES_OF_READ_FILE(member)  NULL
 #define CHOICES_OF_WRITE_FILE(member) NULL
 #define CHOICES_OF_DIRECTORY(member)  NULL

@@ -338,6 +338,7 @@ bool config_value_parse(struct config_parse *parse, const struct config_option_r
     case CONFIG_TYPE_ENUM:
         return parse_choice(parse, row, text, value);
     case CONFIG_TYPE_STRING:
+    case CONFIG_TYPE_SECRET_URL:
         return parse_text(parse, text, value);
     case CONFIG_TYPE_READ_FILE:
     case CONFIG_TYPE_WRITE_FILE:

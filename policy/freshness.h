@@ -71,7 +71,9 @@ enum storable {
     STORABLE_NO_STORE,    /* either side says no-store */
     STORABLE_PRIVATE,     /* shared scope: private */
     STORABLE_AUTHORIZED,  /* shared scope: the request had Authorization and nothing allows it */
-    STORABLE_VARY,        /* Vary: * or too many members */
+    STORABLE_VARY,        /* Vary: * or too many members (the store's own judgement, as the next) */
+    STORABLE_SIZE,        /* larger than max_object_bytes */
+    STORABLE_MEMORY,      /* no memory for it */
     STORABLE_NO_FRESHNESS /* no lifetime, and nothing to validate it by */
 };
 

@@ -1,9 +1,10 @@
 /*
  * The upstream's idle timeout, from how old idle connections were when it closed them.
  *
- * A timeout shows as closes at about the same age; a restart as closes at one instant at all ages, which are therefore
- * doubted; an accident as a single one. So an age is believed when at least two notes (three of a full ring) lie within
- * a quarter above it, none doubted, and reuses at greater ages have not refuted them. The smallest such age counts.
+ * A timeout shows as closes at about the same age; a restart as closes at one instant at all ages, which are
+ * therefore doubted; an accident as a single one. So an age is believed when at least two notes (three of a
+ * full ring) lie within a quarter above it, none doubted, and reuses at greater ages have not refuted them.
+ * The smallest such age counts.
  *
  * Once we close first nothing more is seen, so notes are forgotten after an hour and the timeout is learnt
  * again: that costs two closed idle connections, which are noticed as they happen, and no request.
@@ -16,6 +17,8 @@
 #define TOO_YOUNG   (50 * TICK_MS)  /* closed right after its answer: not idle */
 #define TOGETHER    (100 * TICK_MS) /* closes of one cause arrive within this */
 #define REFUTED     3
+#define SEEN_MARGIN (500 * TICK_MS) /* the least age of several closes is near the truth; */
+#define SAID_MARGIN TICK_S          /* whole seconds on a field may be counted by a coarse timer */
 #define NEVER_AGAIN TICK_NEVER
 
 static tick_t above(tick_t age)
@@ -23,11 +26,14 @@ static tick_t above(tick_t age)
     return age + age / 4 + 500 * TICK_MS;
 }
 
-/* Below a timeout by a tenth and at least a second (half of a short one): clocks, timers and the way both lie between. */
-static tick_t below(tick_t timeout)
+/*
+ * Safely below a timeout: by a twentieth and at least `margin`, but never by more than half. A request must
+ * arrive before the upstream closes, so the margin has to be longer than a round trip.
+ */
+static tick_t below(tick_t timeout, tick_t margin)
 {
-    tick_t tenth = timeout / 10, second = timeout / 2 < TICK_S ? timeout / 2 : TICK_S;
-    return timeout - (tenth > second ? tenth : second);
+    margin = timeout / 20 > margin ? timeout / 20 : margin;
+    return timeout - (margin < timeout / 2 ? margin : timeout / 2);
 }
 
 void idle_learn_init(struct idle_learn *l, tick_t max_idle)
@@ -159,9 +165,9 @@ tick_t idle_learn_trust(struct idle_learn *l, tick_t now)
     tick_t trust = l->max_idle;
     if (now >= l->recheck)
         think(l, now);
-    if (l->hint && below(l->hint) < trust)
-        trust = below(l->hint);
-    if (l->learned && below(l->learned) < trust)
-        trust = below(l->learned);
+    if (l->hint && below(l->hint, SAID_MARGIN) < trust)
+        trust = below(l->hint, SAID_MARGIN);
+    if (l->learned && below(l->learned, SEEN_MARGIN) < trust)
+        trust = below(l->learned, SEEN_MARGIN);
     return trust;
 }

@@ -1,7 +1,7 @@
 /*
  * For how long an idle upstream connection may be trusted: learnt from `Keep-Alive: timeout=N` and from
- * the ages at which the upstream closed idle connections, so that we close first. Stays below what was seen, and
- * forgets after an hour, so that a longer timeout is found again.
+ * the ages at which the upstream closed idle connections, so that we close first. Stays below what was seen,
+ * and forgets after an hour, so that a longer timeout is found again.
  */
 #ifndef POLICY_IDLE_LEARN_H
 #define POLICY_IDLE_LEARN_H
@@ -18,10 +18,10 @@ struct idle_learn {
     tick_t recheck;  /* when the oldest note is forgotten */
     int next;
     struct {
-        tick_t age;       /* 0 = free */
+        tick_t age; /* 0 = free */
         tick_t when;
         uint16_t outlived; /* reuses at a greater age since: each speaks against it */
-        bool doubted;     /* closed together with others of other ages: a restart, not a timeout */
+        bool doubted;      /* closed together with others of other ages: a restart, not a timeout */
     } sample[IDLE_LEARN_SAMPLES];
 };
 

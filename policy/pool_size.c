@@ -1,12 +1,13 @@
 /*
  * The size of a connection pool from what was asked of it.
  *
- * The demand (in use plus waiting) is integrated over time in slots of a second: its mean is L of Little's law, exactly
- * and without keeping single times; X is counted, and W = L / X. Needed are L / threshold, so that on average that share is
- * in use, and never less than the peak of the last 10 s; when some had to wait, the peak gets the same head room.
+ * The demand (in use plus waiting) is integrated over time in slots of a second: its mean is L of Little's
+ * law, exactly and without keeping single times; X is counted, and W = L / X. Needed are L / threshold, so
+ * that on average that share is in use, and never less than the peak of the last 10 s; when some had to wait,
+ * the peak gets the same head room.
  *
  * Invariants: min_size <= target <= max_size; a target is never below the present demand (max_size excepted);
- * within any 10 s it falls by at most a tenth, or by one. Slot k of time lies at k % 10.
+ * within any 10 s it falls by at most a tenth, rounded up. Slot k of time lies at k % 10.
  */
 #include "policy/pool_size.h"
 

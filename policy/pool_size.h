@@ -1,7 +1,7 @@
 /*
  * How many upstream connections to keep: by Little's law (L = X.W: connections in use on average are
  * acquisitions a second times the time they are held) measured over the last 10 s, with head room,
- * and by the peak of demand. Grows at once, shrinks by at most a tenth (or one connection) in 10 s.
+ * and by the peak of demand. Grows at once, shrinks by at most a tenth (rounded up) in 10 s.
  */
 #ifndef POLICY_POOL_SIZE_H
 #define POLICY_POOL_SIZE_H
@@ -13,23 +13,24 @@ enum pool_strategy { POOL_FIXED, POOL_DYNAMIC, POOL_ADAPTIVE, POOL_LAZY };
 struct pool_rules { /* configuration: read only; this pool's share when several workers divide it */
     enum pool_strategy strategy;
     int min_size;
-    int max_size;     /* >= 1 */
-    bool adaptive;    /* pool.enable_adaptive_sizing; false makes ADAPTIVE a DYNAMIC */
-    double threshold; /* pool.adaptive_threshold: use on average at most this share of the connections, (0, 1] */
+    int max_size;  /* >= 1 */
+    bool adaptive; /* pool.enable_adaptive_sizing; false makes ADAPTIVE a DYNAMIC */
+    double
+        threshold; /* pool.adaptive_threshold: use on average at most this share of the connections, (0, 1] */
 };
 
 #define POOL_SIZE_SLOTS 10
 
 struct pool_size {
     const struct pool_rules *rules; /* not owned */
-    double level;          /* the target before rounding */
-    tick_t began;          /* of the measurement */
-    tick_t shrunk;         /* when it last shrank, or had no reason to */
-    tick_t last;           /* time of the last event */
-    int demand;            /* in use plus waiting, at the last event */
-    int64_t at;            /* number of the present second */
+    double level;                   /* the target before rounding */
+    tick_t began;                   /* of the measurement */
+    tick_t shrunk;                  /* when it last shrank, or had no reason to */
+    tick_t last;                    /* time of the last event */
+    int demand;                     /* in use plus waiting, at the last event */
+    int64_t at;                     /* number of the present second */
     struct {
-        int64_t busy;      /* integral of the demand: connection-nanoseconds */
+        int64_t busy; /* integral of the demand: connection-nanoseconds */
         int peak;
         uint32_t acquired;
         uint32_t waited;
@@ -37,17 +38,17 @@ struct pool_size {
 };
 
 struct pool_target {
-    int warm;  /* open in advance up to so many */
-    int keep;  /* while more than so many are open, idle ones are surplus: close the longest unused now */
-};           /* up to max_size may always be opened on demand; idle ones age out by max_idle_time as well */
+    int warm; /* open in advance up to so many */
+    int keep; /* while more than so many are open, idle ones are surplus: close the longest unused now */
+};            /* up to max_size may always be opened on demand; idle ones age out by max_idle_time as well */
 
 /* What was measured over the window, for the admin port and for recommendations. */
 struct pool_measured {
-    double rate;    /* X: acquisitions a second */
-    double held;    /* W: seconds held on average */
-    double busy;    /* L = X.W: demand on average */
-    int peak;       /* highest demand */
-    double waited;  /* share of acquisitions that had to wait */
+    double rate;   /* X: acquisitions a second */
+    double held;   /* W: seconds held on average */
+    double busy;   /* L = X.W: demand on average */
+    int peak;      /* highest demand */
+    double waited; /* share of acquisitions that had to wait */
 };
 
 void pool_size_init(struct pool_size *p, const struct pool_rules *rules, tick_t now);

@@ -1,22 +1,23 @@
 /*
  * Whether an attempt that is over is followed by another, and when.
  *
- * The questions are asked in the order of what cannot be undone first: has the client part of an answer, is this
- * end one that is retried, may the request be repeated, is it still at hand; then what others say (hint, mark);
- * then our own bounds: attempts, health, Retry-After, time, and the budget last, so that nothing is taken
- * from it for an attempt that another bound forbids.
+ * The questions are asked in the order of what cannot be undone first: has the client part of an answer, is
+ * this end one that is retried, may the request be repeated, is it still at hand; then what others say (hint,
+ * mark); then our own bounds: attempts, health, Retry-After, time, and the budget last, so that nothing is
+ * taken from it for an attempt that another bound forbids.
  *
  * Invariants: a request of which bytes were sent, and that is neither idempotent nor has a key, is never sent
- * again; over any 10 s the retries of an upstream stay within ratio x requests + reserve; no attempt starts at
- * or after the deadline; a free replacement happens once a request.
+ * again; over any 10 s the retries of an upstream stay within ratio x requests + reserve; no attempt starts
+ * at or after the deadline; a free replacement happens once a request.
  */
 #include "policy/retry.h"
 
 #include <string.h>
 
 #define STATUSES(X)                                                                                          \
-    X(408) X(409) X(423) X(425) X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522)        \
-    X(523) X(524) X(525) X(526) X(527) X(529) X(530) X(598) X(599)
+    X(408)                                                                                                   \
+    X(409) X(423) X(425) X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) \
+        X(525) X(526) X(527) X(529) X(530) X(598) X(599)
 
 static const struct {
     int status;
@@ -74,7 +75,8 @@ uint32_t retry_on_default(void)
            retry_on_status(502) | retry_on_status(503) | retry_on_status(504);
 }
 
-/* The bit of an end without a usable answer. 0: our own refusals and the like, where another attempt cannot help. */
+/* The bit of an end without a usable answer. 0: our own refusals and the like, where another attempt cannot
+ * help. */
 static uint32_t retry_on_reason(enum reason reason)
 {
     switch (reason) {
@@ -135,8 +137,10 @@ static tick_t shape(const struct retry_rules *rules, int n, double failure_rate)
     case BACKOFF_FIBONACCI:
         return capped(base, fibonacci(n), cap);
     case BACKOFF_ADAPTIVE: {
-        /* So many attempts does a success take at this rate of failure: the load is spread over as much more time. */
-        double share = 1 - failure_rate, d = (double)capped(base, power(n), cap) / (share > 0.1 ? share : 0.1);
+        /* So many attempts does a success take at this rate of failure: the load is spread over as much more
+         * time. */
+        double share = 1 - failure_rate,
+               d = (double)capped(base, power(n), cap) / (share > 0.1 ? share : 0.1);
         return d < (double)cap ? (tick_t)d : cap;
     }
     case BACKOFF_EXPONENTIAL:
@@ -162,19 +166,19 @@ tick_t retry_delay(const struct retry_rules *rules, int attempts, tick_t last, d
 
 enum { REQUESTS, RETRIES, GOOD, BAD };
 
-#define BUDGET_SPAN      (10 * TICK_S)
+#define BUDGET_SECONDS   10
 #define MINIMUM_TO_JUDGE 20
 
 void retry_budget_tune(struct retry_budget *b, double ratio, double per_second)
 {
     b->ratio = ratio > 0 ? ratio : 0;
-    b->reserve = per_second > 0 ? per_second * (double)(BUDGET_SPAN / TICK_S) : 0;
+    b->reserve = per_second > 0 ? per_second * BUDGET_SECONDS : 0;
 }
 
 void retry_budget_init(struct retry_budget *b, double ratio, double per_second, tick_t now)
 {
     retry_budget_tune(b, ratio, per_second);
-    window_init(&b->window, BUDGET_SPAN, now);
+    window_init(&b->window, BUDGET_SECONDS * TICK_S, now);
 }
 
 void retry_budget_request(struct retry_budget *b, tick_t now)
@@ -210,11 +214,12 @@ double retry_budget_failure_rate(struct retry_budget *b, tick_t now)
 
 /* --- The decision. --- */
 
-/* A pooled connection that died under the request says nothing about the upstream's health: the pool was late. */
+/* A pooled connection that died under the request says nothing about the upstream's health: the pool was
+ * late. */
 static bool is_replacement(const struct retry_case *c)
 {
-    return c->replaced == 0 && (c->reason == REASON_STALE_CONNECTION ||
-                                (c->pooled && c->reason == REASON_RESET_BEFORE_ANSWER));
+    return c->replaced == 0 &&
+           (c->reason == REASON_STALE_CONNECTION || (c->pooled && c->reason == REASON_RESET_BEFORE_ANSWER));
 }
 
 static bool wanted(const struct retry_rules *rules, const struct retry_case *c)

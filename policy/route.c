@@ -44,8 +44,8 @@ static bool is_numbered(struct slice s)
 }
 
 /*
- * Cuts the path at its slashes. Returns how many segments there are (only the first ROUTE_MAX_SEGMENTS are noted), or -1
- * for a path that no row may match.
+ * Cuts the path at its slashes. Returns how many segments there are (only the first ROUTE_MAX_SEGMENTS are
+ * noted), or -1 for a path that no row may match.
  */
 static int split(struct slice path, struct slice *segment)
 {
@@ -114,7 +114,8 @@ bool routes_find(const struct routes *r, enum method method, struct slice path, 
     if (n < 0 || (unsigned)method >= METHOD_COUNT || r->rows == 0)
         return false;
     const uint64_t *by_method = r->method + (size_t)method * r->words;
-    const uint64_t *by_count = r->count + (size_t)(n > ROUTE_MAX_SEGMENTS ? ROUTE_MAX_SEGMENTS + 1 : n) * r->words;
+    const uint64_t *by_count =
+        r->count + (size_t)(n > ROUTE_MAX_SEGMENTS ? ROUTE_MAX_SEGMENTS + 1 : n) * r->words;
     for (size_t w = 0; w < r->words; w++)
         rows[w] = by_method[w] & by_count[w];
     for (int i = 0; i < n && i < ROUTE_MAX_SEGMENTS; i++)

@@ -8,7 +8,8 @@
 
 #include <stdlib.h>
 
-struct template { /* a path template, taken apart */
+struct template
+{ /* a path template, taken apart */
     int n;
     int captures;
     bool rest;
@@ -23,8 +24,8 @@ struct template { /* a path template, taken apart */
 struct build {
     struct routes *r;
     struct route_error *error;
-    int row; /* index into the caller's specs; the preset's rows are all -1 */
-    const struct template *template;
+    int row;                  /* index into the caller's specs; the preset's rows are all -1 */
+    struct template template; /* of the present row */
 };
 
 /* --- Errors and memory. --- */
@@ -120,8 +121,9 @@ static bool ends_with(struct slice s, const char *end, size_t n)
 }
 
 /* A segment in braces. */
-static bool parse_capture(const struct build *b, struct template *t, struct slice s, bool last)
+static bool parse_capture(struct build *b, struct slice s, bool last)
 {
+    struct template *t = &b->template;
     struct slice name = {s.p + 1, s.n - 2};
     enum segment_kind kind = SEGMENT_WILD;
     if (ends_with(name, "...", 3)) {
@@ -146,17 +148,19 @@ static bool parse_capture(const struct build *b, struct template *t, struct slic
     return true;
 }
 
-static bool parse_segment(const struct build *b, struct template *t, struct slice s, bool last)
+static bool parse_segment(struct build *b, struct slice s, bool last)
 {
+    struct template *t = &b->template;
     if (t->n == ROUTE_MAX_SEGMENTS)
         return fail_plain(b, "path: more than 16 segments");
     if (s.n >= 2 && s.p[0] == '{' && s.p[s.n - 1] == '}')
-        return parse_capture(b, t, s, last);
+        return parse_capture(b, s, last);
     for (size_t i = 0; i < s.n; i++) {
         if (s.p[i] == '{' || s.p[i] == '}')
             return fail(b, "path: a {name} must be a whole segment, not a part of ", s, "");
         if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] >= 0x7f || s.p[i] == '?' || s.p[i] == '#')
-            return fail(b, "path: no path can have a space, control byte, '?', '#' or a byte above 127: ", s, "");
+            return fail(b, "path: no path can have a space, control byte, '?', '#' or a byte above 127: ", s,
+                        "");
     }
     if (s.n == 0 && !last)
         return fail_plain(b, "path: an empty segment (two slashes in a row)");
@@ -167,15 +171,15 @@ static bool parse_segment(const struct build *b, struct template *t, struct slic
     return true;
 }
 
-static bool parse_template(const struct build *b, const char *path, struct template *t)
+static bool parse_template(struct build *b, const char *path)
 {
-    memset(t, 0, sizeof *t);
+    memset(&b->template, 0, sizeof b->template);
     if (!path || path[0] != '/')
         return fail(b, "path: must begin with a slash: ", text(path ? path : ""), "");
     for (const char *p = path + 1;;) {
         const char *slash = strchr(p, '/');
         struct slice s = {p, slash ? (size_t)(slash - p) : strlen(p)};
-        if (!parse_segment(b, t, s, !slash))
+        if (!parse_segment(b, s, !slash))
             return false;
         if (!slash)
             return true;
@@ -213,7 +217,7 @@ static bool parse_part(const struct build *b, const char **p, struct route_part 
     if (!close)
         return fail(b, "tags: unbalanced brace in ", text(open), "");
     struct slice name = {open + 1, (size_t)(close - open - 1)};
-    part->capture = (int16_t)find_capture(b->template, name);
+    part->capture = (int16_t)find_capture(&b->template, name);
     if (part->capture < 0)
         return fail(b, "tags: the path has no {", name, "}");
     *p = close + 1;
@@ -227,8 +231,10 @@ static const struct route_program *compile_tag(const struct build *b, const char
     bool prefix = purge && ends_with(all, "*", 1);
     const char *star = strchr(tag, '*');
     if (all.n == 0 || (star && !(prefix && star == tag + all.n - 1))) {
-        fail(b, purge ? "invalidates: '*' may only end a tag, and no tag is empty: "
-                      : "tags: a tag is not empty and has no '*': ", all, "");
+        fail(b,
+             purge ? "invalidates: '*' may only end a tag, and no tag is empty: "
+                   : "tags: a tag is not empty and has no '*': ",
+             all, "");
         return NULL;
     }
     struct route_program *program = grab(b, sizeof *program + count_parts(tag) * sizeof program->part[0]);
@@ -305,13 +311,14 @@ static bool set_operation(const struct build *b, const struct route_spec *spec, 
         if (!is_name(name) || name.n >= ROUTE_MAX_NAME)
             return fail(b, "operation: must be 1 to 47 letters, digits, '_', '-' and '.': ", name, "");
     } else {
-        name = (struct slice){made, name_from_path(b->template, made)};
+        name = (struct slice){made, name_from_path(&b->template, made)};
         if (name.n == 0)
             return fail_plain(b, "operation: the path is too long to make a name from it: give one");
     }
     int n = number_operation(b->r, name);
     if (n < 0)
-        return fail(b, "operation: more than 63 different ones (those before a reload included) at ", name, "");
+        return fail(b, "operation: more than 63 different ones (those before a reload included) at ", name,
+                    "");
     row->operation = (uint8_t)n;
     return true;
 }
@@ -345,9 +352,10 @@ static bool set_literal(const struct build *b, struct slice s, size_t position, 
     return true;
 }
 
-static bool set_path(const struct build *b, const struct template *t, size_t row)
+static bool set_path(const struct build *b, size_t row)
 {
     struct routes *r = b->r;
+    const struct template *t = &b->template;
     int fixed = t->rest ? t->n - 1 : t->n;
     for (int i = 0; i < fixed; i++) {
         enum segment_kind kind = t->segment[i].kind;
@@ -383,24 +391,23 @@ static bool set_methods(const struct build *b, uint32_t methods, size_t row)
 
 static bool compile_row(struct build *b, const struct route_spec *spec, size_t at)
 {
-    struct template t;
+    const struct template *t = &b->template;
     struct route *row = &b->r->row[at];
-    if (!parse_template(b, spec->path, &t))
+    if (!parse_template(b, spec->path))
         return false;
     if (spec->ttl < 0 || spec->timeout < 0 || spec->max_attempts < 0)
         return fail_plain(b, "ttl, timeout and max_attempts may not be negative");
-    b->template = &t;
     row->no_store = spec->no_store;
     row->safe = spec->safe;
     row->has_ttl = spec->has_ttl;
     row->ttl = spec->ttl;
     row->max_attempts = spec->max_attempts;
     row->timeout = spec->timeout;
-    row->captures = (uint8_t)t.captures;
-    row->rest = t.rest;
-    memcpy(row->capture_at, t.at, sizeof row->capture_at);
+    row->captures = (uint8_t)t->captures;
+    row->rest = t->rest;
+    memcpy(row->capture_at, t->at, sizeof row->capture_at);
     return set_operation(b, spec, row) && compile_tags(b, spec, row) && set_methods(b, spec->methods, at) &&
-           set_path(b, &t, at);
+           set_path(b, at);
 }
 
 static size_t count_literals(const struct route_spec *specs, size_t count)

@@ -62,7 +62,8 @@ struct routes {
     struct route_block *blocks; /* all memory but this struct's own */
 };
 
-/* A number for a short text at a position: its length, first and last eight bytes. Equal texts have equal numbers. */
+/* A number for a short text at a position: its length, first and last eight bytes. Equal texts have equal
+ * numbers. */
 static inline uint32_t route_hash(const char *p, size_t n, size_t position)
 {
     uint64_t a = 0, b = 0;
@@ -76,7 +77,8 @@ static inline uint32_t route_hash(const char *p, size_t n, size_t position)
         a = x;
         b = y;
     } else if (n) {
-        a = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 | (unsigned char)p[n - 1];
+        a = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 |
+            (unsigned char)p[n - 1];
     }
     a = (a ^ (n << 5 | position)) * UINT64_C(0x9E3779B97F4A7C15);
     a = (a ^ b ^ (a >> 29)) * UINT64_C(0xBF58476D1CE4E5B9);

@@ -24,7 +24,8 @@ struct trace_context {
 /* Reads a traceparent. False: not valid, *t is untouched. A version above 00 is read by what 00 has. */
 bool traceparent_parse(struct slice value, struct trace_context *t) MUSTCHECK;
 
-/* The request's context: its one valid traceparent. False: none, or a bad one: start a trace, drop tracestate. */
+/* The request's context: its one valid traceparent. False: none, or a bad one: start a trace, drop
+ * tracestate. */
 bool trace_from_head(const struct head *h, struct trace_context *t) MUSTCHECK;
 
 /* Begins a new trace. */

@@ -1,6 +1,6 @@
 /*
- * Our member of Via, written and recognised. Invariant: only a member that we wrote ourselves, with our own instance
- * in its comment, is a loop; another sidecar in the chain, with the same pseudonym, is not.
+ * Our member of Via, written and recognised. Invariant: only a member that we wrote ourselves, with our own
+ * instance in its comment, is a loop; another sidecar in the chain, with the same pseudonym, is not.
  */
 #include "policy/via.h"
 
@@ -35,7 +35,8 @@ static bool contains(struct slice value, const char *text, size_t n)
 
 bool via_is_loop(const struct head *h, const char *instance)
 {
-    /* Pseudonym and comment exactly as we write them: next hops pass members on as they are (RFC 9110 7.6.3). */
+    /* Pseudonym and comment exactly as we write them: next hops pass members on as they are (RFC 9110 7.6.3).
+     */
     char own[VIA_MAX];
     size_t n = via_format(own, 1, instance) - 4;
     for (int i = head_find(h, FIELD_VIA, 0); i >= 0; i = head_find(h, FIELD_VIA, i + 1))

@@ -13,8 +13,8 @@
 #define VIA_MAX          (4 + sizeof(VIA_PSEUDONYM) + 3 + VIA_INSTANCE_LEN)
 
 /*
- * Writes "1.1 promptops-sidecar" for a message received in HTTP/1.minor, and " (instance)" when instance is not
- * NULL (VIA_INSTANCE_LEN hex digits). Returns the bytes; no NUL.
+ * Writes "1.1 promptops-sidecar" for a message received in HTTP/1.minor, and " (instance)" when instance is
+ * not NULL (VIA_INSTANCE_LEN hex digits). Returns the bytes; no NUL.
  */
 size_t via_format(char out[VIA_MAX], int minor, const char *instance);
 

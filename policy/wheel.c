@@ -2,9 +2,9 @@
  * The timers of one worker in four wheels of 64 slots: 1 ms, 64 ms, 4.1 s and 4.4 min a slot, and a list
  * for what lies beyond (4.7 h at most).
  *
- * Invariants. A linked timer with at <= cur lies in the due list. Else its place is by the highest group of six
- * bits in which `at` differs from `cur`: that group is the level, its value in `at` the slot; so every slot
- * in use is above cur's own digit on its level, the lowest used slot of the lowest used level comes
+ * Invariants. A linked timer with at <= cur lies in the due list. Else its place is by the highest group of
+ * six bits in which `at` differs from `cur`: that group is the level, its value in `at` the slot; so every
+ * slot in use is above cur's own digit on its level, the lowest used slot of the lowest used level comes
  * first, and slots never wrap round. Timers that differ above the last level are in the far list.
  * Bit s of used[l] is set exactly when slot s of level l is not empty. A timer's `due` may be
  * later than its `at` (it was pushed back), never earlier.
@@ -172,7 +172,8 @@ static struct wheel_timer *pop_due(struct wheel *w, tick_t now)
 
 struct wheel_timer *wheel_expire(struct wheel *w, tick_t now)
 {
-    if (now < w->cur * TICK_MS) /* a step back: what was due stays due, and pop_due must not meet a later time */
+    if (now <
+        w->cur * TICK_MS) /* a step back: what was due stays due, and pop_due must not meet a later time */
         now = w->cur * TICK_MS;
     int64_t target = now / TICK_MS;
     for (;;) {

@@ -29,9 +29,9 @@ struct wheel_timer {
 };
 
 struct wheel {
-    int64_t cur;                  /* the millisecond up to which all has been looked through */
-    size_t count;                 /* timers that lie in it */
-    uint64_t used[WHEEL_LEVELS];  /* bit s: slot s is not empty */
+    int64_t cur;                 /* the millisecond up to which all has been looked through */
+    size_t count;                /* timers that lie in it */
+    uint64_t used[WHEEL_LEVELS]; /* bit s: slot s is not empty */
     struct wheel_link slot[WHEEL_LEVELS * WHEEL_SLOTS + 2]; /* and the far ones, and those that are due */
 };
 
@@ -56,8 +56,8 @@ struct wheel_timer *wheel_expire(struct wheel *w, tick_t now);
 
 /*
  * When wheel_expire must be called next: never later than the first due time (rounded up to 1 ms); it may be
- * earlier, as slots of higher levels and pushed-back timers are then only moved. A time that is over: at once.
- * TICK_NEVER when the wheel is empty. Constant time.
+ * earlier, as slots of higher levels and pushed-back timers are then only moved. A time that is over: at
+ * once. TICK_NEVER when the wheel is empty. Constant time.
  */
 tick_t wheel_next_due(const struct wheel *w);
 

@@ -12,8 +12,8 @@
 #define WINDOW_COLUMNS 4
 
 struct window {
-    tick_t width;  /* of a slot */
-    int64_t at;    /* number of the present slot: time / width */
+    tick_t width; /* of a slot */
+    int64_t at;   /* number of the present slot: time / width */
     uint32_t cell[WINDOW_SLOTS][WINDOW_COLUMNS];
     uint64_t sum[WINDOW_COLUMNS];
 };

@@ -161,8 +161,13 @@ static void send_bytes(struct admin_request *r, int status, const char *type, co
     put_security(r);
     if (type)
         admin_header(r, "Content-Type", type);
-    if (body && t->n && evbuffer_add(body, t->p, t->n) != 0)
+    if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) { /* evhttp would send the content, too (RFC 9110 9.3.2) */
+        char length[24];
+        snprintf(length, sizeof length, "%zu", t->n);
+        admin_header(r, "Content-Length", length);
+    } else if (body && t->n && evbuffer_add(body, t->p, t->n) != 0) {
         evbuffer_drain(body, evbuffer_get_length(body));
+    }
     evhttp_send_reply(r->http, status, phrase(status), body);
     if (body)
         evbuffer_free(body);

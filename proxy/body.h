@@ -30,7 +30,10 @@ struct body *body_new(struct body_budget *budget, uint64_t expected, uint64_t li
 struct body *body_ref(struct body *body);
 void body_unref(struct body *body); /* NULL is fine */
 
-/* Appends n bytes. False: out of memory, or more than `limit`; the body is then as before. Writer only. */
+/*
+ * Appends n bytes. False: out of memory, or more than `limit`; what was there before can still be read, but nothing more may be
+ * appended. Writer only.
+ */
 bool body_append(struct body *body, const void *bytes, size_t n) MUSTCHECK;
 
 /*
@@ -39,7 +42,7 @@ bool body_append(struct body *body, const void *bytes, size_t n) MUSTCHECK;
  */
 struct body *body_finish(struct body *body);
 
-/* Bytes appended so far. The writer's side, or under the lock that orders it against the writer. */
+/* Bytes appended so far. The writer's side, or anybody's once it is complete. */
 uint64_t body_length(const struct body *body);
 
 /* Bytes of memory held, for accounting. */
@@ -50,7 +53,8 @@ int body_fd(const struct body *body);
 
 /*
  * Fills iov[0..max) with the runs that hold the bytes from `at` on, at most `n` of them. Returns how many were filled; 0 at
- * the end. The runs stay as long as the reference. Same ordering as body_length.
+ * the end. The runs stay as long as the reference. While the body is being written, at + n may not exceed a length that
+ * the writer told under a lock.
  */
 int body_iov(const struct body *body, uint64_t at, uint64_t n, struct iovec *iov, int max);
 

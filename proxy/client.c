@@ -57,6 +57,7 @@ struct client {
     bool replied;            /* a final head was given for the present request */
     bool chunked;            /* the present answer is sent chunked */
     bool until_close;        /* the present answer's body ends with the connection */
+    bool end_writing;        /* tunnel: shut our side down once the queue is empty */
     bool hard_end;           /* end it with a reset */
     bool close_after;        /* the connection ends with the present answer */
     bool on_resume;
@@ -300,7 +301,7 @@ static void down_reply(struct downstream *d, const struct reply *reply)
     struct client *c = client_of(d);
     unsigned flags = 0;
     c->replied = true;
-    if (reply->close || !c->body.done || d->worker->stopping || d->half_closed)
+    if (reply->close || !c->body.done || d->worker->stopping || (d->half_closed && c->in.len == 0))
         c->close_after = true;
     c->chunked = reply->framing == BODY_CHUNKED && d->minor >= 1;
     c->until_close = reply->framing == BODY_CHUNKED && d->minor == 0; /* HTTP/1.0 knows no chunks */
@@ -439,6 +440,14 @@ static void down_tunnel(struct downstream *d, const struct reply *reply)
     set_timer(c, config_of(c)->upstream_stream_idle_timeout);
 }
 
+static void down_half_close(struct downstream *d)
+{
+    struct client *c = client_of(d);
+    c->end_writing = true;
+    if (c->out.bytes == 0 && !c->stream.tls)
+        shutdown(c->stream.fd, SHUT_WR);
+}
+
 static const struct downstream_ops CLIENT_OPS = {
     .interim = down_interim,
     .reply = down_reply,
@@ -450,6 +459,7 @@ static const struct downstream_ops CLIENT_OPS = {
     .backlog = down_backlog,
     .want_body = down_want_body,
     .tunnel = down_tunnel,
+    .half_close = down_half_close,
     .finished = down_finished,
 };
 
@@ -562,6 +572,8 @@ static size_t take_body(struct client *c, const char *p, size_t n, struct block 
 /* The present request's answer is given and its exchange gone: what now? False: c is gone or ends. */
 static bool request_over(struct client *c)
 {
+    if (c->d.half_closed && c->in.len == 0)
+        c->close_after = true;
     if (!c->close_after && c->body.done) {
         if (c->out.bytes > 0)
             return false; /* the next request waits until this answer was taken */
@@ -614,6 +626,10 @@ static void client_feed(struct client *c, const char *p, size_t n, struct block 
         if (c->d.exchange && (c->body.done || at == n))
             exchange_request_flush(c->d.exchange);
     }
+    if (c->d.half_closed && (c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) && (at == n || c->state == CLIENT_HEAD)) {
+        client_free(c); /* no more requests can come */
+        return;
+    }
     if (!save_input(c, p + at, n - at)) {
         client_break(c, REASON_OUT_OF_MEMORY);
         return;
@@ -643,7 +659,7 @@ void clients_resume(struct worker *w)
         }
         if (c->state == CLIENT_LINGER || c->state == CLIENT_HANDSHAKE)
             continue;
-        if (!c->body_paused)
+        if (!c->body_paused && !c->d.half_closed)
             read_on(c, true);
         client_process(c);
     }
@@ -657,7 +673,6 @@ static void client_eof(struct client *c, bool broken)
     if (broken || c->state == CLIENT_TUNNEL || !c->d.exchange || !c->body.done) {
         if (c->state == CLIENT_BUSY && !c->d.exchange && c->out.bytes > 0 && !broken) {
             c->d.half_closed = true; /* still reading its answer */
-            c->close_after = true;
             read_on(c, false);
             return;
         }
@@ -665,7 +680,6 @@ static void client_eof(struct client *c, bool broken)
         return;
     }
     c->d.half_closed = true;
-    c->close_after = true;
     read_on(c, false);
     exchange_client_half_closed(c->d.exchange);
 }
@@ -696,7 +710,13 @@ static void tunnel_read(struct client *c, struct block *b)
     ssize_t r = client_read(c, b->data, BLOCK_SIZE);
     if (r == STREAM_AGAIN)
         return;
-    if (r <= 0) {
+    if (r == 0 && c->d.exchange) {
+        c->d.half_closed = true;
+        read_on(c, false);
+        exchange_client_half_closed(c->d.exchange);
+        return;
+    }
+    if (r <= 0 || !c->d.exchange) {
         client_break(c, REASON_CLIENT_GONE);
         return;
     }
@@ -801,6 +821,8 @@ static void drained(struct client *c)
     write_on(c, false);
     if (c->state == CLIENT_TUNNEL && !c->d.exchange)
         client_free(c);
+    else if (c->end_writing && !c->stream.tls)
+        shutdown(c->stream.fd, SHUT_WR);
     else if (c->state == CLIENT_BUSY && !c->d.exchange)
         client_process(c);
 }

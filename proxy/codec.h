@@ -66,6 +66,8 @@ struct downstream_ops {
     void (*want_body)(struct downstream *d, bool wanted);
     /* 101: sends the head, then bytes pass unread both ways: body() down, exchange_request_data() up. */
     void (*tunnel)(struct downstream *d, const struct reply *reply);
+    /* In a tunnel: no more bytes will come down; those queued still go. */
+    void (*half_close)(struct downstream *d);
     /* The exchange is over and forgets this downstream. `whole`: the answer was sent to its end. */
     void (*finished)(struct downstream *d, bool whole);
 };
@@ -91,6 +93,8 @@ struct upstream_ops {
     size_t (*backlog)(const struct upstream *u);
     /* Stop or go on reading the answer. */
     void (*pause)(struct upstream *u, bool paused);
+    /* In a tunnel: no more bytes will go up; those queued still go. */
+    void (*half_close)(struct upstream *u);
     /* The exchange leaves before the answer was read whole: `drain` asks to read a short rest and
      * keep the connection, else it is closed. */
     void (*leave)(struct upstream *u, bool drain);

@@ -281,16 +281,16 @@ const struct config *config_load(const struct config_sources *sources, struct co
 }
 
 const struct config *config_reload(const struct config_sources *sources, const struct config *running,
-                                   struct config_errors *errors, size_t *pending)
+                                   struct config_errors *errors, struct config_pending *pending)
 {
     const struct config *fresh = config_load(sources, errors);
     if (!fresh)
         return NULL;
     const struct config *carried = config_carry_over(fresh, running, errors);
     if (pending) {
-        *pending = 0;
+        pending->count = 0;
         for (int i = 0; (i = config_next_pending(fresh, running, i)) >= 0; i++)
-            ++*pending;
+            pending->options[pending->count++] = i;
     }
     config_unref(fresh);
     return carried;

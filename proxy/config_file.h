@@ -29,13 +29,19 @@ struct config_sources {
 const struct config *config_load(const struct config_sources *sources,
                                  struct config_errors *errors) MUSTCHECK;
 
+/* The options whose new values wait for a restart. */
+struct config_pending {
+    int options[CONFIG_OPTION_COUNT];
+    size_t count;
+};
+
 /*
- * The same for a reload: options that need a restart keep what `running` has (config_next_pending()
- * on a fresh config_load() names them; *pending gets the number of them when it is not NULL).
- * NULL when the new configuration is bad: go on with the running one.
+ * The same for a reload: options that need a restart keep what `running` has; *pending (may be NULL)
+ * gets those among them that were changed. NULL when the new configuration is bad: go on with the
+ * running one.
  */
 const struct config *config_reload(const struct config_sources *sources, const struct config *running,
-                                   struct config_errors *errors, size_t *pending) MUSTCHECK;
+                                   struct config_errors *errors, struct config_pending *pending) MUSTCHECK;
 
 /* A YAML text in memory, as from --config. */
 struct config_text {

@@ -147,7 +147,7 @@ static void reload(struct control *c)
 {
     struct config_errors errors = {0};
     char err[512];
-    size_t pending = 0;
+    struct config_pending pending = {.count = 0};
     const struct config *fresh = config_reload(c->sources, c->cfg, &errors, &pending);
     struct publication *p = fresh ? publication_new(fresh, c->published, c->service.metrics, err, sizeof(err)) : NULL;
     struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
@@ -169,7 +169,10 @@ static void reload(struct control *c)
     c->cfg = fresh;
     apply_shared(c);
     watch_files(c);
-    log_write(c->service.log, LOG_INFO, "config", "reloaded%s", pending ? "; some changed options need a restart" : "");
+    log_write(c->service.log, LOG_INFO, "config", "reloaded");
+    for (size_t i = 0; i < pending.count; i++)
+        log_write(c->service.log, LOG_WARNING, "config", "%s has changed and takes effect at the next start only",
+                  config_option_row(pending.options[i])->key);
 }
 
 /* ---- stopping -------------------------------------------------------------------------------------------- */

@@ -438,7 +438,11 @@ static void timer_fired(struct timer *timer)
         return;
     case PHASE_RELAY:
         if (x->down && x->down->ops->backlog(x->down) > 0) { /* the client is the slow one; it has its own clock */
-            exchange_arm(x, now + x_config(x)->upstream_stream_idle_timeout);
+            exchange_arm_stream(x);
+            return;
+        }
+        if (x->down && x->down->half_closed) {
+            exchange_request_failed(x, REASON_CLIENT_GONE);
             return;
         }
         exchange_break_off(x, REASON_STREAM_IDLE);
@@ -457,10 +461,39 @@ static void timer_fired(struct timer *timer)
 
 /* ---- events of the client's side ------------------------------------------------------------------ */
 
+void exchange_arm_stream(struct exchange *x)
+{
+    tick_t wait = x_config(x)->upstream_stream_idle_timeout;
+    /* A client that ended its side and to whom nothing flows may as well be gone. */
+    if (x->down && x->down->half_closed && x->phase != PHASE_TUNNEL && wait > HALF_CLOSE_GRACE)
+        wait = HALF_CLOSE_GRACE;
+    exchange_arm(x, worker_now(x->w) + wait);
+}
+
+bool exchange_upstream_half_closed(struct exchange *x)
+{
+    if (!x->down || x->down->half_closed)
+        return false;
+    x->up_closed = true;
+    x->down->ops->half_close(x->down);
+    return true;
+}
+
 void exchange_client_half_closed(struct exchange *x)
 {
-    if (x->replied)
+    if (x->phase == PHASE_TUNNEL) {
+        if (x->up_closed) {
+            exchange_attempt_done(x, REASON_NONE, 101);
+            exchange_over(x, true);
+        } else {
+            x->up->ops->half_close(x->up);
+        }
         return;
+    }
+    if (x->replied) {
+        exchange_arm_stream(x);
+        return;
+    }
     x->grace = worker_now(x->w) + HALF_CLOSE_GRACE;
     exchange_arm(x, x->timer.node.due);
 }

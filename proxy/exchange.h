@@ -55,6 +55,8 @@ void exchange_response_flush(struct exchange *x);
 void exchange_upstream_failed(struct exchange *x, enum reason why, const struct upstream *last);
 /* 101: from now on bytes pass unread in both directions. False: it was not asked for. */
 bool exchange_upgraded(struct exchange *x, const struct head *response);
+/* In a tunnel: the upstream sends no more. False: then the tunnel is over, fail it. */
+bool exchange_upstream_half_closed(struct exchange *x);
 /* The upstream took bytes: its backlog is low again. */
 void exchange_upstream_drained(struct exchange *x);
 

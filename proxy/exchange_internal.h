@@ -88,8 +88,7 @@ struct exchange {
 
     /* The answer. */
     bool replied;            /* a final head went to the client */
-    bool upgrade;
-    uint64_t body_out;
+    bool up_closed;          /* tunnel: the upstream sends no more */
     struct observation o;
     enum reason why;
 
@@ -117,6 +116,9 @@ static inline bool exchange_client(const struct exchange *x)
 {
     return x->down != NULL;
 }
+
+/* Arms the clock between two bytes of an answer. */
+void exchange_arm_stream(struct exchange *x);
 
 /* exchange_send.c */
 void exchange_forward(struct exchange *x);

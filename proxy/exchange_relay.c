@@ -200,7 +200,7 @@ void exchange_response(struct exchange *x, const struct head *response)
         exchange_over(x, true);
         return;
     }
-    exchange_arm(x, now + x_config(x)->upstream_stream_idle_timeout);
+    exchange_arm_stream(x);
 }
 
 static void fill_drained(void *arg)
@@ -229,7 +229,7 @@ void exchange_response_flush(struct exchange *x)
         full = true;
     if (full && x->up)
         x->up->ops->pause(x->up, true);
-    exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_stream_idle_timeout);
+    exchange_arm_stream(x);
 }
 
 void exchange_response_end(struct exchange *x, struct slice trailers)

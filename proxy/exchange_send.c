@@ -124,7 +124,7 @@ void exchange_request_flush(struct exchange *x)
     if (x->phase == PHASE_SENT)
         exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
     else if (x->phase == PHASE_TUNNEL)
-        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_stream_idle_timeout);
+        exchange_arm_stream(x);
 }
 
 void exchange_upstream_drained(struct exchange *x)

@@ -335,7 +335,7 @@ static void pump(struct exchange *x)
         if (count == FILL_READ_WAIT)
             break;
     }
-    exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_stream_idle_timeout);
+    exchange_arm_stream(x);
 }
 
 static void look_again(struct exchange *x)

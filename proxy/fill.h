@@ -69,7 +69,8 @@ bool fill_end(struct fill *fill, tick_t now);
 /*
  * The fetch cannot go on. `hand_over`: the fault lies with this leader alone (its client went away, its deadline is over), so
  * one waiter that was given nothing yet is told to lead, at most FILL_MAX_HANDOVERS times; else the waiters fail with `why`.
- * Waiters that were given the head always fail: their clients must see a broken message.
+ * Waiters that were given the head always fail: their clients must see a broken message. With `hand_over`, those that were not
+ * are turned loose when the head was there already.
  */
 void fill_abort(struct fill *fill, enum reason why, bool hand_over);
 
@@ -134,7 +135,7 @@ void fill_drop(struct fill *fill);
 /* After FILL_STORED: the leader's own client reads along, from the first byte, as one that was given the head. */
 void fill_watch(struct fill *fill, struct fill_waiter *waiter);
 
-/* What is new for an attached waiter, whose request this is. */
+/* What is new for an attached waiter, whose request this is. Once it has said FILL_HEAD, go on with fill_read alone. */
 enum fill_state fill_poll(struct fill_waiter *waiter, const struct store_request *request, struct fill_news *news);
 
 enum { FILL_READ_WAIT = 0, FILL_READ_END = -1, FILL_READ_BROKEN = -2 };

@@ -18,10 +18,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "metrics/counters.h"
 #include "policy/config.h"
+#include "policy/reason.h"
 #include "proxy/address.h"
 #include "proxy/client.h"
 #include "proxy/log.h"
@@ -44,17 +46,23 @@ struct listener {
 
 /* ---- refusing ------------------------------------------------------------------------------------- */
 
-/* A connection over the limit gets an answer, not a reset: it is read once so that the close is clean. */
+/* A connection over the limit gets an answer, not a reset: what it has sent is read so that the close is clean. */
 static void refuse(struct worker *w, int fd)
 {
-    static const char body[] = "{\"success\":false,\"error\":\"There are more connections than listen.max_connections.\","
-                               "\"status_code\":503,\"details\":{\"reason\":\"TOO_MANY_CONNECTIONS\"}}\n";
-    char text[512], drop[4096];
+    const struct reason_row *row = reason_row(REASON_TOO_MANY_CONNECTIONS);
+    char body[512], text[1024], stamp[32], drop[4096];
+    time_t wall = (time_t)worker_wall(w);
+    struct tm tm;
+    gmtime_r(&wall, &tm);
+    strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    int len = snprintf(body, sizeof(body),
+                       "{\"success\":false,\"error\":\"%s\",\"status_code\":%d,\"timestamp\":\"%s\","
+                       "\"details\":{\"reason\":\"%s\",\"source\":\"promptops-sidecar\"}}\n",
+                       row->sentence, row->status, stamp, row->name);
     int n = snprintf(text, sizeof(text),
-                     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-                     "Proxy-Status: promptops-sidecar; error=connection_limit_reached\r\nRetry-After: 1\r\n"
-                     "Connection: close\r\n\r\n%s",
-                     sizeof(body) - 1, body);
+                     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+                     "Proxy-Status: promptops-sidecar; error=%s\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+                     len, row->proxy_status, body);
     metric_add(w->metrics, METRIC_CLIENT_REFUSED, 1);
     if (!w->settings->p->tls_server && send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
         shutdown(fd, SHUT_WR);
@@ -225,8 +233,9 @@ static int open_tcp(const struct endpoint *e, bool reuse_port, char *err, size_t
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
-    char port[8];
+    char port[8], name[ADDRESS_TEXT_MAX + ENDPOINT_HOST_MAX];
     int on = 1, fd = -1, why = 0;
+    endpoint_format(e, name, sizeof(name));
     snprintf(port, sizeof(port), "%u", e->port);
     int rc = getaddrinfo(e->host[0] && strcmp(e->host, "*") != 0 ? e->host : NULL, port, &hints, &list);
     if (rc != 0) {
@@ -248,7 +257,7 @@ static int open_tcp(const struct endpoint *e, bool reuse_port, char *err, size_t
     }
     freeaddrinfo(list);
     if (fd < 0)
-        snprintf(err, err_size, "listen.address: cannot listen on %s port %u: %s", e->host, e->port, strerror(why ? why : errno));
+        snprintf(err, err_size, "listen.address: cannot listen on %s: %s", name, strerror(why ? why : errno));
     return fd;
 }
 

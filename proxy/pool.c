@@ -290,6 +290,13 @@ static void dialed(void *arg, const struct dial_result *result)
     metric_add(w->metrics, METRIC_POOL_OPENED, 1);
     upstream_pooled(u)->generation = generation;
     upstream_note_dial(u, result->tcp, result->tls);
+    if (!upstream_alive(u)) { /* it speaks before it was asked, or has closed at once */
+        make_idle(pool, u);
+        upstream_close(u);
+        fail_first(pool, REASON_EARLY_RESPONSE);
+        help_waiting(pool);
+        return;
+    }
     hand_out(pool, u);
 }
 
@@ -451,7 +458,8 @@ void pool_refresh(struct pool *pool)
 
 void pool_renew(struct pool *pool)
 {
-    pool->generation++;
+    if (pool->w->settings->p->tls_client) /* a certificate or a trust may be another */
+        pool->generation++;
     pool->learn.max_idle = config_of(pool)->pool_max_idle_time;
     close_outdated(pool);
 }

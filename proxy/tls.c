@@ -143,7 +143,11 @@ static inline void forget_errors(void)
 static bool context_error(char *err, size_t size, const char *key, const char *file)
 {
     unsigned long code = ERR_peek_error();
-    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    const char *reason = NULL;
+    if (ERR_SYSTEM_ERROR(code))
+        reason = strerror(ERR_GET_REASON(code));
+    else if (code)
+        reason = ERR_reason_error_string(code);
     snprintf(err, size, "%s %s: %s", key, file, reason ? reason : "not usable");
     ERR_clear_error();
     return false;

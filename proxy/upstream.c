@@ -55,6 +55,7 @@ struct h1_upstream {
     bool draining;      /* nobody wants the rest of this answer, which is at hand */
     bool doomed;        /* to be freed when feed() is through */
     bool tunnel, asked_upgrade;
+    bool end_writing;   /* tunnel: shut our side down once the queue is empty */
     tick_t announced_idle;
     tick_t dial_tcp, dial_tls; /* of the dial, until told; then 0 */
     bool closed_by_peer;
@@ -284,6 +285,14 @@ static size_t up_backlog(const struct upstream *u)
     return ((const struct h1_upstream *)u)->out.bytes;
 }
 
+static void up_half_close(struct upstream *u)
+{
+    struct h1_upstream *h = of(u);
+    h->end_writing = true;
+    if (h->out.bytes == 0 && !h->stream.tls)
+        shutdown(h->stream.fd, SHUT_WR);
+}
+
 static void up_pause(struct upstream *u, bool paused)
 {
     of(u)->paused = paused;
@@ -310,6 +319,7 @@ static const struct upstream_ops UPSTREAM_OPS = {
     .flush = up_flush,
     .backlog = up_backlog,
     .pause = up_pause,
+    .half_close = up_half_close,
     .leave = upstream_leave,
 };
 
@@ -524,7 +534,9 @@ static bool feed(struct h1_upstream *h, const char *p, size_t n, struct block *b
 static void eof(struct h1_upstream *h, bool broken)
 {
     bool truncated = h->stream.tls && tls_truncated(h->stream.tls);
-    if (h->tunnel) {
+    if (h->tunnel && !broken && exchange_upstream_half_closed(h->u.exchange)) {
+        read_on(h, false);
+    } else if (h->tunnel) {
         fail(h, REASON_NONE);
     } else if (!broken && !truncated && h->head_done && h1_body_eof(&h->body)) {
         h->keep = false;
@@ -621,8 +633,11 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         event_active(&h->rd, EV_READ, 0);
         return;
     }
-    if (h->out.bytes == 0)
+    if (h->out.bytes == 0) {
         write_on(h, false);
+        if (h->end_writing && !h->stream.tls)
+            shutdown(h->stream.fd, SHUT_WR);
+    }
     if (h->u.exchange && h->out.bytes <= LOW_MARK && before > LOW_MARK)
         exchange_upstream_drained(h->u.exchange);
 }

@@ -82,7 +82,7 @@ def test_9112_6_valid_bodies(t):
         ("no body", post(), b""),
         ("chunked", post(b"Transfer-Encoding: chunked", body=chunked(b"hel", b"lo")), b"hello"),
         ("chunked in odd case", post(b"transfer-ENCODING: ChUnKeD", body=chunked(b"hello")), b"hello"),
-        ("chunked, blanks around", post(b"Transfer-Encoding: \t chunked \t", body=chunked(b"hello")), b"hello"),
+        ("chunked, blanks around", post(b"Transfer-Encoding:  chunked  ", body=chunked(b"hello")), b"hello"),
         ("chunked, empty", post(b"Transfer-Encoding: chunked", body=chunked()), b""),
         ("sizes in both cases", post(b"Transfer-Encoding: chunked", body=b"A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n"), b"0123456789" * 2),
         ("sizes with zeros in front", post(b"Transfer-Encoding: chunked", body=b"0000005\r\nhello\r\n000\r\n\r\n"), b"hello"),

@@ -80,20 +80,25 @@ def test_9110_10_1_4_te_trailers_passes(t):
         check("te" in seen.members("Connection"), "TE without Connection: TE")
 
 
+def via(message):
+    """Via's members without the comments that tell one sidecar from another."""
+    return [re.sub(r" \([0-9a-f]+\)$", "", member) for member in message.members("Via")]
+
+
 def test_9110_7_6_3_via_both_ways(t):
     origin = t.origin()
     origin.default = make_response(200, [("Via", "1.1 inner")], b"ok")
     sidecar = t.sidecar(origin)
     with t.case("added"):
         response = sidecar.request("/")
-        equal(origin.last().all("Via"), ["1.1 promptops-sidecar"], "Via at the origin")
+        equal(via(origin.last()), ["1.1 promptops-sidecar"], "Via at the origin")
         equal(response.members("Via"), ["1.1 inner", "1.1 promptops-sidecar"], "Via at the client")
     with t.case("behind those that are there"):
         sidecar.request("/", fields=[("Via", "1.0 fred, 1.1 p.example"), ("Via", "1.1 q")])
-        equal(origin.last().members("Via"), ["1.0 fred", "1.1 p.example", "1.1 q", "1.1 promptops-sidecar"], "Via at the origin")
+        equal(via(origin.last()), ["1.0 fred", "1.1 p.example", "1.1 q", "1.1 promptops-sidecar"], "Via at the origin")
     with t.case("of an HTTP/1.0 client"):
         sidecar.request("/", version="1.0")
-        equal(origin.last().members("Via"), ["1.0 promptops-sidecar"], "Via at the origin")
+        equal(via(origin.last()), ["1.0 promptops-sidecar"], "Via at the origin")
     with t.case("on an answer of our own"):
         equal(sidecar.raw(b"GET / HTTP/1.1\r\n\r\n").members("Via"), ["1.1 promptops-sidecar"], "Via at the client")
 
@@ -128,8 +133,9 @@ def test_9112_3_2_2_absolute_form(t):
         before = origin.count()
         with sidecar.client() as client:
             response = client.request("http://%s:%d/" % (other.host, other.port), host=wanted)
-        equal(response.status, 421, "status")
-        equal((origin.count() - before, len(other.connections)), (0, 0), "requests at the origin and at the other")
+        equal(response.status, 200, "status")
+        equal((origin.count() - before, len(other.connections)), (1, 0), "requests at the origin and at the other")
+        equal(origin.last().all("Host"), [wanted], "Host at the origin")
 
 
 def test_upstream_path_prefix(t):

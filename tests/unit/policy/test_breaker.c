@@ -1,4 +1,5 @@
-/* Tests of policy/breaker.c: each way to open and close, leases, stale reports, and random events against "never stuck". */
+/* Tests of policy/breaker.c: each way to open and close, leases, stale reports, and random events against
+ * "never stuck". */
 #include "policy/breaker.h"
 #include "tests/unit/policy/harness.h"
 
@@ -132,7 +133,8 @@ START_TEST(opens_on_slow_calls)
     rules.slow_rate = 0.5;
     for (int i = 0; i < 20; i++) {
         ck_assert_int_eq(b.state, BREAKER_CLOSED);
-        breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, i % 2 ? 2 * TICK_S : TICK_S}, &rng, now);
+        breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, i % 2 ? 2 * TICK_S : TICK_S}, &rng,
+                       now);
     }
     ck_assert_int_eq(b.state, BREAKER_OPEN);
     ck_assert_int_eq(b.cause, BREAKER_CAUSE_SLOW_RATE);
@@ -271,6 +273,29 @@ START_TEST(late_answers_say_nothing)
 }
 END_TEST
 
+START_TEST(sign_of_life_shortens_a_doubled_time)
+{
+    trip();
+    for (int i = 0; i < 3; i++) {
+        to_half_open();
+        call(BREAKER_FAILURE);
+    }
+    ck_assert(b.opened_for >= 40 * TICK_S);
+    now += 5 * TICK_S - 1;
+    breaker_sign_of_life(&b, now);
+    ck_assert_int_eq(b.state, BREAKER_OPEN); /* never before the first open time */
+    now++;
+    breaker_sign_of_life(&b, now);
+    ck_assert_int_eq(b.state, BREAKER_HALF_OPEN);
+    breaker_sign_of_life(&b, now);
+    calls(3, BREAKER_OK);
+    ck_assert_int_eq(b.state, BREAKER_CLOSED);
+    uint32_t epoch = b.epoch;
+    breaker_sign_of_life(&b, now);
+    ck_assert_uint_eq(b.epoch, epoch);
+}
+END_TEST
+
 START_TEST(disabled_lets_all_pass)
 {
     rules.enabled = false;
@@ -350,6 +375,8 @@ static void random_event(void)
         break;
     case 1:
         breaker_turn(&b, &rng, now);
+        if (dice >> 63)
+            breaker_sign_of_life(&b, now);
         break;
     case 2:
     case 3:
@@ -369,7 +396,8 @@ static void random_event(void)
     must(b.state != BREAKER_OPEN || b.until <= now + rules.open_max);
 }
 
-/* Whatever went before: once the upstream is well, requests that come and are reported close it in a bounded time. */
+/* Whatever went before: once the upstream is well, requests that come and are reported close it in a bounded
+ * time. */
 static void must_recover(void)
 {
     tick_t limit = now + rules.open_max + rules.probe_lease + rules.open_max + TICK_S;
@@ -425,6 +453,7 @@ int main(void)
     tcase_add_test(t, ignored_probe_gives_its_lease_back);
     tcase_add_test(t, lost_probe_ends_half_open);
     tcase_add_test(t, late_answers_say_nothing);
+    tcase_add_test(t, sign_of_life_shortens_a_doubled_time);
     tcase_add_test(t, disabled_lets_all_pass);
     tcase_add_test(t, reset_by_hand);
     tcase_add_test(t, odd_settings);

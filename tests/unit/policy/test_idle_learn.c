@@ -1,4 +1,5 @@
-/* Tests of policy/idle_learn.c: what is believed, doubted, refuted and forgotten, and the Keep-Alive field. */
+/* Tests of policy/idle_learn.c: what is believed, doubted, refuted and forgotten, and the Keep-Alive field.
+ */
 #include "policy/idle_learn.h"
 #include "tests/unit/policy/harness.h"
 
@@ -31,10 +32,10 @@ START_TEST(two_alike_are_believed)
 {
     closes(5 * TICK_S + 20 * TICK_MS);
     closes(5 * TICK_S);
-    ck_assert_int_eq(idle_learn_trust(&l, now), 4 * TICK_S); /* below by a second */
+    ck_assert_int_eq(idle_learn_trust(&l, now), 4500 * TICK_MS); /* below by half a second */
     closes(60 * TICK_S);
     closes(61 * TICK_S);
-    ck_assert_int_eq(idle_learn_trust(&l, now), 4 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now), 4500 * TICK_MS);
 }
 END_TEST
 
@@ -43,8 +44,8 @@ START_TEST(margins)
     static const struct {
         tick_t timeout, trust;
     } t[] = {
-        {100 * TICK_MS, 50 * TICK_MS}, {TICK_S, 500 * TICK_MS}, {2 * TICK_S, TICK_S},
-        {5 * TICK_S, 4 * TICK_S},      {60 * TICK_S, 54 * TICK_S}, {1000 * TICK_S, 300 * TICK_S},
+        {100 * TICK_MS, 50 * TICK_MS}, {TICK_S, 500 * TICK_MS},    {2 * TICK_S, 1500 * TICK_MS},
+        {5 * TICK_S, 4500 * TICK_MS},  {60 * TICK_S, 57 * TICK_S}, {1000 * TICK_S, 300 * TICK_S},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         setup();
@@ -70,7 +71,7 @@ START_TEST(a_restart_is_no_timeout)
     ck_assert_int_eq(idle_learn_trust(&l, now), 300 * TICK_S);
     for (int i = 0; i < 3; i++) /* but connections that became idle together time out together */
         idle_learn_closed(&l, 60 * TICK_S + i * TICK_MS, now + TICK_S + i * TICK_MS);
-    ck_assert_int_eq(idle_learn_trust(&l, now + 2 * TICK_S), 54 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now + 2 * TICK_S), 57 * TICK_S);
 }
 END_TEST
 
@@ -80,10 +81,10 @@ START_TEST(reuse_at_a_greater_age_refutes)
     closes(5 * TICK_S);
     for (int i = 0; i < 2; i++)
         idle_learn_reused(&l, 20 * TICK_S, now);
-    ck_assert_int_eq(idle_learn_trust(&l, now), 4 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now), 4500 * TICK_MS);
     for (int i = 0; i < 100; i++)
         idle_learn_reused(&l, 5 * TICK_S + 10 * TICK_MS, now); /* no greater */
-    ck_assert_int_eq(idle_learn_trust(&l, now), 4 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now), 4500 * TICK_MS);
     idle_learn_reused(&l, 20 * TICK_S, now);
     ck_assert_int_eq(idle_learn_trust(&l, now), 300 * TICK_S);
 }
@@ -93,12 +94,12 @@ START_TEST(forgets_after_an_hour)
 {
     closes(5 * TICK_S);
     closes(5 * TICK_S);
-    ck_assert_int_eq(idle_learn_trust(&l, now + 3598 * TICK_S), 4 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now + 3598 * TICK_S), 4500 * TICK_MS);
     ck_assert_int_eq(idle_learn_trust(&l, now + 3600 * TICK_S), 300 * TICK_S);
     now += 3600 * TICK_S;
     closes(60 * TICK_S);
     closes(60 * TICK_S);
-    ck_assert_int_eq(idle_learn_trust(&l, now), 54 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now), 57 * TICK_S);
 }
 END_TEST
 
@@ -108,10 +109,22 @@ START_TEST(keep_alive_field)
         const char *value;
         tick_t trust; /* seconds */
     } t[] = {
-        {"timeout=5", 4},        {"timeout=5, max=100", 4},     {"max=100,\tTimeOut=20 ", 18}, {"timeout=600", 300},
-        {"", 300},               {"timeout", 300},              {"timeout=", 300},             {"timeout=0", 300},
-        {"timeout=-5", 300},     {"timeout=5s", 300},           {"xtimeout=5", 300},           {"timeout = 5", 300},
-        {",,,", 300},            {"timeout=99999999999", 300},  {"timeout=\"5\"", 300},        {"timeout=999999999", 300},
+        {"timeout=5", 4},
+        {"timeout=5, max=100", 4},
+        {"max=100,\tTimeOut=20 ", 19},
+        {"timeout=600", 300},
+        {"", 300},
+        {"timeout", 300},
+        {"timeout=", 300},
+        {"timeout=0", 300},
+        {"timeout=-5", 300},
+        {"timeout=5s", 300},
+        {"xtimeout=5", 300},
+        {"timeout = 5", 300},
+        {",,,", 300},
+        {"timeout=99999999999", 300},
+        {"timeout=\"5\"", 300},
+        {"timeout=999999999", 300},
     };
     for (size_t i = 0; i < ARRAY_LEN(t); i++) {
         idle_learn_init(&l, 300 * TICK_S);
@@ -126,7 +139,7 @@ START_TEST(keep_alive_field)
     idle_learn_hint(&l, SLICE("timeout=60"));
     closes(5 * TICK_S);
     closes(5 * TICK_S);
-    ck_assert_int_eq(idle_learn_trust(&l, now), 4 * TICK_S);
+    ck_assert_int_eq(idle_learn_trust(&l, now), 4500 * TICK_MS);
 }
 END_TEST
 

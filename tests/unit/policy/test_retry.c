@@ -1,4 +1,5 @@
-/* Tests of policy/retry.c: delays, budget, every way to say no, Retry-After, and random cases against the rules of INTERFACE.md. */
+/* Tests of policy/retry.c: delays, budget, every way to say no, Retry-After, and random cases against the
+ * rules of INTERFACE.md. */
 #include "policy/retry.h"
 #include "tests/unit/policy/harness.h"
 
@@ -65,7 +66,8 @@ START_TEST(words_and_statuses)
     ck_assert(retry_on_status(408) && retry_on_status(429) && retry_on_status(500));
     uint32_t seen = 0;
     int words = 0;
-    for (const char *p = retry_on_words(); *p; words++) { /* every word in the message is known, and has a bit of its own */
+    for (const char *p = retry_on_words(); *p;
+         words++) { /* every word in the message is known, and has a bit of its own */
         size_t n = strcspn(p, ",");
         uint32_t bit = retry_on_word(p, n);
         ck_assert_uint_ne(bit, 0);
@@ -434,7 +436,8 @@ START_TEST(retry_after_forms)
     ck_assert_int_eq(retry_after_delta(SLICE("007"), hour), 7 * TICK_S);
     ck_assert_int_eq(retry_after_delta(SLICE("99999"), hour), hour);
     ck_assert_int_eq(retry_after_delta(SLICE("99999999999999999999999999999999999999"), hour), hour);
-    static const char *const bad[] = {"", "-1", "+1", "1.5", " 1", "1 ", "1s", "0x10", "Fri, 31 Dec 1999 23:59:59 GMT"};
+    static const char *const bad[] = {
+        "", "-1", "+1", "1.5", " 1", "1 ", "1s", "0x10", "Fri, 31 Dec 1999 23:59:59 GMT"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert_int_eq(retry_after_delta((struct slice){bad[i], strlen(bad[i])}, hour), -1);
     ck_assert_int_eq(retry_after_delta(SLICE("99999999999999999999999999999999999x"), hour), -1);

@@ -1,4 +1,5 @@
-/* Tests of policy/route*.c: the preset row by row, templates, priorities, escapes, tags, errors, and random rows against a slow matcher. */
+/* Tests of policy/route*.c: the preset row by row, templates, priorities, escapes, tags, errors, and random
+ * rows against a slow matcher. */
 #include "policy/rng.h"
 #include "policy/route.h"
 #include "tests/unit/policy/harness.h"
@@ -176,9 +177,15 @@ END_TEST
 START_TEST(dot_segments_match_nothing)
 {
     static const char *const bad[] = {
-        "/v1/client/prompts/..", "/v1/client/prompts/.", "/v1/client/prompts/%2e%2E", "/v1/client/prompts/.%2e",
-        "/v1/client/prompts/%2e", "/v1/client/prompts/x/versions/../1", "/v1/../v1/client/prompts/x",
-        "/v1/client/auth/a/b/../../c", "/v1/client/usage/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/..",
+        "/v1/client/prompts/..",
+        "/v1/client/prompts/.",
+        "/v1/client/prompts/%2e%2E",
+        "/v1/client/prompts/.%2e",
+        "/v1/client/prompts/%2e",
+        "/v1/client/prompts/x/versions/../1",
+        "/v1/../v1/client/prompts/x",
+        "/v1/client/auth/a/b/../../c",
+        "/v1/client/usage/a/b/c/d/e/f/g/h/i/j/k/l/m/n/o/p/..",
     };
     routes = compile(NULL, 0, true);
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
@@ -247,8 +254,14 @@ END_TEST
 START_TEST(first_match_wins_and_users_come_first)
 {
     static const struct route_spec spec[] = {
-        {.path = "/v1/client/prompts/{id}", .methods = 1u << METHOD_GET, .operation = "mine", .has_ttl = true,
-         .ttl = 5 * TICK_S, .max_attempts = 4, .timeout = 10 * TICK_S, .tags = {"a", "b:{id}"}},
+        {.path = "/v1/client/prompts/{id}",
+         .methods = 1u << METHOD_GET,
+         .operation = "mine",
+         .has_ttl = true,
+         .ttl = 5 * TICK_S,
+         .max_attempts = 4,
+         .timeout = 10 * TICK_S,
+         .tags = {"a", "b:{id}"}},
         {.path = "/v1/client/prompts/special", .operation = "never_reached_by_get"},
     };
     routes = compile(spec, 2, true);
@@ -444,7 +457,8 @@ static bool slow_match(const char *t, const char *s)
 
 static void random_path(struct rng *r, char *out, bool template)
 {
-    static const char *const word[] = {"a", "bb", "longer-than-eight", "longer-then-eight", "1.0", "abcd", "abce"};
+    static const char *const word[] = {"a",    "bb",  "longer-than-eight", "longer-then-eight", "1.0",
+                                       "abcd", "abce"};
     int n = (int)rng_range(r, 1, 5), at = 0;
     for (int i = 0; i < n; i++) {
         uint64_t kind = rng_below(r, template ? 8 : 5);
@@ -491,6 +505,50 @@ START_TEST(random_rows_against_a_slow_matcher)
 }
 END_TEST
 
+/* Any bytes, as template, tag and request: nothing is read or written out of bounds, and an error has a
+ * sentence. */
+static void random_bytes(struct rng *r, char *out, size_t room)
+{
+    static const char some[] = "//{}%%..2eEfa*#?:-v1 \x01\x7f\xff";
+    size_t n = (size_t)rng_below(r, room);
+    for (size_t i = 0; i < n; i++)
+        out[i] = some[rng_below(r, sizeof some - 1)];
+    out[n] = 0;
+}
+
+START_TEST(random_bytes_do_no_harm)
+{
+    struct rng r;
+    rng_seed(&r, 4000);
+    int compiled = 0;
+    for (int i = 0; i < 20000; i++) {
+        char path[24] = "/", tag[12], purge[12], request[64] = "/", out[100];
+        random_bytes(&r, path + rng_below(&r, 2), sizeof path - 2);
+        random_bytes(&r, tag, sizeof tag);
+        random_bytes(&r, purge, sizeof purge);
+        struct route_spec spec = {.path = path, .operation = "x"};
+        if (rng_below(&r, 2)) {
+            spec.tags[0] = tag;
+            spec.invalidates[0] = purge;
+        }
+        struct routes *some = routes_compile(&spec, 1, false, NULL, &error);
+        must(some || error.message[0]);
+        compiled += some != NULL;
+        for (int k = 0; some && k < 10; k++) {
+            random_bytes(&r, request + 1, sizeof request - 1);
+            routes_find(some, (enum method)rng_below(&r, METHOD_COUNT + 1), str(request), &match);
+            bool prefix;
+            for (int t = 0; t < match.route->tags; t++)
+                route_tag(&match, t, out, rng_below(&r, sizeof out));
+            for (int t = 0; t < match.route->invalidates; t++)
+                route_invalidate(&match, t, out, rng_below(&r, sizeof out), &prefix);
+        }
+        routes_free(some);
+    }
+    ck_assert_int_gt(compiled, 100);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("route");
@@ -509,5 +567,6 @@ int main(void)
     tcase_add_test(t, every_error_names_its_row);
     tcase_add_test(t, too_many_rows_and_operations);
     tcase_add_loop_test(t, random_rows_against_a_slow_matcher, 0, 30);
+    tcase_add_test(t, random_bytes_do_no_harm);
     return run_case("policy/route", t);
 }

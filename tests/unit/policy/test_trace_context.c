@@ -132,7 +132,8 @@ static struct head head_of(enum field_id id, const char *const *values, int n)
     struct head h = {.base = bytes, .fields = fields, .field_count = (uint16_t)n};
     size_t at = 0;
     for (int i = 0; i < n; i++) {
-        fields[i] = (struct field){.value = (uint32_t)at, .value_len = (uint32_t)strlen(values[i]), .id = (uint8_t)id};
+        fields[i] = (struct field){
+            .value = (uint32_t)at, .value_len = (uint32_t)strlen(values[i]), .id = (uint8_t)id};
         memcpy(bytes + at, values[i], strlen(values[i]));
         at += strlen(values[i]);
         h.present |= UINT64_C(1) << id;
@@ -175,7 +176,8 @@ START_TEST(request_ids)
     ck_assert_uint_eq(strlen(a), REQUEST_ID_LEN);
     ck_assert_str_ne(a, b);
     ck_assert(request_id_ok((struct slice){a, REQUEST_ID_LEN}));
-    ck_assert(a[8] == '-' && a[13] == '-' && a[14] == '4' && a[18] == '-' && strchr("89ab", a[19]) && a[23] == '-');
+    ck_assert(a[8] == '-' && a[13] == '-' && a[14] == '4' && a[18] == '-' && strchr("89ab", a[19]) &&
+              a[23] == '-');
 }
 END_TEST
 
@@ -198,8 +200,8 @@ START_TEST(via_written_and_found)
     ck_assert_mem_eq(out, "1.0 promptops-sidecar (0123456789abcdef)", n);
     static const char *const loop[] = {"1.1 a, 1.0 promptops-sidecar (0123456789abcdef), 1.1 b"};
     static const char *const second[] = {"1.1 a", "1.1 promptops-sidecar (0123456789abcdef)"};
-    static const char *const others[] = {"1.1 promptops-sidecar (fedcba9876543210), 1.1 promptops-sidecar", "1.1 x",
-                                         "1.1 promptops-sidecar (0123456789abcde)"};
+    static const char *const others[] = {"1.1 promptops-sidecar (fedcba9876543210), 1.1 promptops-sidecar",
+                                         "1.1 x", "1.1 promptops-sidecar (0123456789abcde)"};
     ck_assert(loops(loop, 1));
     ck_assert(loops(second, 2));
     ck_assert(!loops(second, 1));

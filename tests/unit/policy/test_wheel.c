@@ -202,7 +202,8 @@ static tick_t first_due(void)
     return first;
 }
 
-/* Expires to `now`, with random cancels and sets in between; every one that fires must be due, and none left over. */
+/* Expires to `now`, with random cancels and sets in between; every one that fires must be due, and none left
+ * over. */
 static void expire_all(struct rng *r, tick_t now)
 {
     for (struct wheel_timer *t; (t = wheel_expire(&w, now));) {

@@ -45,7 +45,9 @@ static void tcp_pair(int fd[2])
 {
     struct sockaddr_in sin = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t n = sizeof(sin);
-    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int one = 1, segment = 1400, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* As on a network: the loopback's segments of 64 KiB do not fit small buffers and wait for timers. */
+    setsockopt(listener, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment));
     ck_assert_int_eq(bind(listener, (struct sockaddr *)&sin, sizeof(sin)), 0);
     ck_assert_int_eq(listen(listener, 1), 0);
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&sin, &n), 0);
@@ -453,8 +455,10 @@ static size_t drain(struct stream *s, size_t got, size_t room)
         if (r == STREAM_AGAIN)
             return got;
         ck_assert_int_gt(r, 0);
-        for (ssize_t i = 0; i < r; i++)
-            ck_assert_uint_eq(buf[i], pattern(got + (size_t)i));
+        ssize_t same = 0;
+        while (same < r && buf[same] == pattern(got + (size_t)same))
+            same++;
+        ck_assert_int_eq(same, r);
         got += (size_t)r;
     }
 }
@@ -466,7 +470,7 @@ START_TEST(partial_writes)
     static unsigned char text[TOTAL];
     const size_t lengths[] = {1, 300, 16383, 0, 17, 40000, 16384, 5};
     struct pair p;
-    int small = 4096, stops = 0;
+    int small = 16384, stops = 0;
     size_t sent = 0, got = 0;
     struct tls_context *c = client_context(NULL), *s = server_context_of(&server_id, NULL, NULL);
     for (size_t i = 0; i < TOTAL; i++)
@@ -484,8 +488,11 @@ START_TEST(partial_writes)
         }
         ssize_t w = sent < TOTAL ? stream_writev(&p.client, iov, n) : 0;
         ck_assert(w >= 0 || w == STREAM_AGAIN);
-        stops += w == STREAM_AGAIN;
         sent += w > 0 ? (size_t)w : 0;
+        if (w > 0)
+            continue; /* until it is full */
+        stops += w == STREAM_AGAIN;
+        ck_assert(wait_for(p.server.fd, POLLIN));
         got = drain(&p.server, got, _i % 2 ? 1000 : 40000);
     }
     ck_assert_uint_eq(sent, TOTAL);
