@@ -282,7 +282,7 @@ def test_a_refused_credential_loses_its_partition(t):
         with t.case("%d %s" % (status, body.decode())):
             origin = t.origin()
             counted = Counted(origin, "/mine", cc("max-age=60"))
-            sidecar = t.sidecar(origin, PLAIN)
+            sidecar = t.sidecar(origin, {**PLAIN, "rate_limit.enable_rate_limit_detection": True, "rate_limit.mode": "observe"})
             fields = [("Authorization", "Bearer a")]
             sidecar.request("/mine", fields=fields)
             origin.on["/other"] = make_response(status, [("Content-Type", "application/json")], body)
