@@ -199,7 +199,9 @@ class Sidecar:
         connection = http.client.HTTPConnection(*self.admin_address, timeout=PATIENCE)
         try:
             payload = json.dumps(body) if body is not None else None
-            connection.request(method, path, payload, fields or {})
+            asked = {} if method == "GET" else {"X-Requested-With": "wire"}  # a change must not come from another page
+            asked.update(fields or {})
+            connection.request(method, path, payload, asked)
             response = connection.getresponse()
             text = response.read().decode()
             if "json" in (response.getheader("Content-Type") or ""):
@@ -253,6 +255,17 @@ class Sidecar:
         states = socket_states(self.pid)
         listening = {inode for inode, state in states.items() if state == "0A"}
         return held - listening - inodes_of(self.pid, "udp", "udp6", "unix")
+
+    def connections_to(self, port):
+        """Connections of the sidecar to this port that are open or being opened, as the kernel sees them now."""
+        held = {l[8:-1] for l in self.links().values() if l.startswith("socket:[")}
+        count = 0
+        with open("/proc/%d/net/tcp" % self.pid) as table:
+            for line in table.readlines()[1:]:
+                row = line.split()
+                if row[9] in held and int(row[2].rpartition(":")[2], 16) == port and row[3] in ("01", "02"):
+                    count += 1
+        return count
 
     def other_files(self):
         return sum(1 for l in self.links().values() if not l.startswith("socket:["))

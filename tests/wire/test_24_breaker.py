@@ -1,0 +1,167 @@
+"""The circuit breaker on the wire: it opens, refuses in words, probes, and closes again (pain 7)."""
+import threading
+import time
+
+from harness import *
+
+BREAKER = {"circuit_breaker.enable_circuit_breaker": True, "circuit_breaker.circuit_breaker_threshold": 5, "circuit_breaker.circuit_breaker_timeout": "300ms",
+           "circuit_breaker.circuit_breaker_max_timeout": "30s", "circuit_breaker.half_open_requests": 1}
+
+
+def state(sidecar):
+    return sidecar.metric("promptops_circuit_state")
+
+
+def fail(sidecar, count, status=503):
+    for _ in range(count):
+        equal(sidecar.request("/").status, status, "status")
+
+
+def test_it_opens_refuses_and_recovers(t):
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, BREAKER)
+    equal(state(sidecar), 0, "state at first")
+    fail(sidecar, 5)
+    equal(state(sidecar), 2, "state after five failures")
+    before = origin.count()
+    response = made_up(sidecar.request("/"), 503)
+    check(int(response.get("Retry-After", "0")) >= 1, "Retry-After")
+    check("destination_unavailable" in response.get("Proxy-Status"), response.get("Proxy-Status"))
+    equal(origin.count(), before, "requests at the origin while open")
+    origin.default = make_response(200, [], b"up")
+    wait_for(lambda: sidecar.request("/").status == 200, "the breaker to let a probe through")
+    for _ in range(5):
+        equal(sidecar.request("/").status, 200, "status when closed again")
+    equal(state(sidecar), 0, "state at last")
+
+
+def test_a_failed_probe_opens_it_again(t):
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, BREAKER)
+    fail(sidecar, 5)
+    wait_for(lambda: sidecar.request("/").status and origin.count() >= 6, "a probe")
+    equal(origin.count(), 6, "one probe only")
+    equal(state(sidecar), 2, "state after the failed probe")
+
+
+def test_what_counts_as_a_failure(t):
+    rows = [("close", lambda c: (c.close(), False)[1], 502, 2), ("timeout", lambda c: (c.gone(), False)[1], 504, 2), ("500", lambda c: c.reply(500), 500, 2),
+            ("404", lambda c: c.reply(404), 404, 0), ("429", lambda c: c.reply(429), 429, 0), ("401", lambda c: c.reply(401), 401, 0)]
+    for name, act, status, wanted in rows:
+        with t.case(name):
+            origin = t.origin()
+            origin.on["/"] = lambda conn, request, act=act: act(conn)
+            sidecar = t.sidecar(origin, {**BREAKER, "upstream.response_timeout": "100ms", "circuit_breaker.circuit_breaker_timeout": "30s"})
+            fail(sidecar, 5, status)
+            equal(state(sidecar), wanted, "state")
+
+
+def test_connection_refused_opens_it(t):
+    origin = t.origin()
+    origin.stop_listening()
+    sidecar = t.sidecar(origin.url, {**BREAKER, "circuit_breaker.circuit_breaker_timeout": "30s"})
+    fail(sidecar, 5, 502)
+    equal(state(sidecar), 2, "state")
+    made_up(sidecar.request("/"), 503)
+
+
+def test_failure_rate_opens_it(t):
+    """Good and bad answers in turn: never five in a row, but half of them bad."""
+    origin = t.origin()
+    origin.on["/bad"] = make_response(503, [], b"")
+    sidecar = t.sidecar(origin, {**BREAKER, "circuit_breaker.circuit_breaker_threshold": 1000, "circuit_breaker.minimum_requests": 20,
+                                 "circuit_breaker.failure_rate_threshold": 0.5, "circuit_breaker.circuit_breaker_timeout": "30s"})
+    for _ in range(10):
+        sidecar.request("/bad")
+        sidecar.request("/good")
+    wait_for(lambda: state(sidecar) == 2 or sidecar.request("/bad") is None, "the breaker to open", 5)
+
+
+def test_a_client_that_leaves_says_nothing_about_the_upstream(t):
+    origin = t.origin()
+    origin.on["/hang"] = lambda conn, request: (conn.gone(), False)[1]
+    sidecar = t.sidecar(origin, BREAKER)
+    for number in range(8):
+        client = sidecar.client()
+        client.send(make_request("/hang"))
+        origin.wait_requests(number + 1, "/hang")
+        client.reset()
+    wait_for(lambda: sidecar.metric("promptops_active_requests") == 0, "the requests to be cancelled")
+    equal(state(sidecar), 0, "state")
+    equal(sidecar.request("/").status, 200, "status")
+
+
+def test_pain_07_half_open_always_ends(t):
+    """The one probe's client leaves: its permit must come back, or the breaker is stuck for ever."""
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, {**BREAKER, "upstream.response_timeout": "20s"})
+    fail(sidecar, 5)
+    origin.on["/hang"] = lambda conn, request: (conn.gone(), False)[1]
+
+    def probe_hangs():
+        client = sidecar.client()
+        client.send(make_request("/hang"))
+        wait_for(lambda: origin.count("/hang") or client_has_answer(client), "the probe to be taken or refused")
+        if origin.count("/hang"):
+            client.reset()
+            return True
+        client.close()
+        return False
+    wait_for(probe_hangs, "a probe")
+    origin.default = make_response(200, [], b"up")
+    wait_for(lambda: sidecar.request("/").status == 200, "the breaker to close")
+
+
+def client_has_answer(client):
+    import select
+    return bool(select.select([client.sock], [], [], 0)[0])
+
+
+def test_it_is_told_and_can_be_reset_by_hand(t):
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, {**BREAKER, "circuit_breaker.circuit_breaker_timeout": "30s"})
+    fail(sidecar, 5)
+    status, _, circuits = sidecar.admin("/api/v1/circuit")
+    equal(status, 200, "status of /api/v1/circuit")
+    check("open" in str(circuits), "it is not told: %r" % circuits)
+    name = [k for k in sidecar.metrics() if k.startswith("promptops_circuit_state{")][0].partition('name="')[2].partition('"')[0]
+    equal(sidecar.admin("/api/v1/circuit/%s/reset" % name, "POST")[0] // 100, 2, "status of the reset")
+    origin.default = make_response(200, [], b"up")
+    equal(sidecar.request("/").status, 200, "status after the reset")
+
+
+def test_only_as_many_probes_as_allowed(t):
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, {**BREAKER, "circuit_breaker.half_open_requests": 2, "pool.max_size": 50})
+    fail(sidecar, 5)
+    release = threading.Event()
+    inside = []
+
+    def slow(conn, _):
+        inside.append(time.monotonic())
+        release.wait(PATIENCE)
+        conn.reply()
+    origin.on["/probe"] = slow
+    statuses = []
+
+    def one():
+        with sidecar.client() as client:
+            statuses.append(client.request("/probe").status)
+    threads = []
+
+    def more_probes():
+        threads.append(t.thread(one))
+        return len(inside) >= 2
+    wait_for(more_probes, "two probes", 5)
+    for _ in range(10):
+        threads.append(t.thread(one))
+    wait_for(lambda: statuses.count(503) >= len(threads) - 2, "all others to be refused")
+    equal(len(inside), 2, "probes at the origin")
+    release.set()
+    for thread in threads:
+        thread.result()
