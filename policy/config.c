@@ -320,7 +320,6 @@ static bool allocate(struct config_build *b)
 static const struct config *build(struct config_draft *draft, size_t look_from, struct config_errors *errors)
 {
     struct config_build b = {.draft = draft, .look_from = look_from, .errors = errors};
-    size_t before = errors->count + errors->left_out;
     if (!draft || !allocate(&b))
         errors->out_of_memory = true;
     if (b.cfg && b.cfg->own)
@@ -333,7 +332,7 @@ static const struct config *build(struct config_draft *draft, size_t look_from, 
     }
     if (b.arena && b.arena->failed)
         errors->out_of_memory = true;
-    if (!errors->out_of_memory && errors->count + errors->left_out == before)
+    if (!config_errors_any(errors))
         return b.cfg;
     if (b.cfg)
         free_config(b.cfg);

@@ -248,7 +248,8 @@ void config_draft_look(struct config_draft *draft, config_look look);
 
 /*
  * Judges all entries over the defaults: unknown keys, types, bounds, combinations. Adds every error.
- * Returns a snapshot with one reference, or NULL when there was any error. The draft stays the caller's.
+ * Returns a snapshot with one reference, or NULL when there is any error, those that were there before
+ * (of reading the file) included. The draft stays the caller's.
  */
 const struct config *config_draft_build(const struct config_draft *draft,
                                         struct config_errors *errors) MUSTCHECK;

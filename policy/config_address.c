@@ -186,7 +186,7 @@ bool config_address_parse(struct config_parse *parse, const char *text, struct c
     if (strncmp(text, "unix:", 5) == 0) {
         if (!parse_unix(parse, text, &out))
             return false;
-    } else if (*text == ':' || *text == '*') {
+    } else if ((*text == ':' && text[1] != ':') || *text == '*') {
         return config_refuse(
             parse, "%s names no host; for every interface write 0.0.0.0:port or [::]:port, " ADDRESS_FORM,
             config_shown(text, shown));

@@ -25,8 +25,8 @@ static int find_name(struct config_parse *parse, const char *text, const char *(
         int n = snprintf(allowed + at, sizeof allowed - at, "%s%s", at ? " | " : "", name(i));
         at += (size_t)n < sizeof allowed - at ? (size_t)n : 0;
     }
-    config_refuse(parse, "%s is not known%s%s%s, allowed: %s", config_shown(text, shown),
-                  near.best ? ", did you mean " : "", near.best ? near.best : "", near.best ? "?" : "",
+    config_refuse(parse, "%s is not known%s%s%s allowed: %s", config_shown(text, shown),
+                  near.best ? ", did you mean " : "", near.best ? near.best : "", near.best ? "?" : ",",
                   allowed);
     return -1;
 }

@@ -41,11 +41,10 @@ static bool readable(const char *path, char *why, size_t n)
 static bool directory_usable(const char *path, char *why, size_t n)
 {
     struct stat st;
-    if (stat(path, &st) != 0 || access(path, W_OK | X_OK) != 0)
-        return say(why, n, "cannot be used, allowed: a directory that this user may write to", errno);
-    if (!S_ISDIR(st.st_mode))
-        return say(why, n, "cannot be used, allowed: a directory that this user may write to", ENOTDIR);
-    return true;
+    int error = stat(path, &st) != 0 ? errno : !S_ISDIR(st.st_mode) ? ENOTDIR : 0;
+    if (!error && access(path, W_OK | X_OK) != 0)
+        error = errno;
+    return !error || say(why, n, "cannot be used, allowed: a directory that this user may write to", error);
 }
 
 /* An existing file that may be written to, or a new one in a directory that may. */
@@ -254,7 +253,6 @@ static void put_variable(const char *variable, struct config_draft *draft, struc
 const struct config *config_load(const struct config_sources *sources, struct config_errors *errors)
 {
     struct config_draft *draft = config_draft_new();
-    const struct config *cfg = NULL;
     if (!draft) {
         errors->out_of_memory = true;
         return NULL;
@@ -271,12 +269,8 @@ const struct config *config_load(const struct config_sources *sources, struct co
         put_value(&entry, draft, errors);
     }
     /* Built even after an error, so that all errors are found at once. */
-    cfg = config_draft_build(draft, errors);
+    const struct config *cfg = config_draft_build(draft, errors);
     config_draft_free(draft);
-    if (cfg && config_errors_any(errors)) {
-        config_unref(cfg);
-        cfg = NULL;
-    }
     return cfg;
 }
 

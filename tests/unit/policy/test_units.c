@@ -37,9 +37,29 @@ END_TEST
 
 START_TEST(bad_durations)
 {
-    static const char *const texts[] = {"",     "s",    "-1",   "+1",    "1 s",  " 1s",      "1s ",     "1.",  ".5",
-                                        "1..5", "1e3",  "0x10", "1S",    "5min", "1h30m",    "inf",     "nan", "1.0000001s",
-                                        "1.5ns", "106752d", "99999999999999999999", "18446744073709551616s", "9223372036854775807ns"};
+    static const char *const texts[] = {"",
+                                        "s",
+                                        "-1",
+                                        "+1",
+                                        "1 s",
+                                        " 1s",
+                                        "1s ",
+                                        "1.",
+                                        ".5",
+                                        "1..5",
+                                        "1e3",
+                                        "0x10",
+                                        "1S",
+                                        "5min",
+                                        "1h30m",
+                                        "inf",
+                                        "nan",
+                                        "1.0000001s",
+                                        "1.5ns",
+                                        "106752d",
+                                        "99999999999999999999",
+                                        "18446744073709551616s",
+                                        "9223372036854775807ns"};
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         bad_duration(texts[i]);
 }
@@ -64,9 +84,9 @@ START_TEST(sizes)
     good_size("1TiB", 1ull << 40);
     good_size("10MB", 10000000);
     good_size("1KB", 1000);
-    static const char *const bad[] = {"",       "KiB",  "-1",        "1k",       "1K",         "1kib",
-                                      "1 KiB",  "1.5",  "0.3KiB",    "8388608TiB", "1e6",      "0x10",
-                                      "64KiBs", "99999999999999999999"};
+    static const char *const bad[] = {
+        "",    "KiB",    "-1",         "1k",  "1K",   "1kib",   "1 KiB",
+        "1.5", "0.3KiB", "8388608TiB", "1e6", "0x10", "64KiBs", "99999999999999999999"};
     uint64_t v;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert_msg(!units_parse_size(bad[i], &v), "%s was taken", bad[i]);
@@ -79,7 +99,8 @@ START_TEST(whole_numbers)
     ck_assert(units_parse_int("0", &v) && v == 0);
     ck_assert(units_parse_int("-5", &v) && v == -5);
     ck_assert(units_parse_int("9223372036854775807", &v) && v == INT64_MAX);
-    static const char *const bad[] = {"", "-", "+1", "01", "1.0", "1e3", " 1", "1 ", "0x1", "9223372036854775808", "1_000"};
+    static const char *const bad[] = {
+        "", "-", "+1", "01", "1.0", "1e3", " 1", "1 ", "0x1", "9223372036854775808", "1_000"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert_msg(!units_parse_int(bad[i], &v), "%s was taken", bad[i]);
 }
