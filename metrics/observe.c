@@ -1,0 +1,480 @@
+/*
+ * Counts finished requests and attempts, and keeps the names of what is counted.
+ *
+ * Invariants: a block is written by its owner only. What is allocated later (an operation's
+ * histograms) is published with release and lives as long as the block. Names belong to the
+ * control thread; workers know numbers only. Numbers beyond a table count as OTHER.
+ */
+#include "metrics/observe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics/series.h"
+
+enum { MAX_METHODS = 255, MAX_REASONS = 500, REASON_BASE = 1024 };
+
+/* Outcomes that are not a reason; statuses (100 ... 999) lie between these and REASON_BASE. */
+enum { OUTCOME_OK, OUTCOME_CLIENT_ERROR, OUTCOME_RATE_LIMITED, OUTCOME_SERVER_ERROR, OUTCOME_WORDS };
+
+struct operation_detail {
+    struct hist request;
+    struct hist upstream;
+};
+
+struct metrics_detail {
+    struct operation_detail *_Atomic operations[METRICS_MAX_OPERATIONS];
+    struct hist shared[HISTOGRAM_COUNT]; /* those without parts */
+    struct hist connect[METRICS_CONNECT_PHASES];
+    struct series *series[SERIES_COUNT];
+    struct ring *ring;
+};
+
+struct metrics {
+    struct metrics_block **blocks;
+    int block_count;
+    char *operations[METRICS_MAX_OPERATIONS];
+    unsigned operation_count;
+    char **methods;
+    size_t method_count;
+    char **reasons;
+    size_t reason_count;
+};
+
+static const struct {
+    const char *label;
+    bool saved;
+} words[VERDICT_COUNT] = {
+#define CACHE_WORD(id, label, saved) {label, saved},
+    CACHE_WORDS
+#undef CACHE_WORD
+};
+
+static const size_t series_room[SERIES_COUNT] = {
+#define SERIES(id, room, name, help) room,
+#include "metrics/counters.def"
+};
+
+static const char *const series_names[SERIES_COUNT][2] = {
+#define SERIES(id, room, name, help) {name, help},
+#include "metrics/counters.def"
+};
+
+enum { UNIT_SECONDS = true, UNIT_COUNT = false };
+static const struct histogram_row histogram_rows[HISTOGRAM_COUNT] = {
+#define HISTOGRAM(id, unit, name, label, help) {name, label, help, UNIT_##unit},
+#include "metrics/counters.def"
+};
+
+const struct histogram_row *histogram_row(enum histogram_id id)
+{
+    return &histogram_rows[(unsigned)id < HISTOGRAM_COUNT ? id : 0];
+}
+
+const char *series_name(enum series_id id)
+{
+    return series_names[(unsigned)id < SERIES_COUNT ? id : 0][0];
+}
+
+const char *series_help(enum series_id id)
+{
+    return series_names[(unsigned)id < SERIES_COUNT ? id : 0][1];
+}
+
+const char *cache_word_name(unsigned word)
+{
+    return word < VERDICT_COUNT ? words[word].label : "other";
+}
+
+/* ---- making and freeing ---- */
+
+static void detail_free(struct metrics_detail *d)
+{
+    if (!d)
+        return;
+    for (unsigned i = 0; i < METRICS_MAX_OPERATIONS; i++) {
+        struct operation_detail *o = atomic_load_explicit(&d->operations[i], memory_order_relaxed);
+        if (!o)
+            continue;
+        hist_dispose(&o->request);
+        hist_dispose(&o->upstream);
+        free(o);
+    }
+    for (unsigned i = 0; i < HISTOGRAM_COUNT; i++)
+        hist_dispose(&d->shared[i]);
+    for (unsigned i = 0; i < METRICS_CONNECT_PHASES; i++)
+        hist_dispose(&d->connect[i]);
+    for (unsigned i = 0; i < SERIES_COUNT; i++)
+        series_free(d->series[i]);
+    ring_free(d->ring);
+    free(d);
+}
+
+static struct metrics_detail *detail_new(void)
+{
+    struct metrics_detail *d = calloc(1, sizeof *d);
+    if (!d)
+        return NULL;
+    bool whole = (d->ring = ring_new()) != NULL;
+    for (unsigned i = 0; i < SERIES_COUNT; i++)
+        whole &= (d->series[i] = series_new(series_room[i])) != NULL;
+    if (whole)
+        return d;
+    detail_free(d);
+    return NULL;
+}
+
+static struct metrics_block *block_new(void)
+{
+    struct metrics_block *b = aligned_alloc(_Alignof(struct metrics_block), sizeof *b);
+    if (!b)
+        return NULL;
+    memset(b, 0, sizeof *b);
+    b->detail = detail_new();
+    if (!b->detail) {
+        free(b);
+        return NULL;
+    }
+    return b;
+}
+
+static char *copy_lower(const char *s)
+{
+    char *copy = strdup(s);
+    for (char *p = copy; p && *p; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p - 'A' + 'a');
+    return copy;
+}
+
+static char **names_copy(const char *const *names, size_t n, char *(*copy)(const char *))
+{
+    char **out = calloc(n + 1, sizeof *out);
+    for (size_t i = 0; out && i < n; i++) {
+        out[i] = copy(names[i]);
+        if (out[i])
+            continue;
+        while (i-- > 0)
+            free(out[i]);
+        free(out);
+        return NULL;
+    }
+    return out;
+}
+
+static void names_free(char **names, size_t n)
+{
+    for (size_t i = 0; names && i < n; i++)
+        free(names[i]);
+    free(names);
+}
+
+struct metrics *metrics_new(const struct metrics_config *config)
+{
+    if (config->workers < 0 || config->method_count > MAX_METHODS || config->reason_count > MAX_REASONS)
+        return NULL;
+    struct metrics *m = calloc(1, sizeof *m);
+    if (!m)
+        return NULL;
+    m->methods = names_copy(config->methods, config->method_count, strdup);
+    m->method_count = m->methods ? config->method_count : 0;
+    m->reasons = names_copy(config->reasons, config->reason_count, copy_lower);
+    m->reason_count = m->reasons ? config->reason_count : 0;
+    m->operations[0] = strdup("other");
+    m->operation_count = 1;
+    m->blocks = calloc((size_t)config->workers + 1, sizeof(struct metrics_block *));
+    bool whole = m->methods && m->reasons && m->operations[0] && m->blocks;
+    for (int i = 0; whole && i <= config->workers; i++) {
+        m->blocks[i] = block_new();
+        whole = m->blocks[i] != NULL;
+        m->block_count += whole;
+    }
+    if (whole)
+        return m;
+    metrics_free(m);
+    return NULL;
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (!m)
+        return;
+    for (int i = 0; i < m->block_count; i++) {
+        detail_free(m->blocks[i]->detail);
+        free(m->blocks[i]);
+    }
+    free(m->blocks);
+    for (unsigned i = 0; i < m->operation_count; i++)
+        free(m->operations[i]);
+    names_free(m->methods, m->method_count);
+    names_free(m->reasons, m->reason_count);
+    free(m);
+}
+
+struct metrics_block *metrics_block(struct metrics *m, int i)
+{
+    return i >= 0 && i < m->block_count ? m->blocks[i] : NULL;
+}
+
+int metrics_blocks(const struct metrics *m)
+{
+    return m->block_count;
+}
+
+/* ---- names ---- */
+
+uint16_t metrics_operation(struct metrics *m, const char *name)
+{
+    for (unsigned i = 0; i < m->operation_count; i++)
+        if (strcmp(m->operations[i], name) == 0)
+            return (uint16_t)i;
+    if (m->operation_count == METRICS_MAX_OPERATIONS)
+        return OPERATION_OTHER;
+    char *copy = strdup(name);
+    if (!copy)
+        return OPERATION_OTHER;
+    m->operations[m->operation_count] = copy;
+    return (uint16_t)m->operation_count++;
+}
+
+const char *metrics_operation_name(const struct metrics *m, uint16_t operation)
+{
+    return operation < m->operation_count ? m->operations[operation] : "other";
+}
+
+const char *metrics_method_name(const struct metrics *m, unsigned method)
+{
+    return method < m->method_count ? m->methods[method] : "other";
+}
+
+const char *metrics_reason_name(const struct metrics *m, unsigned reason)
+{
+    return reason < m->reason_count ? m->reasons[reason] : "other";
+}
+
+/* ---- series ---- */
+
+static uint64_t tuple_key(const struct series_tuple *t)
+{
+    /* The highest bit keeps the key from being 0; bits 48 ... 62 stay clear, so that it is never SERIES_OTHER. */
+    return UINT64_C(1) << 63 | (uint64_t)t->operation << 32 | (uint64_t)t->code << 16 | (uint64_t)t->method << 8 | t->cache;
+}
+
+struct series_tuple metrics_tuple(uint64_t key)
+{
+    if (key == SERIES_OTHER)
+        return (struct series_tuple){.other = true};
+    return (struct series_tuple){.operation = (uint16_t)(key >> 32),
+                                 .code = (uint16_t)(key >> 16),
+                                 .method = (uint8_t)(key >> 8),
+                                 .cache = (uint8_t)key};
+}
+
+static void tuple_count(struct metrics_block *b, enum series_id id, struct series_tuple tuple)
+{
+    if (!series_add(b->detail->series[id], tuple_key(&tuple), 1))
+        metric_add(b, METRIC_SERIES_FOLDED, 1);
+}
+
+const char *metrics_outcome_name(const struct metrics *m, unsigned outcome, char room[8])
+{
+    static const char *const word[OUTCOME_WORDS] = {"ok", "client_error", "rate_limited", "server_error"};
+    if (outcome < OUTCOME_WORDS)
+        return word[outcome];
+    if (outcome >= REASON_BASE)
+        return metrics_reason_name(m, outcome - REASON_BASE);
+    if (outcome < 100 || outcome > 999)
+        return "other";
+    room[0] = (char)('0' + outcome / 100);
+    room[1] = (char)('0' + outcome / 10 % 10);
+    room[2] = (char)('0' + outcome % 10);
+    room[3] = '\0';
+    return room;
+}
+
+static uint16_t attempt_outcome(const struct attempt *a)
+{
+    if (a->reason)
+        return (uint16_t)(REASON_BASE + (a->reason < MAX_REASONS ? a->reason : MAX_REASONS));
+    if (a->rate_limited || a->status == 429)
+        return OUTCOME_RATE_LIMITED;
+    if (a->status >= 500 || !a->status)
+        return OUTCOME_SERVER_ERROR;
+    return a->status >= 400 ? OUTCOME_CLIENT_ERROR : OUTCOME_OK;
+}
+
+/* ---- counting ---- */
+
+static void record(struct metrics_block *b, struct hist *h, int64_t value)
+{
+    if (!hist_record(h, value))
+        metric_add(b, METRIC_OBSERVATIONS_LOST, 1);
+}
+
+/* The owner's histograms of an operation; NULL when out of memory. */
+static struct operation_detail *operation_detail(struct metrics_block *b, uint16_t operation)
+{
+    struct operation_detail *_Atomic *place = &b->detail->operations[operation];
+    struct operation_detail *o = atomic_load_explicit(place, memory_order_relaxed);
+    if (__builtin_expect(o != NULL, 1))
+        return o;
+    o = calloc(1, sizeof *o);
+    if (o)
+        atomic_store_explicit(place, o, memory_order_release);
+    else
+        metric_add(b, METRIC_OBSERVATIONS_LOST, 1);
+    return o;
+}
+
+static uint16_t operation_bound(uint16_t operation)
+{
+    return operation < METRICS_MAX_OPERATIONS ? operation : OPERATION_OTHER;
+}
+
+bool observation_failed(const struct observation *o)
+{
+    if (o->flags & OBSERVED_NO_FAULT)
+        return false;
+    return o->flags & OBSERVED_BROKEN || o->status >= 500 || o->status == 429;
+}
+
+static void count_cache(struct metrics_block *b, const struct observation *o)
+{
+    static const enum metric metric[VERDICT_COUNT] = {
+        [VERDICT_HIT] = METRIC_CACHE_HITS,           [VERDICT_STALE] = METRIC_CACHE_STALE,
+        [VERDICT_MISS] = METRIC_CACHE_MISSES,        [VERDICT_REVALIDATED] = METRIC_CACHE_REVALIDATED,
+        [VERDICT_COLLAPSED] = METRIC_CACHE_COALESCED, [VERDICT_BYPASS] = METRIC_CACHE_BYPASSED,
+        [VERDICT_BATCHED] = METRIC_CACHE_MISSES,
+    };
+    if (o->cache == VERDICT_NONE || o->cache >= VERDICT_COUNT)
+        return;
+    metric_add(b, metric[o->cache], 1);
+    if (words[o->cache].saved) {
+        metric_add(b, METRIC_CACHE_SAVED, o->saved > 0 ? (uint64_t)o->saved : 0);
+        metric_add(b, METRIC_CACHE_SAVED_REQUESTS, 1);
+        metric_add(b, METRIC_CACHE_SAVED_BYTES, o->bytes_out);
+    }
+}
+
+void metrics_observe(struct metrics_block *b, const struct observation *o)
+{
+    uint16_t operation = operation_bound(o->operation);
+    metric_add(b, METRIC_REQUESTS_DONE, 1);
+    if (observation_failed(o))
+        metric_add(b, METRIC_REQUESTS_FAILED, 1);
+    else if (o->status >= 400 && o->status < 500)
+        metric_add(b, METRIC_REQUESTS_REFUSED, 1);
+    if (o->flags & OBSERVED_CLIENT_GONE)
+        metric_add(b, METRIC_CLIENT_GONE, 1);
+    metric_add(b, METRIC_REQUEST_BYTES, o->bytes_in);
+    metric_add(b, METRIC_RESPONSE_BYTES, o->bytes_out);
+    count_cache(b, o);
+    tuple_count(b, SERIES_REQUESTS,
+                (struct series_tuple){.operation = operation, .code = o->status, .method = o->method, .cache = o->cache});
+    struct operation_detail *detail = operation_detail(b, operation);
+    if (detail)
+        record(b, &detail->request, o->total);
+    ring_put(b->detail->ring, o);
+}
+
+static void count_connect(struct metrics_block *b, const struct attempt *a)
+{
+    const int64_t phase[METRICS_CONNECT_PHASES] = {a->dns, a->tcp, a->tls};
+    for (int i = 0; i < METRICS_CONNECT_PHASES; i++)
+        if (phase[i] > 0)
+            record(b, &b->detail->connect[i], phase[i]);
+    int64_t round_trip = a->round_trip > 0 ? a->round_trip : a->tcp;
+    if (round_trip > 0)
+        record(b, &b->detail->shared[HISTOGRAM_ROUND_TRIP], round_trip);
+}
+
+void metrics_upstream(struct metrics_block *b, const struct attempt *a)
+{
+    uint16_t operation = operation_bound(a->operation);
+    uint16_t outcome = attempt_outcome(a);
+    metric_add(b, METRIC_UPSTREAM_DONE, 1);
+    if (outcome != OUTCOME_OK && outcome != OUTCOME_CLIENT_ERROR)
+        metric_add(b, METRIC_UPSTREAM_FAILED, 1);
+    if (outcome == OUTCOME_RATE_LIMITED)
+        metric_add(b, METRIC_QUOTA_ANSWERS, 1);
+    if (a->reused)
+        metric_add(b, METRIC_POOL_REUSED, 1);
+    metric_add(b, METRIC_UPSTREAM_SENT_BYTES, a->bytes_sent);
+    metric_add(b, METRIC_UPSTREAM_RECEIVED_BYTES, a->bytes_received);
+    tuple_count(b, SERIES_UPSTREAM, (struct series_tuple){.operation = operation, .code = outcome});
+    count_connect(b, a);
+    if (a->pool_wait > 0)
+        record(b, &b->detail->shared[HISTOGRAM_POOL_WAIT], a->pool_wait);
+    if (a->first_byte > 0)
+        record(b, &b->detail->shared[HISTOGRAM_FIRST_BYTE], a->first_byte);
+    if (a->kind == ATTEMPT_BATCH && a->batch) {
+        record(b, &b->detail->shared[HISTOGRAM_BATCH_SIZE], a->batch);
+        metric_add(b, METRIC_CACHE_SAVED_REQUESTS, a->batch - 1u);
+    }
+    struct operation_detail *detail = a->total > 0 ? operation_detail(b, operation) : NULL;
+    if (detail)
+        record(b, &detail->upstream, a->total);
+}
+
+void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)
+{
+    uint16_t code = (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
+    metric_add(b, METRIC_RETRIES_DONE, 1);
+    tuple_count(b, SERIES_RETRIES, (struct series_tuple){.operation = operation_bound(operation), .code = code});
+}
+
+/* ---- reading ---- */
+
+uint64_t metrics_sum(const struct metrics *m, enum metric metric)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < m->block_count; i++)
+        sum += metric_get(m->blocks[i], metric);
+    return sum;
+}
+
+/* Reads the histogram of operation `i` in a block, when there is one. */
+static void read_operation(const struct metrics_detail *d, enum histogram_id id, int i, struct hist_counts *into)
+{
+    struct operation_detail *_Atomic *place = &((struct metrics_detail *)(uintptr_t)d)->operations[i];
+    struct operation_detail *o = atomic_load_explicit(place, memory_order_acquire);
+    if (o)
+        hist_read(id == HISTOGRAM_REQUEST ? &o->request : &o->upstream, into);
+}
+
+static int parts_of(enum histogram_id id)
+{
+    if (id == HISTOGRAM_REQUEST || id == HISTOGRAM_UPSTREAM)
+        return METRICS_MAX_OPERATIONS;
+    return id == HISTOGRAM_CONNECT ? METRICS_CONNECT_PHASES : 1;
+}
+
+bool metrics_histogram(const struct metrics *m, enum histogram_id id, int part, struct hist_counts *into)
+{
+    uint64_t before = into->count;
+    int parts = parts_of(id);
+    int first = part == METRICS_ALL ? 0 : part;
+    int last = part == METRICS_ALL ? parts - 1 : part;
+    if ((unsigned)id >= HISTOGRAM_COUNT || first < 0 || last >= parts)
+        return false;
+    for (int i = 0; i < m->block_count; i++) {
+        const struct metrics_detail *d = m->blocks[i]->detail;
+        for (int k = first; k <= last; k++) {
+            if (parts == METRICS_MAX_OPERATIONS)
+                read_operation(d, id, k, into);
+            else
+                hist_read(parts > 1 ? &d->connect[k] : &d->shared[id], into);
+        }
+    }
+    return into->count > before;
+}
+
+const struct series *metrics_series(const struct metrics *m, int block, enum series_id id)
+{
+    return m->blocks[block]->detail->series[id];
+}
+
+const struct ring *metrics_ring(const struct metrics *m, int block)
+{
+    return m->blocks[block]->detail->ring;
+}

@@ -1,0 +1,190 @@
+/*
+ * THE door of the data path: what happened to a request is said here once, when it is
+ * finished, and counted everywhere at once (counters, series, histograms, the ring of
+ * recent requests). About 50 ns; no lock; memory only at the first sight of something new.
+ *
+ * All durations are nanoseconds. A duration of 0 means: this phase did not happen.
+ */
+#ifndef METRICS_OBSERVE_H
+#define METRICS_OBSERVE_H
+
+#include <stdbool.h>
+
+#include "metrics/counters.h"
+#include "metrics/hist.h"
+#include "metrics/ring.h"
+
+/* What the cache had to do with a request: CACHE_WORD(id, label, saved: an upstream request was saved). */
+#define CACHE_WORDS                                                                                          \
+    CACHE_WORD(NONE, "none", 0)               /* no answer was looked for: refused before that */            \
+    CACHE_WORD(HIT, "hit", 1)                 /* fresh from the cache */                                     \
+    CACHE_WORD(STALE, "stale", 1)             /* stale from the cache, within a window that allows it */     \
+    CACHE_WORD(MISS, "miss", 0)               /* nothing usable stored: forwarded */                         \
+    CACHE_WORD(REVALIDATED, "revalidated", 0) /* from the cache, after the upstream said 304 */              \
+    CACHE_WORD(COLLAPSED, "collapsed", 1)     /* shared the upstream request of another */                   \
+    CACHE_WORD(BYPASS, "bypass", 0)           /* the cache was not asked */                                  \
+    CACHE_WORD(BATCHED, "batched", 0)         /* a miss, answered out of a batch made of several */
+
+enum cache_word {
+#define CACHE_WORD(id, label, saved) VERDICT_##id,
+    CACHE_WORDS
+#undef CACHE_WORD
+    VERDICT_COUNT
+};
+
+enum observation_flag {
+    OBSERVED_BROKEN = 1,    /* the answer ended before its end, and not by the client's doing */
+    OBSERVED_NO_FAULT = 2,  /* never a failure whatever the status (a 504 that only-if-cached asked for) */
+    OBSERVED_CLIENT_GONE = 4,
+    OBSERVED_HEDGED = 8,
+    OBSERVED_STREAMED = 16, /* the answer had no known length */
+    OBSERVED_OWN = 32       /* the answer was made by the sidecar, not relayed nor stored */
+};
+
+/* One finished request of a client. Zero it, then fill in what is known. */
+struct observation {
+    uint16_t operation; /* of metrics_operation() */
+    uint8_t method;     /* as numbered by the caller: index into metrics_config.methods */
+    uint8_t cache;      /* enum cache_word */
+    uint16_t status;    /* sent to the client; 0: none was sent */
+    uint16_t reason;    /* index into metrics_config.reasons; 0: ended well */
+    uint8_t attempts;   /* at the upstream, the first included */
+    uint8_t retries;
+    uint8_t flags;      /* of enum observation_flag */
+    int64_t ended_wall;   /* nanoseconds since 1970, for people only */
+    int64_t total;        /* first byte of the request to last byte of the answer */
+    int64_t queue_wait;   /* held back by the concurrency limit or the rate limit */
+    int64_t pool_wait;    /* for a connection, all attempts together, as the following */
+    int64_t dns, tcp, tls;
+    int64_t first_byte;   /* from sent to the upstream's first byte */
+    int64_t upstream;     /* from sending to the upstream's last byte */
+    int64_t retry_delay;  /* slept between attempts */
+    int64_t saved;        /* upstream time that the cache saved: what the stored answer once took */
+    uint64_t bytes_in;    /* from the client, head and body */
+    uint64_t bytes_out;   /* to the client */
+    char request_id[RING_ID_BYTES];     /* shortened or padded with NUL; not terminated when full */
+    char path[RING_PATH_BYTES];         /* likewise; without the query */
+};
+
+enum attempt_kind {
+    ATTEMPT_REQUEST,    /* for a client */
+    ATTEMPT_REFRESH,    /* behind a stale answer */
+    ATTEMPT_PREFETCH,
+    ATTEMPT_HEDGE,
+    ATTEMPT_BATCH
+};
+
+/* One attempt at the upstream, ended well or not. */
+struct attempt {
+    uint16_t operation;
+    uint16_t status;      /* of the upstream's answer; 0: none came */
+    uint16_t reason;      /* index into metrics_config.reasons; 0: a whole answer came */
+    uint8_t kind;         /* enum attempt_kind */
+    bool rate_limited;    /* the answer says "over the limit", whatever its status */
+    bool reused;          /* sent on a connection used before */
+    int64_t pool_wait;
+    int64_t dns, tcp, tls; /* when this attempt made the connection */
+    int64_t first_byte;
+    int64_t total;
+    int64_t round_trip;   /* TCP_INFO's smoothed round trip, when known; else that of `tcp` is taken */
+    uint64_t bytes_sent;
+    uint64_t bytes_received;
+    uint16_t batch;       /* requests in this one, when it is a batch */
+};
+
+enum { METRICS_MAX_OPERATIONS = 256, OPERATION_OTHER = 0 };
+
+struct metrics_config {
+    int workers;                  /* blocks 0 ... workers - 1; the control thread has block `workers` */
+    const char *const *methods;   /* label of each method number; copied */
+    size_t method_count;
+    const char *const *reasons;   /* name of each reason number; copied, in lower case */
+    size_t reason_count;
+};
+
+struct metrics; /* all blocks, and the names of what they count */
+
+/* NULL when out of memory, or when there are more than 255 methods or 500 reasons. Freed by metrics_free() once no thread uses it. */
+struct metrics *metrics_new(const struct metrics_config *config);
+void metrics_free(struct metrics *m);
+
+/* Block of worker i, or of the control thread for i == workers. Belongs to m. */
+struct metrics_block *metrics_block(struct metrics *m, int i);
+int metrics_blocks(const struct metrics *m);
+
+/*
+ * The number of an operation's name, made at the first sight of it and kept for the life of the process,
+ * so that a reload changes no series. Copies the name. Control thread only (or before the workers start).
+ * OPERATION_OTHER once METRICS_MAX_OPERATIONS names are known, or out of memory.
+ */
+uint16_t metrics_operation(struct metrics *m, const char *name);
+
+/* Names for numbers; never NULL, "other" for an unknown number. Operations: control thread only. */
+const char *metrics_operation_name(const struct metrics *m, uint16_t operation);
+const char *metrics_method_name(const struct metrics *m, unsigned method);
+const char *metrics_reason_name(const struct metrics *m, unsigned reason);
+const char *cache_word_name(unsigned word);
+
+/* Counts one finished request. Only by the block's owner, exactly once a request. */
+void metrics_observe(struct metrics_block *b, const struct observation *o);
+
+/* Counts one attempt at the upstream. Only by the block's owner, exactly once an attempt. */
+void metrics_upstream(struct metrics_block *b, const struct attempt *a);
+
+/* Counts a retry that was decided: because of `reason`, or when that is 0 because of the answer's `status`. */
+void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status);
+
+/* The rule for what is a failure to the application: 5xx, 429, or broken off; not OBSERVED_NO_FAULT. */
+bool observation_failed(const struct observation *o);
+
+/* Sum of a counter or gauge over all blocks: each term exact, the set not a snapshot. Any thread. */
+uint64_t metrics_sum(const struct metrics *m, enum metric metric);
+
+enum histogram_id {
+#define HISTOGRAM(id, unit, name, label, help) HISTOGRAM_##id,
+#include "metrics/counters.def"
+    HISTOGRAM_COUNT
+};
+
+/*
+ * Adds all blocks' records of a histogram to *into (see hist.h). `part`: for REQUEST and UPSTREAM the operation,
+ * for CONNECT 0 dns, 1 tcp, 2 tls, else 0; METRICS_ALL adds all parts. Any thread. True when there was any.
+ */
+enum { METRICS_ALL = -1, METRICS_CONNECT_PHASES = 3 };
+bool metrics_histogram(const struct metrics *m, enum histogram_id id, int part, struct hist_counts *into);
+
+/* The row of a histogram; never NULL. */
+struct histogram_row {
+    const char *name;
+    const char *label; /* name of its one label, "" when it has none */
+    const char *help;
+    bool seconds;      /* recorded in nanoseconds; else plain counts */
+};
+const struct histogram_row *histogram_row(enum histogram_id id);
+
+/* Detail of a block, for render.c and for those who list recent requests. */
+struct series;
+enum series_id {
+#define SERIES(id, room, name, help) SERIES_##id,
+#include "metrics/counters.def"
+    SERIES_COUNT
+};
+const struct series *metrics_series(const struct metrics *m, int block, enum series_id id);
+const char *series_name(enum series_id id);
+const char *series_help(enum series_id id);
+const struct ring *metrics_ring(const struct metrics *m, int block);
+
+/* Takes a series' key apart (see series.h). */
+struct series_tuple {
+    uint16_t operation;
+    uint16_t code;   /* status; or for UPSTREAM and RETRIES an outcome, see metrics_outcome_name() */
+    uint8_t method;
+    uint8_t cache;
+    bool other;      /* the tuple into which all that found no room was folded */
+};
+struct series_tuple metrics_tuple(uint64_t key);
+
+/* Label of an outcome: ok, client_error, rate_limited, server_error, a reason's name, or (retries) a status. `room` takes digits. */
+const char *metrics_outcome_name(const struct metrics *m, unsigned outcome, char room[8]);
+
+#endif

@@ -1,0 +1,360 @@
+/*
+ * Writes all that is counted in the two text formats of Prometheus.
+ *
+ * Invariants: every family has HELP and TYPE once, its samples together; a histogram's
+ * cumulative counts never fall and +Inf equals _count, because all come from one reading.
+ * The formats differ in the names of counter families, and in the end mark.
+ */
+#include "metrics/render.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics/series.h"
+
+struct bound {
+    const char *text; /* as OpenMetrics wants it: always with a point */
+    double value;
+};
+
+static const struct bound second_bounds[] = {
+    {"0.0001", 1e-4}, {"0.00025", 2.5e-4}, {"0.0005", 5e-4}, {"0.001", 1e-3}, {"0.0025", 2.5e-3}, {"0.005", 5e-3},
+    {"0.01", 1e-2},   {"0.025", 2.5e-2},   {"0.05", 5e-2},   {"0.1", 0.1},    {"0.25", 0.25},     {"0.5", 0.5},
+    {"1.0", 1},       {"2.5", 2.5},        {"5.0", 5},       {"10.0", 10},    {"30.0", 30},       {"60.0", 60},
+    {"300.0", 300},
+};
+
+static const struct bound count_bounds[] = {
+    {"1.0", 1},   {"2.0", 2},   {"5.0", 5},     {"10.0", 10},   {"20.0", 20},
+    {"50.0", 50}, {"100.0", 100}, {"200.0", 200}, {"500.0", 500},
+};
+
+struct writer {
+    const struct render_input *in;
+    struct text *out;
+    struct hist_counts *scratch;
+};
+
+static const struct {
+    const char *name, *label, *help;
+} supplied_rows[SUPPLIED_COUNT] = {
+#define SUPPLIED(id, name, label, help) {name, label, help},
+#include "metrics/counters.def"
+};
+
+void supply(struct supplied *s, enum supplied_id id, const char *label, double value)
+{
+    if (s->count == SUPPLIED_MAX) {
+        s->dropped++;
+        return;
+    }
+    struct supplied_gauge *g = &s->gauge[s->count++];
+    *g = (struct supplied_gauge){.id = id, .value = value};
+    snprintf(g->label, sizeof g->label, "%s", label ? label : "");
+}
+
+/* ---- pieces ---- */
+
+/* Help text: backslash and newline escaped; in OpenMetrics the quote, too. */
+static void put_escaped(struct text *out, const char *s, bool quote)
+{
+    const char *special = quote ? "\\\n\"" : "\\\n";
+    for (;;) {
+        size_t plain = strcspn(s, special);
+        text_bytes(out, s, plain);
+        s += plain;
+        if (!*s)
+            return;
+        text_string(out, *s == '\\' ? "\\\\" : *s == '\n' ? "\\n" : "\\\"");
+        s++;
+    }
+}
+
+static void put_family(struct writer *w, const char *name, const char *type, const char *help)
+{
+    size_t n = strlen(name);
+    if (w->in->open_metrics && strcmp(type, "counter") == 0 && n > 6 && strcmp(name + n - 6, "_total") == 0)
+        n -= 6;
+    text_string(w->out, "# HELP ");
+    text_bytes(w->out, name, n);
+    text_string(w->out, " ");
+    put_escaped(w->out, help, w->in->open_metrics);
+    text_string(w->out, "\n# TYPE ");
+    text_bytes(w->out, name, n);
+    text_string(w->out, " ");
+    text_string(w->out, type);
+    text_string(w->out, "\n");
+}
+
+/* `,key="value"` or, as the first, without the comma. */
+static void put_label(struct writer *w, bool first, const char *key, const char *value)
+{
+    text_string(w->out, first ? "" : ",");
+    text_string(w->out, key);
+    text_string(w->out, "=\"");
+    put_escaped(w->out, value, true);
+    text_string(w->out, "\"");
+}
+
+static void put_real_sample(struct writer *w, const char *name, double v)
+{
+    text_string(w->out, name);
+    text_string(w->out, " ");
+    text_real(w->out, v);
+    text_string(w->out, "\n");
+}
+
+/* ---- plain counters and gauges ---- */
+
+static void put_metric_value(struct writer *w, const struct metric_row *row, uint64_t v)
+{
+    if (row->kind == METRIC_SECONDS)
+        text_real(w->out, (double)v / 1e9);
+    else if (row->kind == METRIC_GAUGE)
+        text_int(w->out, metric_signed(v));
+    else
+        text_uint(w->out, v);
+}
+
+static void put_metrics(struct writer *w)
+{
+    const char *family = "";
+    for (unsigned i = 0; i < METRIC_COUNT; i++) {
+        const struct metric_row *row = metric_row(i);
+        if (!*row->name)
+            continue;
+        if (strcmp(row->name, family) != 0)
+            put_family(w, row->name, row->kind == METRIC_GAUGE ? "gauge" : "counter", row->help);
+        family = row->name;
+        text_string(w->out, row->name);
+        if (*row->labels) {
+            text_string(w->out, "{");
+            text_string(w->out, row->labels);
+            text_string(w->out, "}");
+        }
+        text_string(w->out, " ");
+        put_metric_value(w, row, metrics_sum(w->in->metrics, i));
+        text_string(w->out, "\n");
+    }
+}
+
+/* ---- series ---- */
+
+static void put_code(struct writer *w, unsigned code)
+{
+    char digits[12];
+    snprintf(digits, sizeof digits, "%u", code);
+    put_label(w, false, "code", digits);
+}
+
+static void put_tuple(struct writer *w, enum series_id id, const struct series_tuple *t)
+{
+    const struct metrics *m = w->in->metrics;
+    char room[8];
+    put_label(w, true, "operation", t->other ? "other" : metrics_operation_name(m, t->operation));
+    if (id != SERIES_REQUESTS) {
+        const char *outcome = t->other ? "other" : metrics_outcome_name(m, t->code, room);
+        put_label(w, false, id == SERIES_RETRIES ? "reason" : "outcome", outcome);
+        return;
+    }
+    put_label(w, false, "method", t->other ? "other" : metrics_method_name(m, t->method));
+    if (t->other)
+        put_label(w, false, "code", "other");
+    else
+        put_code(w, t->code);
+    put_label(w, false, "cache", t->other ? "other" : cache_word_name(t->cache));
+}
+
+/* All blocks' counts of a series, added up by key. NULL when there is nothing or no memory (then out->failed). */
+static struct series_count *gather(struct writer *w, enum series_id id, size_t *n)
+{
+    const struct metrics *m = w->in->metrics;
+    size_t room = 0;
+    for (int b = 0; b < metrics_blocks(m); b++)
+        room += series_places(metrics_series(m, b, id));
+    struct series_count *all = malloc(room * sizeof *all);
+    *n = 0;
+    if (!all) {
+        w->out->failed = true;
+        return NULL;
+    }
+    for (int b = 0; b < metrics_blocks(m); b++) {
+        const struct series *s = metrics_series(m, b, id);
+        for (size_t i = 0; i < series_places(s); i++)
+            if (series_at(s, i, &all[*n].key, &all[*n].count))
+                ++*n;
+    }
+    *n = series_merge(all, *n);
+    return all;
+}
+
+static void put_series(struct writer *w, enum series_id id)
+{
+    size_t n;
+    struct series_count *all = gather(w, id, &n);
+    put_family(w, series_name(id), "counter", series_help(id));
+    for (size_t i = 0; i < n; i++) {
+        struct series_tuple tuple = metrics_tuple(all[i].key);
+        text_string(w->out, series_name(id));
+        text_string(w->out, "{");
+        put_tuple(w, id, &tuple);
+        text_string(w->out, "} ");
+        text_uint(w->out, all[i].count);
+        text_string(w->out, "\n");
+    }
+    free(all);
+}
+
+/* ---- histograms ---- */
+
+struct histogram_label {
+    const char *name; /* "" for none */
+    const char *value;
+};
+
+static void put_histogram_sample(struct writer *w, const char *name, const char *suffix,
+                                 const struct histogram_label *label, const char *bound)
+{
+    text_string(w->out, name);
+    text_string(w->out, suffix);
+    if (*label->name || bound)
+        text_string(w->out, "{");
+    if (*label->name)
+        put_label(w, true, label->name, label->value);
+    if (bound)
+        put_label(w, !*label->name, "le", bound);
+    if (*label->name || bound)
+        text_string(w->out, "}");
+    text_string(w->out, " ");
+}
+
+/* A fine bucket counts under a bound when its middle does not exceed it: the bound is so off by at most 0.8 %. */
+static void put_histogram(struct writer *w, const struct histogram_row *row, const struct histogram_label *label)
+{
+    const struct bound *bounds = row->seconds ? second_bounds : count_bounds;
+    size_t n = row->seconds ? sizeof second_bounds / sizeof *bounds : sizeof count_bounds / sizeof *bounds;
+    double unit = row->seconds ? 1e9 : 1;
+    uint64_t below = 0;
+    unsigned at = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (; at < HIST_BUCKETS && hist_middle(at) <= bounds[i].value * unit; at++)
+            below += w->scratch->v[at];
+        put_histogram_sample(w, row->name, "_bucket", label, bounds[i].text);
+        text_uint(w->out, below);
+        text_string(w->out, "\n");
+    }
+    put_histogram_sample(w, row->name, "_bucket", label, "+Inf");
+    text_uint(w->out, w->scratch->count);
+    text_string(w->out, "\n");
+    put_histogram_sample(w, row->name, "_sum", label, NULL);
+    text_real(w->out, (double)w->scratch->sum / unit);
+    text_string(w->out, "\n");
+    put_histogram_sample(w, row->name, "_count", label, NULL);
+    text_uint(w->out, w->scratch->count);
+    text_string(w->out, "\n");
+}
+
+/* The scratch is cleared only when it was used: most operations were never seen. */
+static bool read_part(struct writer *w, enum histogram_id id, int part)
+{
+    if (w->scratch->count || w->scratch->sum)
+        memset(w->scratch, 0, sizeof *w->scratch);
+    return metrics_histogram(w->in->metrics, id, part, w->scratch);
+}
+
+static void put_histograms(struct writer *w, enum histogram_id id)
+{
+    static const char *const phases[METRICS_CONNECT_PHASES] = {"dns", "tcp", "tls"};
+    const struct histogram_row *row = histogram_row(id);
+    put_family(w, row->name, "histogram", row->help);
+    if (!*row->label) {
+        read_part(w, id, 0);
+        put_histogram(w, row, &(struct histogram_label){"", ""});
+        return;
+    }
+    bool phased = id == HISTOGRAM_CONNECT;
+    for (int i = 0; i < (phased ? METRICS_CONNECT_PHASES : METRICS_MAX_OPERATIONS); i++) {
+        if (!read_part(w, id, i) && !phased)
+            continue; /* an operation not seen yet */
+        const char *value = phased ? phases[i] : metrics_operation_name(w->in->metrics, (uint16_t)i);
+        put_histogram(w, row, &(struct histogram_label){row->label, value});
+    }
+}
+
+/* ---- what others keep ---- */
+
+static void put_supplied(struct writer *w, enum supplied_id id)
+{
+    const struct supplied *s = w->in->supplied;
+    bool opened = false;
+    for (size_t i = 0; s && i < s->count; i++) {
+        const struct supplied_gauge *g = &s->gauge[i];
+        if (g->id != id)
+            continue;
+        if (!opened)
+            put_family(w, supplied_rows[id].name, "gauge", supplied_rows[id].help);
+        opened = true;
+        text_string(w->out, supplied_rows[id].name);
+        if (*supplied_rows[id].label) {
+            text_string(w->out, "{");
+            put_label(w, true, supplied_rows[id].label, g->label);
+            text_string(w->out, "}");
+        }
+        put_real_sample(w, "", g->value);
+    }
+}
+
+static void put_compression_ratio(struct writer *w)
+{
+    uint64_t from = metrics_sum(w->in->metrics, METRIC_COMPRESSED_FROM);
+    uint64_t to = metrics_sum(w->in->metrics, METRIC_COMPRESSED_TO);
+    put_family(w, supplied_rows[SUPPLIED_COMPRESSION_RATIO].name, "gauge",
+               supplied_rows[SUPPLIED_COMPRESSION_RATIO].help);
+    put_real_sample(w, supplied_rows[SUPPLIED_COMPRESSION_RATIO].name, to ? (double)from / (double)to : 1);
+}
+
+static void put_process_gauge(struct writer *w, const char *name, const char *help, double v)
+{
+    put_family(w, name, "gauge", help);
+    put_real_sample(w, name, v);
+}
+
+static void put_process(struct writer *w, const struct process_values *p)
+{
+    put_family(w, "process_cpu_seconds_total", "counter", "Processor time, user and system.");
+    put_real_sample(w, "process_cpu_seconds_total", (double)p->cpu_ns / 1e9);
+    put_process_gauge(w, "process_resident_memory_bytes", "Memory in use.", (double)p->resident_bytes);
+    put_process_gauge(w, "process_virtual_memory_bytes", "Address space in use.", (double)p->virtual_bytes);
+    put_process_gauge(w, "process_open_fds", "Open file descriptors.", (double)p->open_files);
+    if (p->max_files)
+        put_process_gauge(w, "process_max_fds", "File descriptors allowed.", (double)p->max_files);
+    put_process_gauge(w, "process_threads", "Threads.", (double)p->threads);
+    put_process_gauge(w, "process_start_time_seconds", "Start of the process in seconds since 1970.", p->start_time);
+    put_family(w, "promptops_build_info", "gauge", "Always 1; the label says which version runs.");
+    text_string(w->out, "promptops_build_info{");
+    put_label(w, true, "version", p->version ? p->version : "unknown");
+    text_string(w->out, "} 1\n");
+}
+
+bool render_metrics(const struct render_input *input, struct text *out)
+{
+    struct writer w = {input, out, calloc(1, sizeof(struct hist_counts))};
+    if (!w.scratch)
+        return false;
+    for (unsigned i = 0; i < SERIES_COUNT; i++)
+        put_series(&w, i);
+    for (unsigned i = 0; i < HISTOGRAM_COUNT; i++)
+        put_histograms(&w, i);
+    put_metrics(&w);
+    for (unsigned i = 0; i < SUPPLIED_COUNT; i++)
+        if (i != SUPPLIED_COMPRESSION_RATIO)
+            put_supplied(&w, i);
+    put_compression_ratio(&w);
+    if (input->process)
+        put_process(&w, input->process);
+    if (input->open_metrics)
+        text_string(out, "# EOF\n");
+    free(w.scratch);
+    return !out->failed;
+}

@@ -1,0 +1,175 @@
+/*
+ * What single values cannot say: combinations that contradict each other, and settings that this
+ * version does not have. Invariants: an option that already had an error is not judged again; a
+ * default gives way to a value that was set, except where that would take more memory than was asked
+ * for.
+ */
+#include <string.h>
+
+#include "policy/config_private.h"
+
+static bool was_set(const struct config_build *b, int option)
+{
+    return b->places[option].source != CONFIG_FROM_DEFAULT;
+}
+
+static void complain(struct config_build *b, int option, const char *what)
+{
+    config_errors_add(b->errors, &b->places[option], config_option_row(option)->key, "%s", what);
+    b->bad[option] = true;
+}
+
+/* Of two options that do not go together, the one that was set last: there the error is shown. */
+static int culprit(const struct config_build *b, int one, int other)
+{
+    return b->places[one].source > b->places[other].source ? one : other;
+}
+
+struct pair {
+    int less;
+    int more;
+    bool may_raise; /* a default of `more` may rise to what was set for `less` */
+};
+
+static const struct pair pairs[] = {
+    {CONFIG_OPTION_pool_min_size, CONFIG_OPTION_pool_max_size, true},
+    {CONFIG_OPTION_concurrency_min, CONFIG_OPTION_concurrency_max, true},
+    {CONFIG_OPTION_retry_base_delay, CONFIG_OPTION_retry_max_delay, true},
+    {CONFIG_OPTION_circuit_breaker_circuit_breaker_timeout,
+     CONFIG_OPTION_circuit_breaker_circuit_breaker_max_timeout, true},
+    {CONFIG_OPTION_cache_max_object_bytes, CONFIG_OPTION_cache_max_memory_bytes, false},
+    {CONFIG_OPTION_listen_max_target_bytes, CONFIG_OPTION_listen_max_header_bytes, false},
+};
+
+/* All options of the pairs are 64-bit whole numbers that fit into int64_t. */
+static int64_t *number(const struct config_build *b, int option)
+{
+    return (int64_t *)(void *)((char *)b->cfg + config_option_row(option)->offset);
+}
+
+static void check_pair(struct config_build *b, const struct pair *p)
+{
+    const struct config_option_row *less = config_option_row(p->less), *more = config_option_row(p->more);
+    if (b->bad[p->less] || b->bad[p->more] || *number(b, p->less) <= *number(b, p->more))
+        return;
+    if (!was_set(b, p->less)) {
+        *number(b, p->less) = *number(b, p->more);
+        return;
+    }
+    if (!was_set(b, p->more) && p->may_raise) {
+        *number(b, p->more) = *number(b, p->less);
+        return;
+    }
+    char one[64], other[64];
+    struct config_out a = {.buf = one, .room = sizeof one}, z = {.buf = other, .room = sizeof other};
+    config_out_value(&a, less, number(b, p->less), false);
+    config_out_value(&z, more, number(b, p->more), false);
+    int shown = culprit(b, p->less, p->more);
+    config_errors_add(b->errors, &b->places[shown], config_option_row(shown)->key,
+                      "%s (%s) is above %s (%s), allowed: at most equal", less->key, one, more->key, other);
+}
+
+/* A certificate and its key come together. */
+static void check_tls(struct config_build *b, int certificate, int key)
+{
+    const char *const *c =
+        (const char *const *)(void *)((char *)b->cfg + config_option_row(certificate)->offset);
+    const char *const *k = (const char *const *)(void *)((char *)b->cfg + config_option_row(key)->offset);
+    if (b->bad[certificate] || b->bad[key] || !**c == !**k)
+        return;
+    int given = **c ? certificate : key, missing = **c ? key : certificate;
+    config_errors_add(b->errors, &b->places[given], config_option_row(given)->key,
+                      "is set without %s, allowed: both or neither", config_option_row(missing)->key);
+}
+
+static void check_listeners(struct config_build *b)
+{
+    const struct config *cfg = b->cfg;
+    check_tls(b, CONFIG_OPTION_listen_tls_certificate_file, CONFIG_OPTION_listen_tls_key_file);
+    check_tls(b, CONFIG_OPTION_admin_tls_certificate_file, CONFIG_OPTION_admin_tls_key_file);
+    if (*cfg->listen_tls_client_ca_file && !*cfg->listen_tls_certificate_file &&
+        !b->bad[CONFIG_OPTION_listen_tls_certificate_file])
+        complain(b, CONFIG_OPTION_listen_tls_client_ca_file,
+                 "is set without listen.tls.certificate_file, allowed: only together with it");
+    if (!b->bad[CONFIG_OPTION_admin_address] && !b->bad[CONFIG_OPTION_admin_token_file] &&
+        !cfg->admin_address.loopback && !*cfg->admin_token_file)
+        complain(b, CONFIG_OPTION_admin_address,
+                 "can be reached from other machines, allowed without admin.token_file: 127.0.0.1, [::1], "
+                 "localhost "
+                 "or unix:/path");
+    if (!b->bad[CONFIG_OPTION_listen_address] && !b->bad[CONFIG_OPTION_admin_address] &&
+        strcmp(cfg->listen_address.text, cfg->admin_address.text) == 0 &&
+        (*cfg->listen_address.path || cfg->listen_address.port))
+        complain(b, culprit(b, CONFIG_OPTION_listen_address, CONFIG_OPTION_admin_address),
+                 "listen.address and admin.address are the same, allowed: two different ones");
+}
+
+static void check_upstream(struct config_build *b)
+{
+    const struct config *cfg = b->cfg;
+    const char *name = cfg->upstream_tls_server_name;
+    check_tls(b, CONFIG_OPTION_upstream_tls_certificate_file, CONFIG_OPTION_upstream_tls_key_file);
+    if (!*cfg->upstream_url.text && !b->bad[CONFIG_OPTION_upstream_url])
+        complain(b, CONFIG_OPTION_upstream_url,
+                 "is empty, allowed: http://host[:port][/path] or https://...");
+    if (*name && (strlen(name) > 253 || strpbrk(name, ":/@[] ")))
+        complain(b, CONFIG_OPTION_upstream_tls_server_name,
+                 "is not a host name, allowed: a name without scheme or port");
+    const char *path = cfg->pool_health_check_path;
+    if (*path != '/' || strpbrk(path, " #"))
+        complain(b, CONFIG_OPTION_pool_health_check_path,
+                 "is not a path, allowed: / and what follows, such as /health");
+}
+
+static void check_auth(struct config_build *b)
+{
+    const struct config *cfg = b->cfg;
+    bool passthrough = cfg->auth_scheme == CONFIG_AUTH_SCHEME_PASSTHROUGH;
+    if (b->bad[CONFIG_OPTION_auth_scheme])
+        return;
+    if (passthrough && *cfg->auth_api_key_file)
+        complain(b, CONFIG_OPTION_auth_api_key_file,
+                 "has no effect while auth.scheme is passthrough; leave it out or choose another scheme");
+    if (cfg->auth_scheme != CONFIG_AUTH_SCHEME_SIGNED && *cfg->auth_secret_key_file)
+        complain(b, CONFIG_OPTION_auth_secret_key_file,
+                 "has no effect unless auth.scheme is signed; leave it out or choose that scheme");
+    if (!passthrough && !*cfg->auth_api_key_file && !b->bad[CONFIG_OPTION_auth_api_key_file])
+        complain(b, CONFIG_OPTION_auth_scheme, "needs auth.api_key_file");
+    if (cfg->auth_scheme == CONFIG_AUTH_SCHEME_SIGNED && !*cfg->auth_secret_key_file &&
+        !b->bad[CONFIG_OPTION_auth_secret_key_file])
+        complain(b, CONFIG_OPTION_auth_scheme, "needs auth.secret_key_file to sign with");
+}
+
+/* What this version does not do is refused, rather than ignored. */
+static void check_available(struct config_build *b)
+{
+    for (int i = 0; i < CONFIG_OPTION_COUNT; i++) {
+        const struct config_option_row *row = config_option_row(i);
+        if (row->ready || b->bad[i] || !was_set(b, i))
+            continue;
+        if (config_value_same(row, (char *)b->cfg + row->offset, (const char *)b->defaults + row->offset))
+            continue;
+        config_errors_add(b->errors, &b->places[i], row->key,
+                          "%s is not available in this version; leave it out", row->key);
+        b->bad[i] = true;
+    }
+}
+
+void config_check(struct config_build *b)
+{
+    const struct config *cfg = b->cfg;
+    check_available(b);
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++)
+        check_pair(b, &pairs[i]);
+    check_listeners(b);
+    check_upstream(b);
+    check_auth(b);
+    if (!*cfg->log_file)
+        complain(b, CONFIG_OPTION_log_file, "is empty, allowed: - for standard error, or a path");
+    if (cfg->cache_scope == CONFIG_CACHE_SCOPE_PRIVATE && cfg->cache_partition_by.count == 0 &&
+        !b->bad[CONFIG_OPTION_cache_partition_by] && !b->bad[CONFIG_OPTION_cache_scope])
+        complain(
+            b, CONFIG_OPTION_cache_partition_by,
+            "is empty, so that all credentials would share stored answers; allowed: at least one field, or "
+            "cache.scope: shared");
+}

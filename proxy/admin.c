@@ -1,0 +1,645 @@
+/*
+ * Listens for the operator, lets in whom the gate lets in, finds the handler, and writes the
+ * answer as JSON or MessagePack.
+ *
+ * Invariants: all on the control thread's loop; a handler answers exactly once, before it
+ * returns. Every answer carries the security fields. A change is written to the audit log; when that
+ * cannot be opened the change is not made.
+ */
+#include "proxy/admin.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "proxy/address.h"
+#include "proxy/admin_gate.h"
+#include "proxy/admin_request.h"
+#include "proxy/pack.h"
+
+enum { MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, TIMEOUT_SECONDS = 30 };
+
+struct admin {
+    struct admin_sources sources;
+    struct admin_options options; /* its strings are not kept, but for audit_log */
+    char *audit_log;
+    struct admin_gate *gate;
+    struct evhttp *http;
+    struct endpoint endpoint;
+    uint16_t port;
+    bool bound_path; /* the unix socket's file is ours to remove */
+};
+
+/* ---- what handlers use ---- */
+
+const char *admin_field(const struct admin_request *r, const char *name)
+{
+    return evhttp_find_header(evhttp_request_get_input_headers(r->http), name);
+}
+
+void admin_header(struct admin_request *r, const char *name, const char *value)
+{
+    evhttp_add_header(evhttp_request_get_output_headers(r->http), name, value);
+}
+
+const char *admin_query(const struct admin_request *r, const char *name)
+{
+    const char *value = NULL;
+    for (struct evkeyval *kv = r->query->tqh_first; kv; kv = kv->next.tqe_next)
+        if (strcmp(kv->key, name) == 0)
+            value = kv->value;
+    return value;
+}
+
+static void refuse_query(struct admin_request *r, const char *name, const char *how)
+{
+    char what[160];
+    snprintf(what, sizeof what, "The query parameter `%s` has a value that is not understood.", name);
+    admin_reply_error(r, 400, what, how);
+}
+
+bool admin_query_number(struct admin_request *r, const char *name, uint64_t most, uint64_t *out)
+{
+    const char *text = admin_query(r, name);
+    char how[96], *end;
+    if (!text)
+        return true;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (*text >= '0' && *text <= '9' && !*end && !errno && v <= most) {
+        *out = v;
+        return true;
+    }
+    snprintf(how, sizeof how, "Give a whole number from 0 to %llu.", (unsigned long long)most);
+    refuse_query(r, name, how);
+    return false;
+}
+
+/* The nanoseconds of a unit's name; 0 for an unknown one. */
+static double unit_of(const char *unit)
+{
+    static const struct {
+        const char *name;
+        double ns;
+    } units[] = {{"", 1e9}, {"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
+    for (size_t i = 0; i < ARRAY_LEN(units); i++)
+        if (strcmp(unit, units[i].name) == 0)
+            return units[i].ns;
+    return 0;
+}
+
+bool admin_query_duration(struct admin_request *r, const char *name, int64_t *out)
+{
+    const char *text = admin_query(r, name);
+    char *end;
+    if (!text)
+        return true;
+    double v = strtod(text, &end);
+    double unit = unit_of(end);
+    bool plain = *text >= '0' && *text <= '9' && !memchr(text, 'x', strlen(text));
+    if (plain && unit > 0 && v >= 0 && v * unit < 9e18) {
+        *out = (int64_t)(v * unit);
+        return true;
+    }
+    refuse_query(r, name, "Give a duration such as 250ms, 30s, 5m, 1h or plain seconds.");
+    return false;
+}
+
+/* ---- answering ---- */
+
+static void put_security(struct admin_request *r)
+{
+    admin_header(r, "X-Content-Type-Options", "nosniff");
+    admin_header(r, "X-Frame-Options", "DENY");
+    admin_header(r, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    admin_header(r, "Referrer-Policy", "no-referrer");
+    admin_header(r, "Cross-Origin-Resource-Policy", "same-origin");
+    admin_header(r, "Cache-Control", "no-store");
+}
+
+static const char *phrase(int status)
+{
+    static const struct {
+        int status;
+        const char *phrase;
+    } phrases[] = {{200, "OK"},
+                   {202, "Accepted"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {415, "Unsupported Media Type"},
+                   {421, "Misdirected Request"},
+                   {500, "Internal Server Error"},
+                   {501, "Not Implemented"},
+                   {503, "Service Unavailable"}};
+    for (size_t i = 0; i < ARRAY_LEN(phrases); i++)
+        if (phrases[i].status == status)
+            return phrases[i].phrase;
+    return "Error";
+}
+
+static void send_bytes(struct admin_request *r, int status, const char *type, const struct text *t)
+{
+    struct evbuffer *body = evbuffer_new();
+    r->status = status;
+    put_security(r);
+    if (type)
+        admin_header(r, "Content-Type", type);
+    if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) { /* evhttp would send the content, too (RFC 9110 9.3.2) */
+        char length[24];
+        snprintf(length, sizeof length, "%zu", t->n);
+        admin_header(r, "Content-Length", length);
+    } else if (body && t->n && evbuffer_add(body, t->p, t->n) != 0) {
+        evbuffer_drain(body, evbuffer_get_length(body));
+    }
+    evhttp_send_reply(r->http, status, phrase(status), body);
+    if (body)
+        evbuffer_free(body);
+}
+
+void admin_reply_text(struct admin_request *r, const char *type, struct text *t)
+{
+    send_bytes(r, 200, type, t);
+    text_dispose(t);
+}
+
+/* The weight that an Accept field gives to a media type, named outright; -1 when it is not (RFC 9110 12.5.1). */
+static double accept_weight(const char *accept, const char *type)
+{
+    size_t n = strlen(type);
+    for (const char *p = accept; *p; p += *p == ',') {
+        size_t length = strcspn(p, ",");
+        p += strspn(p, " \t");
+        size_t name = strcspn(p, ";, \t");
+        const char *end = p + strcspn(p, ",");
+        if (name == n && strncasecmp(p, type, n) == 0) {
+            const char *q = memmem(p, (size_t)(end - p), "q=", 2);
+            return q ? strtod(q + 2, NULL) : 1;
+        }
+        p = length ? end : p;
+    }
+    return -1;
+}
+
+static bool wants_msgpack(const struct admin_request *r)
+{
+    const char *accept = admin_field(r, "Accept");
+    if (!accept)
+        return false;
+    double pack = accept_weight(accept, "application/msgpack");
+    double old = accept_weight(accept, "application/x-msgpack");
+    double json = accept_weight(accept, "application/json");
+    return (pack > old ? pack : old) > (json > 0 ? json : 0);
+}
+
+static int dump_into(const char *p, size_t n, void *data)
+{
+    struct text *t = data;
+    text_bytes(t, p, n);
+    return t->failed ? -1 : 0;
+}
+
+static void reply_tree(struct admin_request *r, int status, const json_t *tree)
+{
+    struct text t = {0};
+    bool msgpack = wants_msgpack(r);
+    bool whole = msgpack ? pack_tree(tree, &t) : json_dump_callback(tree, dump_into, &t, JSON_COMPACT) == 0;
+    if (!msgpack)
+        text_bytes(&t, "\n", 1);
+    admin_header(r, "Vary", "Accept");
+    if (whole && !t.failed)
+        send_bytes(r, status, msgpack ? "application/msgpack" : "application/json", &t);
+    else
+        send_bytes(r, 503, NULL, &(struct text){0});
+    text_dispose(&t);
+}
+
+void admin_reply(struct admin_request *r, int status, struct view *v)
+{
+    json_t *tree = v ? view_take(v) : NULL;
+    if (tree)
+        reply_tree(r, status, tree);
+    else
+        admin_reply_error(r, 503, "The sidecar is out of memory.", "Try again; look at memory use and its limit.");
+    json_decref(tree);
+}
+
+void admin_reply_error(struct admin_request *r, int status, const char *what, const char *how)
+{
+    json_t *tree = json_pack("{s:b, s:s, s:s, s:i}", "success", 0, "error", what, "remedy", how, "status_code", status);
+    if (tree)
+        reply_tree(r, status, tree);
+    else
+        send_bytes(r, 503, NULL, &(struct text){0});
+    json_decref(tree);
+}
+
+/* ---- the body of a change ---- */
+
+static bool has_media_type(const char *field, const char *type)
+{
+    size_t n = strlen(type);
+    return field && strncasecmp(field, type, n) == 0 && strchr("; \t", field[n]);
+}
+
+struct json_t *admin_body(struct admin_request *r)
+{
+    struct evbuffer *in = evhttp_request_get_input_buffer(r->http);
+    size_t n = evbuffer_get_length(in);
+    const char *p = n ? (const char *)evbuffer_pullup(in, -1) : "";
+    const char *type = admin_field(r, "Content-Type");
+    const char *why = NULL;
+    char what[256];
+    json_error_t error;
+    json_t *tree;
+    if (has_media_type(type, "application/msgpack") || has_media_type(type, "application/x-msgpack")) {
+        tree = p ? pack_read(p, n, &why) : NULL;
+        snprintf(what, sizeof what, "The body is not usable MessagePack. %s", why ? why : "");
+    } else {
+        tree = p ? json_loadb(p, n, JSON_REJECT_DUPLICATES, &error) : NULL;
+        snprintf(what, sizeof what, "The body is not valid JSON: %s, at line %d, column %d.", p ? error.text : "no memory",
+                 p ? error.line : 0, p ? error.column : 0);
+    }
+    if (tree && !json_is_object(tree)) {
+        json_decref(tree);
+        tree = NULL;
+        snprintf(what, sizeof what, "The body is not an object.");
+    }
+    if (!tree)
+        admin_reply_error(r, 400, what, "Send one object, as JSON, or as MessagePack with Content-Type: application/msgpack.");
+    return tree;
+}
+
+/* ---- finding the handler ---- */
+
+/* Matches a path with a pattern in which a `*` is one segment; that segment goes, still encoded, to *name. */
+static bool path_matches(const char *pattern, const char *path, struct slice *name)
+{
+    while (*pattern) {
+        if (*pattern != '*') {
+            if (*pattern++ != *path++)
+                return false;
+            continue;
+        }
+        *name = (struct slice){path, strcspn(path, "/")};
+        path += name->n;
+        pattern++;
+        if (!name->n)
+            return false;
+    }
+    return !*path;
+}
+
+static unsigned method_bit(enum evhttp_cmd_type type)
+{
+    switch (type) {
+    case EVHTTP_REQ_GET:
+    case EVHTTP_REQ_HEAD:
+        return ADMIN_GET;
+    case EVHTTP_REQ_POST:
+        return ADMIN_POST;
+    case EVHTTP_REQ_PUT:
+        return ADMIN_PUT;
+    case EVHTTP_REQ_PATCH:
+        return ADMIN_PATCH;
+    case EVHTTP_REQ_DELETE:
+        return ADMIN_DELETE;
+    default:
+        return 0;
+    }
+}
+
+/* The route for path and method; NULL with *allowed = the methods that the path does have. */
+static const struct admin_route *find_route(const char *path, unsigned method, struct slice *name, unsigned *allowed)
+{
+    *allowed = 0;
+    for (const struct admin_route *route = admin_routes; route->path; route++) {
+        struct slice segment = {NULL, 0};
+        if (!path_matches(route->path, path, &segment))
+            continue;
+        *name = segment;
+        if (route->methods & method)
+            return route;
+        *allowed |= route->methods;
+    }
+    return NULL;
+}
+
+static void reply_no_route(struct admin_request *r, unsigned allowed)
+{
+    static const struct {
+        unsigned bit;
+        const char *names;
+    } methods[] = {{ADMIN_GET, "GET, HEAD"}, {ADMIN_POST, "POST"}, {ADMIN_PUT, "PUT"}, {ADMIN_PATCH, "PATCH"}, {ADMIN_DELETE, "DELETE"}};
+    char allow[64] = "", how[128];
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+        if (!(allowed & methods[i].bit))
+            continue;
+        size_t n = strlen(allow);
+        snprintf(allow + n, sizeof allow - n, "%s%s", n ? ", " : "", methods[i].names);
+    }
+    if (!allowed) {
+        admin_reply_error(r, 404, "There is nothing under this path.", "GET /api/v1 lists what there is.");
+        return;
+    }
+    admin_header(r, "Allow", allow);
+    snprintf(how, sizeof how, "Use one of: %s.", allow);
+    admin_reply_error(r, 405, "This path has no such method.", how);
+}
+
+/* ---- the audit log ---- */
+
+static int audit_open(const struct admin *a)
+{
+    return a->audit_log ? open(a->audit_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640) : -1;
+}
+
+/* The line, made as a view so that bytes which are not UTF-8 do no harm. To be freed. */
+static char *audit_line(const struct admin_request *r, const char *action)
+{
+    char when[LOG_TIME_BYTES], *peer = NULL;
+    uint16_t port;
+    struct timespec now;
+    struct view *v = view_new();
+    if (!v)
+        return NULL;
+    clock_gettime(CLOCK_REALTIME, &now);
+    log_time(now.tv_sec * TICK_S + now.tv_nsec, when);
+    evhttp_connection_get_peer(evhttp_request_get_connection(r->http), &peer, &port);
+    view_text(v, "time", when);
+    view_text(v, "peer", peer);
+    view_text(v, "action", action);
+    view_text(v, "detail", r->detail);
+    view_int(v, "status", r->status);
+    json_t *tree = view_take(v);
+    char *line = tree ? json_dumps(tree, JSON_COMPACT) : NULL;
+    json_decref(tree);
+    return line;
+}
+
+static void audit_write(const struct admin *a, int fd, const struct admin_request *r, const char *action)
+{
+    char *line = audit_line(r, action);
+    struct iovec iov[2] = {{line, line ? strlen(line) : 0}, {(char[]){'\n'}, 1}};
+    ssize_t wanted = (ssize_t)iov[0].iov_len + 1;
+    errno = ENOMEM;
+    if (!line || writev(fd, iov, 2) != wanted)
+        log_write(a->options.log, LOG_ERROR, "admin", "a change (%s) could not be written to admin.audit_log: %s", action,
+                  strerror(errno));
+    free(line);
+}
+
+static void run_change(struct admin *a, struct admin_request *r, const struct admin_route *route)
+{
+    int fd = audit_open(a);
+    if (a->audit_log && fd < 0) {
+        log_write(a->options.log, LOG_ERROR, "admin", "admin.audit_log cannot be opened (%s): a change was refused",
+                  strerror(errno));
+        admin_reply_error(r, 503, "The audit log cannot be written, so nothing was changed.",
+                          "Make the file of admin.audit_log writable.");
+        return;
+    }
+    route->handle(r);
+    if (fd >= 0) {
+        audit_write(a, fd, r, route->what);
+        close(fd);
+    }
+}
+
+/* ---- one request ---- */
+
+static void refuse(struct admin *a, struct admin_request *r, const struct gate_verdict *verdict)
+{
+    if (a->options.block)
+        metric_add(a->options.block, METRIC_ADMIN_REFUSED, 1);
+    if (verdict->status == 401)
+        admin_header(r, "WWW-Authenticate", "Bearer realm=\"promptops-sidecar\"");
+    admin_reply_error(r, verdict->status, verdict->what, verdict->how);
+}
+
+static void copy_name(struct admin_request *r, struct slice name)
+{
+    char *encoded = name.n ? strndup(name.p, name.n) : NULL;
+    char *decoded = encoded ? evhttp_uridecode(encoded, 0, NULL) : NULL;
+    if (decoded)
+        snprintf(r->name, sizeof r->name, "%s", decoded);
+    free(decoded);
+    free(encoded);
+}
+
+static void dispatch(struct admin *a, struct admin_request *r, const char *path)
+{
+    unsigned method = method_bit(evhttp_request_get_command(r->http)), allowed;
+    struct slice name = {NULL, 0};
+    const struct admin_route *route = find_route(path, method, &name, &allowed);
+    struct gate_request asked = {
+        .authorization = admin_field(r, "Authorization"),
+        .host = admin_field(r, "Host"),
+        .origin = admin_field(r, "Origin"),
+        .fetch_site = admin_field(r, "Sec-Fetch-Site"),
+        .requested_with = admin_field(r, "X-Requested-With"),
+        .content_type = admin_field(r, "Content-Type"),
+        .open = route && route->open,
+        .scrape = strcmp(path, "/metrics") == 0,
+        .changes = method != ADMIN_GET,
+    };
+    struct gate_verdict verdict = admin_gate_check(a->gate, &asked);
+    if (verdict.status) {
+        refuse(a, r, &verdict);
+        return;
+    }
+    copy_name(r, name);
+    if (!route)
+        reply_no_route(r, allowed);
+    else if (!route->handle)
+        admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.",
+                          "GET /api/v1 lists what there is.");
+    else if (method == ADMIN_GET)
+        route->handle(r);
+    else
+        run_change(a, r, route);
+}
+
+static void on_request(struct evhttp_request *http, void *arg)
+{
+    struct admin *a = arg;
+    const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(http);
+    const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
+    const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
+    struct evkeyvalq parameters = {0};
+    struct admin_request r = {.sources = &a->sources, .block = a->options.block, .http = http, .query = &parameters};
+    if (a->options.block)
+        metric_add(a->options.block, METRIC_ADMIN_REQUESTS, 1);
+    if (query && evhttp_parse_query_str(query, &parameters) != 0)
+        admin_reply_error(&r, 400, "The query is malformed.", "Write it as name=value&name=value.");
+    else
+        dispatch(a, &r, path && *path ? path : "/");
+    evhttp_clear_headers(&parameters);
+}
+
+/* ---- listening ---- */
+
+static struct bufferevent *on_accept(struct event_base *base, void *arg)
+{
+    const struct admin *a = arg;
+    return a->options.tls(base, a->options.tls_ctx);
+}
+
+/* A socket file that nobody answers on any more is removed. False when somebody does, or it is no socket. */
+static bool clear_path(const struct sockaddr_un *sun)
+{
+    struct stat st;
+    if (lstat(sun->sun_path, &st) != 0)
+        return errno == ENOENT;
+    if (!S_ISSOCK(st.st_mode))
+        return false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool dead = fd >= 0 && connect(fd, (const struct sockaddr *)sun, sizeof *sun) != 0 && errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    return dead && unlink(sun->sun_path) == 0;
+}
+
+static struct evconnlistener *listen_address(struct admin *a, struct event_base *base, const struct sockaddr *sa, socklen_t n)
+{
+    unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
+    struct evconnlistener *l = evconnlistener_new_bind(base, NULL, NULL, flags, 128, sa, (int)n);
+    if (l && !evhttp_bind_listener(a->http, l)) {
+        evconnlistener_free(l);
+        return NULL;
+    }
+    return l;
+}
+
+static const char *listen_unix(struct admin *a, struct event_base *base)
+{
+    struct sockaddr_un sun = {.sun_family = AF_UNIX};
+    if (strlen(a->endpoint.host) >= sizeof sun.sun_path)
+        return "the path is too long for a unix socket";
+    memcpy(sun.sun_path, a->endpoint.host, strlen(a->endpoint.host));
+    if (!clear_path(&sun))
+        return "something else is at this path; remove it or take another path";
+    mode_t old = umask(0117); /* owner and group only */
+    struct evconnlistener *l = listen_address(a, base, (struct sockaddr *)&sun, sizeof sun);
+    umask(old);
+    a->bound_path = l != NULL;
+    return l ? NULL : strerror(errno);
+}
+
+static const char *listen_tcp(struct admin *a, struct event_base *base)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
+    char port[8];
+    bool any = strcmp(a->endpoint.host, "*") == 0 || !*a->endpoint.host;
+    snprintf(port, sizeof port, "%u", a->endpoint.port);
+    int failed = getaddrinfo(any ? NULL : a->endpoint.host, port, &hints, &found);
+    if (failed)
+        return gai_strerror(failed);
+    struct evconnlistener *l = listen_address(a, base, found->ai_addr, found->ai_addrlen);
+    int error = errno;
+    freeaddrinfo(found);
+    if (!l)
+        return strerror(error);
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    char service[8];
+    if (getsockname(evconnlistener_get_fd(l), (struct sockaddr *)&sa, &n) == 0 &&
+        getnameinfo((struct sockaddr *)&sa, n, NULL, 0, service, sizeof service, NI_NUMERICSERV) == 0)
+        a->port = (uint16_t)strtoul(service, NULL, 10);
+    return NULL;
+}
+
+static bool is_loopback(const struct endpoint *e)
+{
+    return e->kind == ENDPOINT_UNIX || strcmp(e->host, "localhost") == 0 || strcmp(e->host, "::1") == 0 ||
+           (strncmp(e->host, "127.", 4) == 0 && address_is_ip(e->host));
+}
+
+static bool start(struct admin *a, struct event_base *base, char *error, size_t error_size)
+{
+    char why[256];
+    const char *failed;
+    if (!endpoint_parse(a->options.address, &a->endpoint, why, sizeof why)) {
+        snprintf(error, error_size, "admin.address: %s: %s", a->options.address, why);
+        return false;
+    }
+    bool local = a->endpoint.kind == ENDPOINT_UNIX;
+    const char *own_host = local ? "" : *a->endpoint.host ? a->endpoint.host : "*";
+    a->gate = admin_gate_new(a->options.token_file, own_host, error, error_size);
+    if (!a->gate)
+        return false;
+    a->http = evhttp_new(base);
+    if (!a->http) {
+        snprintf(error, error_size, "admin.address: out of memory");
+        return false;
+    }
+    evhttp_set_max_headers_size(a->http, MAX_HEAD);
+    evhttp_set_max_body_size(a->http, MAX_BODY);
+    evhttp_set_timeout(a->http, TIMEOUT_SECONDS);
+    evhttp_set_allowed_methods(a->http, 0x1FF); /* all: what a path does not have is answered 405 here */
+    evhttp_set_default_content_type(a->http, NULL);
+    evhttp_set_gencb(a->http, on_request, a);
+    if (a->options.tls)
+        evhttp_set_bevcb(a->http, on_accept, a);
+    failed = local ? listen_unix(a, base) : listen_tcp(a, base);
+    if (failed)
+        snprintf(error, error_size, "admin.address: %s: cannot listen: %s", a->options.address, failed);
+    return !failed;
+}
+
+struct admin *admin_new(struct event_base *base, const struct admin_options *options,
+                        const struct admin_sources *sources, char *error, size_t error_size)
+{
+    struct admin *a = calloc(1, sizeof *a);
+    if (!a) {
+        snprintf(error, error_size, "admin.address: out of memory");
+        return NULL;
+    }
+    a->options = *options;
+    a->sources = *sources;
+    if (options->audit_log && *options->audit_log && !(a->audit_log = strdup(options->audit_log)))
+        snprintf(error, error_size, "admin.audit_log: out of memory");
+    else if (start(a, base, error, error_size)) {
+        if (!admin_gate_guarded(a->gate) && !is_loopback(&a->endpoint))
+            log_write(options->log, LOG_WARNING, "admin",
+                      "the admin port can be reached from other machines and asks for no token; set admin.token_file");
+        a->options.address = a->options.token_file = a->options.audit_log = NULL;
+        return a;
+    }
+    admin_free(a);
+    return NULL;
+}
+
+void admin_free(struct admin *a)
+{
+    if (!a)
+        return;
+    if (a->http)
+        evhttp_free(a->http);
+    if (a->bound_path)
+        unlink(a->endpoint.host);
+    admin_gate_free(a->gate);
+    free(a->audit_log);
+    free(a);
+}
+
+uint16_t admin_port(const struct admin *a)
+{
+    return a->port;
+}

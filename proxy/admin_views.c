@@ -1,0 +1,383 @@
+/*
+ * What the admin port shows, and the table of its paths.
+ *
+ * Invariants: nothing here changes anything; a source that is not there answers 501 by name.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics/summary.h"
+#include "proxy/admin_request.h"
+#include "proxy/process.h"
+
+enum { REQUESTS_DEFAULT = 50, REQUESTS_MOST = 1000 };
+
+static void missing(struct admin_request *r)
+{
+    admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.", "GET /api/v1 lists what there is.");
+}
+
+/* ---- health ---- */
+
+static void reply_health(struct admin_request *r, bool (*good)(const struct admin_health *))
+{
+    struct admin_health h = {0};
+    struct view *v = view_new();
+    r->sources->health(r->sources->ctx, &h);
+    bool ok = good(&h);
+    if (v) {
+        view_text(v, "status", ok ? "ok" : "unavailable");
+        view_text(v, "why", ok ? NULL : h.why ? h.why : "No reason was given.");
+        view_bool(v, "live", h.live);
+        view_bool(v, "started", h.started);
+        view_bool(v, "ready", h.ready);
+    }
+    admin_reply(r, ok ? 200 : 503, v);
+}
+
+static bool is_live(const struct admin_health *h)
+{
+    return h->live;
+}
+
+static bool is_ready(const struct admin_health *h)
+{
+    return h->live && h->started && h->ready;
+}
+
+static bool is_started(const struct admin_health *h)
+{
+    return h->started;
+}
+
+static void health_live(struct admin_request *r)
+{
+    reply_health(r, is_live);
+}
+
+static void health_ready(struct admin_request *r)
+{
+    reply_health(r, is_ready);
+}
+
+static void health_startup(struct admin_request *r)
+{
+    reply_health(r, is_started);
+}
+
+/* ---- metrics ---- */
+
+static void read_process(const struct admin_request *r, struct process_values *out)
+{
+    if (r->sources->process)
+        r->sources->process(r->sources->ctx, out);
+    else
+        process_read(out);
+    if (r->block)
+        metric_set(r->block, METRIC_PROCESS_CPU, out->cpu_ns);
+}
+
+static void show_metrics(struct admin_request *r)
+{
+    const char *accept = admin_field(r, "Accept");
+    struct process_values process = {0};
+    struct supplied *supplied = calloc(1, sizeof *supplied);
+    struct text out = {0};
+    bool open = accept && strstr(accept, "application/openmetrics-text");
+    read_process(r, &process);
+    if (supplied && r->sources->supply)
+        r->sources->supply(r->sources->ctx, supplied);
+    struct render_input input = {r->sources->metrics, supplied, &process, open};
+    bool whole = supplied && render_metrics(&input, &out);
+    free(supplied);
+    if (whole) {
+        admin_header(r, "Vary", "Accept");
+        admin_reply_text(r, open ? RENDER_TYPE_OPENMETRICS : RENDER_TYPE_PROMETHEUS, &out);
+        return;
+    }
+    text_dispose(&out);
+    admin_reply(r, 503, NULL);
+}
+
+/* ---- summary ---- */
+
+static void put_spread(struct view *v, const char *key, const struct summary_spread *s)
+{
+    view_object(v, key);
+    view_real(v, "mean", s->mean);
+    view_real(v, "p50", s->p50);
+    view_real(v, "p90", s->p90);
+    view_real(v, "p95", s->p95);
+    view_real(v, "p99", s->p99);
+    view_real(v, "max", s->max);
+    view_uint(v, "count", s->count);
+    view_end(v);
+}
+
+static void put_summary(struct view *v, const struct summary *s)
+{
+    view_real(v, "window", s->window);
+    view_real(v, "uptime", s->uptime);
+    view_real(v, "cache_hit_rate", s->cache_hit_rate);
+    view_real(v, "error_rate", s->error_rate);
+    view_real(v, "throughput", s->throughput);
+    put_spread(v, "request_latency", &s->request_latency);
+    put_spread(v, "upstream_latency", &s->upstream_latency);
+    view_real(v, "network_latency", s->network_latency.mean);
+    view_real(v, "memory_usage_mb", s->memory_usage_mb);
+    view_real(v, "cpu_usage", s->cpu_usage);
+    view_int(v, "active_requests", s->active_requests);
+    view_int(v, "connection_pool_size", s->connection_pool_size);
+    view_uint(v, "retry_count", s->retry_count);
+    view_real(v, "batch_size", s->batch_size);
+    view_real(v, "compression_ratio", s->compression_ratio);
+    view_uint(v, "requests_total", s->requests_total);
+    view_uint(v, "requests_failed", s->requests_failed);
+    view_uint(v, "upstream_requests_total", s->upstream_requests_total);
+    view_object(v, "cost");
+    view_real(v, "fetch_seconds_saved", s->fetch_seconds_saved);
+    view_uint(v, "requests_saved", s->requests_saved);
+    view_uint(v, "bytes_saved", s->bytes_saved);
+    view_end(v);
+}
+
+static void show_summary(struct admin_request *r)
+{
+    int64_t length = 0;
+    struct process_values process = {0};
+    struct summary summary;
+    if (!admin_query_duration(r, "window", &length))
+        return;
+    struct recent_totals *scratch = malloc(sizeof *scratch);
+    struct view *v = scratch ? view_new() : NULL;
+    if (v) {
+        read_process(r, &process);
+        summary_read(r->sources->recent, length, r->sources->now(r->sources->ctx), &process, scratch, &summary);
+        put_summary(v, &summary);
+    }
+    free(scratch);
+    admin_reply(r, 200, v);
+}
+
+/* ---- recent requests ---- */
+
+struct request_filter {
+    uint64_t limit, status;
+    int64_t min_duration;
+    const char *operation;
+};
+
+static bool request_wanted(const struct admin_request *r, const struct request_filter *f, const struct observation *o)
+{
+    if (o->total < f->min_duration || (f->status && o->status != f->status))
+        return false;
+    return !f->operation || strcmp(f->operation, metrics_operation_name(r->sources->metrics, o->operation)) == 0;
+}
+
+static int newest_first(const void *a, const void *b)
+{
+    int64_t x = ((const struct observation *)a)->ended_wall, y = ((const struct observation *)b)->ended_wall;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+/* The wanted requests of all blocks, newest first. Returns their number. */
+static size_t gather_requests(const struct admin_request *r, const struct request_filter *f, struct observation *all)
+{
+    const struct metrics *m = r->sources->metrics;
+    size_t n = 0;
+    for (int b = 0; b < metrics_blocks(m); b++) {
+        const struct ring *ring = metrics_ring(m, b);
+        uint64_t end = ring_count(ring), first = end > RING_ENTRIES ? end - RING_ENTRIES : 0;
+        uint64_t kept = 0;
+        for (uint64_t i = end; i-- > first && kept < f->limit;) {
+            if (!ring_get(ring, i, &all[n]) || !request_wanted(r, f, &all[n]))
+                continue;
+            n++;
+            kept++;
+        }
+    }
+    qsort(all, n, sizeof *all, newest_first);
+    return n < f->limit ? n : (size_t)f->limit;
+}
+
+static void put_phase(struct view *v, const char *name, int64_t ns)
+{
+    if (ns > 0)
+        view_real(v, name, (double)ns / 1e9);
+}
+
+static void put_request(struct view *v, const struct metrics *m, const struct observation *o)
+{
+    char when[LOG_TIME_BYTES];
+    log_time(o->ended_wall, when);
+    view_object(v, NULL);
+    view_text(v, "ended", when);
+    view_slice(v, "request_id", (struct slice){o->request_id, strnlen(o->request_id, RING_ID_BYTES)});
+    view_text(v, "operation", metrics_operation_name(m, o->operation));
+    view_text(v, "method", metrics_method_name(m, o->method));
+    view_slice(v, "path", (struct slice){o->path, strnlen(o->path, RING_PATH_BYTES)});
+    view_uint(v, "status", o->status);
+    view_text(v, "reason", o->reason ? metrics_reason_name(m, o->reason) : NULL);
+    view_text(v, "cache", cache_word_name(o->cache));
+    view_bool(v, "failed", observation_failed(o));
+    view_uint(v, "attempts", o->attempts);
+    view_uint(v, "retries", o->retries);
+    view_uint(v, "bytes_in", o->bytes_in);
+    view_uint(v, "bytes_out", o->bytes_out);
+    view_real(v, "duration", (double)o->total / 1e9);
+    view_object(v, "phases");
+    put_phase(v, "queue_wait", o->queue_wait);
+    put_phase(v, "pool_wait", o->pool_wait);
+    put_phase(v, "dns", o->dns);
+    put_phase(v, "tcp", o->tcp);
+    put_phase(v, "tls", o->tls);
+    put_phase(v, "first_byte", o->first_byte);
+    put_phase(v, "upstream", o->upstream);
+    put_phase(v, "retry_delay", o->retry_delay);
+    view_end(v);
+    view_end(v);
+}
+
+static void show_requests(struct admin_request *r)
+{
+    struct request_filter f = {.limit = REQUESTS_DEFAULT, .operation = admin_query(r, "operation")};
+    if (!admin_query_number(r, "limit", REQUESTS_MOST, &f.limit) || !admin_query_number(r, "status", 999, &f.status) ||
+        !admin_query_duration(r, "min_duration", &f.min_duration))
+        return;
+    size_t room = (size_t)metrics_blocks(r->sources->metrics) * f.limit + 1;
+    struct observation *all = malloc(room * sizeof *all);
+    struct view *v = all ? view_new() : NULL;
+    if (v) {
+        size_t n = gather_requests(r, &f, all);
+        view_array(v, "requests");
+        for (size_t i = 0; i < n; i++)
+            put_request(v, r->sources->metrics, &all[i]);
+        view_end(v);
+    }
+    free(all);
+    admin_reply(r, 200, v);
+}
+
+/* ---- what others fill in ---- */
+
+static void reply_source(struct admin_request *r, void (*source)(void *ctx, struct view *v))
+{
+    if (!source) {
+        missing(r);
+        return;
+    }
+    struct view *v = view_new();
+    if (v)
+        source(r->sources->ctx, v);
+    admin_reply(r, 200, v);
+}
+
+static void show_config(struct admin_request *r)
+{
+    reply_source(r, r->sources->config);
+}
+
+static void show_cache(struct admin_request *r)
+{
+    reply_source(r, r->sources->cache);
+}
+
+static void show_pool(struct admin_request *r)
+{
+    reply_source(r, r->sources->pool);
+}
+
+static void show_circuit(struct admin_request *r)
+{
+    reply_source(r, r->sources->circuit);
+}
+
+static void show_rate_limits(struct admin_request *r)
+{
+    reply_source(r, r->sources->rate_limits);
+}
+
+static void show_cache_entries(struct admin_request *r)
+{
+    uint64_t limit = 100;
+    const char *sort = admin_query(r, "sort");
+    if (!r->sources->cache_entries) {
+        missing(r);
+        return;
+    }
+    if (!admin_query_number(r, "limit", 10000, &limit))
+        return;
+    struct view *v = view_new();
+    if (v)
+        r->sources->cache_entries(r->sources->ctx, v, sort ? sort : "", (size_t)limit);
+    admin_reply(r, 200, v);
+}
+
+/* ---- the table ---- */
+
+static void put_methods(struct view *v, unsigned methods)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {{ADMIN_GET, "GET"}, {ADMIN_POST, "POST"}, {ADMIN_PUT, "PUT"}, {ADMIN_PATCH, "PATCH"}, {ADMIN_DELETE, "DELETE"}};
+    view_array(v, "methods");
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (methods & names[i].bit)
+            view_text(v, NULL, names[i].name);
+    view_end(v);
+}
+
+static void show_routes(struct admin_request *r)
+{
+    struct view *v = view_new();
+    if (v) {
+        view_array(v, "paths");
+        for (const struct admin_route *route = admin_routes; route->path; route++) {
+            view_object(v, NULL);
+            view_text(v, "path", route->path);
+            put_methods(v, route->methods);
+            view_text(v, "what", route->what);
+            view_bool(v, "built", route->handle != NULL);
+            view_end(v);
+        }
+        view_end(v);
+    }
+    admin_reply(r, 200, v);
+}
+
+const struct admin_route admin_routes[] = {
+    {"/", ADMIN_GET, NULL, false, "the dashboard"},
+    {"/health/live", ADMIN_GET, health_live, true, "whether the process is sound"},
+    {"/health/ready", ADMIN_GET, health_ready, true, "whether new work is welcome"},
+    {"/health/startup", ADMIN_GET, health_startup, true, "whether the start is over"},
+    {"/metrics", ADMIN_GET, show_metrics, false, "all metrics, for Prometheus"},
+    {"/drain", ADMIN_POST, admin_drain, false, "drain"},
+    {"/api/v1", ADMIN_GET, show_routes, false, "this list"},
+    {"/api/v1/summary", ADMIN_GET, show_summary, false, "the main numbers of the last ?window=30m"},
+    {"/api/v1/snapshot", ADMIN_GET, NULL, false, "everything at once"},
+    {"/api/v1/metrics", ADMIN_GET, NULL, false, "time series"},
+    {"/api/v1/requests", ADMIN_GET, show_requests, false, "recent requests: ?limit=&operation=&min_duration=&status="},
+    {"/api/v1/recommendations", ADMIN_GET, NULL, false, "recommendations"},
+    {"/api/v1/recommendations/*/apply", ADMIN_POST, NULL, false, "apply a recommendation"},
+    {"/api/v1/recommendations/*/dismiss", ADMIN_POST, NULL, false, "dismiss a recommendation"},
+    {"/api/v1/recommendations/*/revert", ADMIN_POST, NULL, false, "take a recommendation back"},
+    {"/api/v1/alerts", ADMIN_GET, NULL, false, "alerts"},
+    {"/api/v1/alerts/history", ADMIN_GET, NULL, false, "past alerts"},
+    {"/api/v1/alerts/*", ADMIN_PUT | ADMIN_DELETE, NULL, false, "set or remove an alert"},
+    {"/api/v1/alerts/*/silence", ADMIN_POST, NULL, false, "silence an alert"},
+    {"/api/v1/cache", ADMIN_GET, show_cache, false, "the cache"},
+    {"/api/v1/cache/entries", ADMIN_GET, show_cache_entries, false, "what is stored: ?sort=&limit="},
+    {"/api/v1/cache/curve", ADMIN_GET, NULL, false, "predicted hit rate by size"},
+    {"/api/v1/cache/purge", ADMIN_POST, admin_purge, false, "purge the cache"},
+    {"/api/v1/pool", ADMIN_GET, show_pool, false, "upstream connections"},
+    {"/api/v1/circuit", ADMIN_GET, show_circuit, false, "circuit breakers"},
+    {"/api/v1/circuit/*/reset", ADMIN_POST, admin_circuit_reset, false, "reset a circuit breaker"},
+    {"/api/v1/rate-limits", ADMIN_GET, show_rate_limits, false, "the upstream's rate limits"},
+    {"/api/v1/config", ADMIN_GET, show_config, false, "the effective configuration, and where it came from"},
+    {"/api/v1/config", ADMIN_PATCH, NULL, false, "change the configuration"},
+    {"/api/v1/custom-metrics", ADMIN_POST, NULL, false, "count something of the application's own"},
+    {"/api/v1/export", ADMIN_GET, NULL, false, "all retained history"},
+    {"/api/v1/stream", ADMIN_GET, NULL, false, "live changes, by WebSocket"},
+    {NULL, 0, NULL, false, NULL},
+};

@@ -1,0 +1,537 @@
+/*
+ * Start, reload, drain and stop. Invariants:
+ * - nothing here is waited for by a worker; orders go through mailboxes;
+ * - a publication is in force only after everything in it could be worked out; else the old one stays;
+ * - the stages only go forward: starting, serving, draining, stopping.
+ */
+#include "proxy/control.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "metrics/recent.h"
+#include "policy/reason.h"
+#include "policy/rng.h"
+#include "proxy/address.h"
+#include "proxy/command_line.h"
+#include "proxy/control_internal.h"
+#include "proxy/cpus.h"
+#include "proxy/guard.h"
+#include "proxy/listener.h"
+#include "proxy/log.h"
+#include "proxy/permits.h"
+#include "proxy/pool.h"
+#include "proxy/process.h"
+#include "proxy/resolve.h"
+#include "proxy/settings.h"
+#include "proxy/store.h"
+#include "proxy/worker.h"
+
+tick_t control_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (tick_t)t.tv_sec * TICK_S + t.tv_nsec;
+}
+
+/* ---- orders to the workers --------------------------------------------------------------------------- */
+
+enum order_kind { ORDER_PUBLISH, ORDER_ADDRESSES, ORDER_STOP, ORDER_FORCE };
+
+struct order {
+    struct letter letter; /* first */
+    enum order_kind kind;
+    struct publication *p; /* PUBLISH: a reference */
+};
+
+static void carry_out(struct letter *letter, void *owner)
+{
+    struct order *o = (struct order *)letter;
+    struct worker *w = owner;
+    struct settings *fresh;
+    switch (o->kind) {
+    case ORDER_PUBLISH:
+        fresh = settings_new(o->p);
+        if (fresh) { /* else the old ones stay; requests go on */
+            settings_unref(w->settings);
+            w->settings = fresh;
+            pool_renew(w->pool);
+        }
+        break;
+    case ORDER_ADDRESSES:
+        pool_refresh(w->pool);
+        break;
+    case ORDER_STOP:
+    case ORDER_FORCE:
+        worker_stop(w, o->kind == ORDER_FORCE);
+        break;
+    }
+    free(o);
+}
+
+static bool order(struct worker *w, enum order_kind kind, struct publication *p)
+{
+    struct order *o = malloc(sizeof(*o));
+    if (!o)
+        return false;
+    *o = (struct order){{NULL, carry_out}, kind, p ? publication_ref(p) : NULL};
+    worker_post(w, &o->letter);
+    return true;
+}
+
+static void order_all(struct service *s, enum order_kind kind, struct publication *p)
+{
+    for (int i = 0; i < s->worker_count; i++)
+        if (s->workers[i])
+            (void)order(s->workers[i], kind, p);
+}
+
+/* On the resolver's thread. */
+static void addresses_changed(void *arg, struct address_list *list)
+{
+    (void)list;
+    order_all(arg, ORDER_ADDRESSES, NULL);
+}
+
+/* ---- reload --------------------------------------------------------------------------------------------- */
+
+static void watch_files(struct control *c)
+{
+    const struct config *cfg = c->cfg;
+    const char *files[] = {
+        c->sources->file,           cfg->listen_tls_certificate_file,   cfg->listen_tls_key_file,
+        cfg->listen_tls_client_ca_file, cfg->upstream_tls_ca_file,      cfg->upstream_tls_certificate_file,
+        cfg->upstream_tls_key_file,
+    };
+    file_watch_dispose(&c->watch);
+    file_watch_init(&c->watch);
+    for (size_t i = 0; i < ARRAY_LEN(files); i++)
+        if (!file_watch_add(&c->watch, files[i]))
+            log_write(c->service.log, LOG_WARNING, "control", "cannot watch %s: reload by HUP", files[i]);
+}
+
+static void apply_shared(struct control *c)
+{
+    const struct config *cfg = c->cfg;
+    static const enum evict_strategy strategies[] = {
+        [CONFIG_CACHE_STRATEGY_LRU] = EVICT_LRU,
+        [CONFIG_CACHE_STRATEGY_LFU] = EVICT_LFU,
+        [CONFIG_CACHE_STRATEGY_FIFO] = EVICT_FIFO,
+        [CONFIG_CACHE_STRATEGY_ADAPTIVE] = EVICT_ADAPTIVE,
+        [CONFIG_CACHE_STRATEGY_PREDICTIVE] = EVICT_ADAPTIVE,
+    };
+    struct store_limits limits = {(uint64_t)cfg->cache_max_size, cfg->cache_max_memory_bytes, cfg->cache_max_object_bytes,
+                                  strategies[cfg->cache_strategy]};
+    store_set_limits(c->service.store, &limits);
+    permits_set_max(c->service.permits, (unsigned)cfg->pool_max_size);
+    guard_tune(c->service.guard, cfg, control_now());
+    log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
+    log_set_access(c->service.log, cfg->log_access);
+}
+
+static void log_errors(struct control *c, const struct config_errors *errors)
+{
+    for (size_t i = 0; i < errors->count; i++)
+        log_write(c->service.log, LOG_ERROR, "config", "%s", errors->items[i]);
+}
+
+static void reload(struct control *c)
+{
+    struct config_errors errors = {0};
+    char err[512];
+    struct config_pending pending = {.count = 0};
+    const struct config *fresh = config_reload(c->sources, c->cfg, &errors, &pending);
+    struct publication *p = fresh ? publication_new(fresh, c->published, c->service.metrics, err, sizeof(err)) : NULL;
+    struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
+    log_errors(c, &errors);
+    config_errors_free(&errors);
+    c->reload_failed = !p;
+    metric_add(block, p ? METRIC_RELOADS : METRIC_RELOADS_FAILED, 1);
+    if (!p) {
+        if (fresh)
+            log_write(c->service.log, LOG_ERROR, "config", "%s", err);
+        log_write(c->service.log, LOG_ERROR, "config", "reload refused: the old configuration stays in force");
+        config_unref(fresh);
+        return;
+    }
+    order_all(&c->service, ORDER_PUBLISH, p);
+    publication_unref(c->published);
+    c->published = p;
+    config_unref(c->cfg);
+    c->cfg = fresh;
+    apply_shared(c);
+    watch_files(c);
+    log_write(c->service.log, LOG_INFO, "config", "reloaded");
+    for (size_t i = 0; i < pending.count; i++)
+        log_write(c->service.log, LOG_WARNING, "config", "%s has changed and takes effect at the next start only",
+                  config_option_row(pending.options[i])->key);
+}
+
+/* ---- stopping -------------------------------------------------------------------------------------------- */
+
+static void set_stage(struct control *c, enum stage stage)
+{
+    c->stage = stage;
+    c->since = control_now();
+    atomic_store(&c->service.draining, stage >= STAGE_DRAINING);
+}
+
+static void stop_now(struct control *c)
+{
+    if (c->stage >= STAGE_STOPPING)
+        return;
+    set_stage(c, STAGE_STOPPING);
+    log_write(c->service.log, LOG_INFO, "control", "stopping: what is in flight is finished first");
+    order_all(&c->service, ORDER_STOP, NULL);
+}
+
+void control_drain(struct control *c)
+{
+    if (c->stage >= STAGE_DRAINING)
+        return;
+    set_stage(c, STAGE_DRAINING);
+    log_write(c->service.log, LOG_INFO, "control", "draining: not ready any more, still serving the local application");
+}
+
+uint64_t control_gauge(struct control *c, enum metric m)
+{
+    return metrics_sum(c->service.metrics, m);
+}
+
+/* While draining: the application is idle when no request came, and none is under way, for drain_idle. */
+static void check_drain(struct control *c)
+{
+    tick_t now = control_now();
+    tick_t last = atomic_load(&c->service.last_request);
+    if (last < c->since)
+        last = c->since;
+    bool idle = now - last >= c->cfg->drain_idle && metric_signed(control_gauge(c, METRIC_ACTIVE_REQUESTS)) == 0;
+    if (c->stage == STAGE_DRAINING && (idle || now - c->since >= c->cfg->drain_timeout))
+        stop_now(c);
+    else if (c->stage == STAGE_STOPPING && now - c->since >= c->cfg->drain_timeout)
+        order_all(&c->service, ORDER_FORCE, NULL);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------ */
+
+static void on_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct control *c = arg;
+    (void)what;
+    switch (number) {
+    case SIGTERM:
+        if (c->stage < STAGE_DRAINING)
+            control_drain(c);
+        else
+            stop_now(c);
+        return;
+    case SIGINT:
+        stop_now(c);
+        return;
+    case SIGHUP:
+        reload(c);
+        return;
+    case SIGUSR1:
+        if (log_reopen(c->service.log) != 0)
+            log_write(c->service.log, LOG_ERROR, "log", "the log file could not be opened again; the old one stays in use");
+        return;
+    default:
+        return;
+    }
+}
+
+static bool all_left(struct control *c)
+{
+    for (int i = 0; i < c->service.worker_count; i++)
+        if (!atomic_load(&c->service.workers[i]->left))
+            return false;
+    return true;
+}
+
+static void on_drain_check(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *c = arg;
+    (void)fd;
+    (void)what;
+    if (c->stage >= STAGE_DRAINING)
+        check_drain(c);
+    if (c->stage == STAGE_STOPPING && all_left(c))
+        event_base_loopbreak(c->base);
+}
+
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+    struct control *c = arg;
+    tick_t now = control_now();
+    (void)fd;
+    (void)what;
+    if (file_watch_changed(&c->watch)) {
+        log_write(c->service.log, LOG_INFO, "config", "a watched file has changed");
+        reload(c);
+    }
+    if (now - c->noted >= RECENT_SECONDS * TICK_S) {
+        c->noted = now;
+        process_note(metrics_block(c->service.metrics, c->service.worker_count));
+        if (!recent_tick(c->recent, now))
+            log_write(c->service.log, LOG_WARNING, "metrics", "out of memory: a note of the last seconds joins the next");
+    }
+}
+
+static bool listen_for_events(struct control *c)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    struct timeval second = {1, 0}, check = {0, 50000};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
+        if (!c->signals[i] || event_add(c->signals[i], NULL) != 0)
+            return false;
+    }
+    c->second = event_new(c->base, -1, EV_PERSIST, on_second, c);
+    c->drain_check = event_new(c->base, -1, EV_PERSIST, on_drain_check, c);
+    return c->second && c->drain_check && event_add(c->second, &second) == 0 && event_add(c->drain_check, &check) == 0;
+}
+
+/* ---- start -------------------------------------------------------------------------------------------------- */
+
+static bool fail(struct control *c, const char *what, const char *why)
+{
+    if (c->service.log)
+        log_write(c->service.log, LOG_ERROR, "control", "cannot start: %s%s%s", what, why ? ": " : "", why ? why : "");
+    else
+        fprintf(stderr, "promptops-sidecar: cannot start: %s%s%s\n", what, why ? ": " : "", why ? why : "");
+    return false;
+}
+
+static bool open_log(struct control *c)
+{
+    int error = 0;
+    struct log_config config = {
+        .file = c->cfg->log_file,
+        .level = (enum log_level)(LOG_ERROR - (int)c->cfg->log_level),
+        .text = c->cfg->log_format == CONFIG_LOG_FORMAT_TEXT,
+        .access = c->cfg->log_access,
+    };
+    c->service.log = log_open(&config, &error);
+    return c->service.log ? true : fail(c, c->cfg->log_file, strerror(error));
+}
+
+static bool make_metrics(struct control *c, int workers)
+{
+    static const char *const methods[METHOD_COUNT] = {"OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"};
+    static char names[REASON_COUNT][40];
+    const char *reasons[REASON_COUNT];
+    for (int i = 0; i < REASON_COUNT; i++) {
+        const char *from = reason_row((enum reason)i)->name;
+        size_t n = 0;
+        for (; from[n] && n < sizeof(names[i]) - 1; n++)
+            names[i][n] = from[n] >= 'A' && from[n] <= 'Z' ? (char)(from[n] + 32) : from[n];
+        reasons[i] = names[i];
+    }
+    struct metrics_config config = {workers, methods, METHOD_COUNT, reasons, REASON_COUNT};
+    c->service.metrics = metrics_new(&config);
+    c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
+    c->noted = control_now();
+    return c->recent ? true : fail(c, "out of memory", NULL);
+}
+
+static bool make_shared(struct control *c)
+{
+    struct service *s = &c->service;
+    uint64_t seed[4];
+    struct store_limits limits = {0};
+    if (getrandom(seed, sizeof(seed), 0) != sizeof(seed))
+        return fail(c, "no randomness", strerror(errno));
+    snprintf(s->instance, sizeof(s->instance), "%016llx", (unsigned long long)seed[3]);
+    s->store = store_new(&limits, (struct hash_key){seed[0], seed[1]});
+    s->permits = permits_new((unsigned)c->cfg->pool_max_size);
+    s->guard = guard_new(c->cfg, control_now(), seed[2]);
+    return s->store && s->permits && s->guard ? true : fail(c, "out of memory", NULL);
+}
+
+static bool start_resolver(struct control *c)
+{
+    struct endpoint endpoint = {.kind = ENDPOINT_TCP, .tls = c->cfg->upstream_url.tls, .port = c->cfg->upstream_url.port};
+    struct resolver_options options = {
+        .refresh = c->cfg->upstream_dns_refresh,
+        .seed = (uint64_t)control_now(),
+        .changed = addresses_changed,
+        .changed_arg = &c->service,
+    };
+    char err[256];
+    snprintf(endpoint.host, sizeof(endpoint.host), "%s", c->cfg->upstream_url.host);
+    c->service.resolver = resolver_start(&endpoint, &options, err, sizeof(err));
+    return c->service.resolver ? true : fail(c, "the upstream's name", err);
+}
+
+/* One socket a worker for TCP; for a unix path one socket, duplicated. */
+static int listening_socket(const char *address, int first, char *err, size_t err_size)
+{
+    char name[ADDRESS_TEXT_MAX];
+    if (first < 0)
+        return listener_open(address, true, err, err_size);
+    if (strncmp(address, "unix:", 5) == 0)
+        return dup(first);
+    listener_name(first, name, sizeof(name)); /* port 0 was asked for: the others share what the first got */
+    return listener_open(name, true, err, err_size);
+}
+
+static bool start_workers(struct control *c, int count)
+{
+    struct service *s = &c->service;
+    const char *address = c->cfg->listen_address.text;
+    int fds[256];
+    char err[512] = "";
+    s->workers = calloc((size_t)count, sizeof(struct worker *));
+    if (!s->workers)
+        return fail(c, "out of memory", NULL);
+    for (int i = 0; i < count; i++) {
+        fds[i] = listening_socket(address, i ? fds[0] : -1, err, sizeof(err));
+        if (fds[i] < 0) {
+            while (i-- > 0)
+                close(fds[i]);
+            return fail(c, err, NULL);
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        s->workers[i] = worker_new(s, i, fds[i], c->published);
+        if (!s->workers[i])
+            return fail(c, "out of memory or file descriptors", strerror(errno));
+    }
+    s->worker_count = count;
+    if (!start_resolver(c))
+        return false;
+    char name[ADDRESS_TEXT_MAX];
+    listener_name(fds[0], name, sizeof(name));
+    for (int i = 0; i < count; i++) {
+        if (!worker_start(s->workers[i]))
+            return fail(c, "no thread", strerror(errno));
+        c->workers_running++;
+    }
+    log_event(s->log, "listening", name);
+    return true;
+}
+
+static bool start_admin(struct control *c)
+{
+    struct admin_options options = {
+        .address = c->cfg->admin_address.text,
+        .token_file = c->cfg->admin_token_file,
+        .audit_log = c->cfg->admin_audit_log,
+        .log = c->service.log,
+        .block = metrics_block(c->service.metrics, c->service.worker_count),
+    };
+    struct admin_sources sources = {0};
+    char err[512], text[ADDRESS_TEXT_MAX + 32];
+    control_sources(c, &sources);
+    c->admin = admin_new(c->base, &options, &sources, err, sizeof(err));
+    if (!c->admin)
+        return fail(c, "the admin port", err);
+    if (admin_port(c->admin)) {
+        struct endpoint e;
+        char ignored[128];
+        if (endpoint_parse(options.address, &e, ignored, sizeof(ignored))) {
+            e.port = admin_port(c->admin);
+            endpoint_format(&e, text, sizeof(text));
+        }
+    } else {
+        snprintf(text, sizeof(text), "%s", options.address);
+    }
+    log_event(c->service.log, "admin_listening", text);
+    return true;
+}
+
+static void raise_limits(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+        r.rlim_cur = r.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &r);
+    }
+}
+
+static bool start(struct control *c)
+{
+    char err[512];
+    int workers = c->cfg->workers ? (int)c->cfg->workers : cpus_available();
+    raise_limits();
+    signal(SIGPIPE, SIG_IGN);
+    c->base = event_base_new();
+    if (!c->base || !open_log(c))
+        return c->base ? false : fail(c, "no event loop", NULL);
+    if (!make_metrics(c, workers) || !make_shared(c))
+        return false;
+    c->published = publication_new(c->cfg, NULL, c->service.metrics, err, sizeof(err));
+    if (!c->published)
+        return fail(c, err, NULL);
+    apply_shared(c);
+    file_watch_init(&c->watch);
+    watch_files(c);
+    if (!listen_for_events(c) || !start_workers(c, workers) || !start_admin(c))
+        return false;
+    set_stage(c, STAGE_SERVING);
+    return true;
+}
+
+/* ---- end ------------------------------------------------------------------------------------------------------ */
+
+static void finish(struct control *c)
+{
+    struct service *s = &c->service;
+    admin_free(c->admin);
+    if (s->resolver)
+        resolver_stop(s->resolver);
+    if (c->stage != STAGE_STOPPING)
+        order_all(s, ORDER_FORCE, NULL);
+    for (unsigned i = 0; i < c->workers_running; i++)
+        pthread_join(s->workers[i]->thread, NULL);
+    for (int i = 0; s->workers && i < s->worker_count; i++)
+        worker_free(s->workers[i]);
+    free(s->workers);
+    if (s->store)
+        store_free(s->store);
+    guard_free(s->guard);
+    permits_free(s->permits);
+    publication_unref(c->published);
+    recent_free(c->recent);
+    metrics_free(s->metrics);
+    file_watch_dispose(&c->watch);
+    for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)
+        if (c->signals[i])
+            event_free(c->signals[i]);
+    if (c->second)
+        event_free(c->second);
+    if (c->drain_check)
+        event_free(c->drain_check);
+    if (c->base)
+        event_base_free(c->base);
+    log_close(s->log);
+    config_unref(c->cfg);
+}
+
+int control_run(const struct config_sources *sources)
+{
+    struct control c = {.sources = sources};
+    struct config_errors errors = {0};
+    c.cfg = config_load(sources, &errors);
+    if (!c.cfg) {
+        config_print_errors(&errors, stderr);
+        config_errors_free(&errors);
+        return EXIT_USAGE;
+    }
+    config_errors_free(&errors);
+    bool ok = start(&c);
+    if (ok)
+        event_base_dispatch(c.base);
+    if (ok)
+        log_write(c.service.log, LOG_INFO, "control", "stopped");
+    finish(&c);
+    return ok ? EXIT_GOOD : EXIT_RUN_TIME;
+}

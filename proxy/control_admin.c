@@ -1,0 +1,169 @@
+/*
+ * What the admin port shows of the running process. Everything is read where it is kept, by relaxed
+ * looks or short locks; nothing here waits for a worker.
+ */
+#include <string.h>
+
+#include "metrics/recent.h"
+#include "proxy/admin_config.h"
+#include "proxy/control_internal.h"
+#include "proxy/guard.h"
+#include "proxy/permits.h"
+#include "proxy/process.h"
+#include "proxy/resolve.h"
+#include "proxy/store.h"
+
+static void health(void *ctx, struct admin_health *out)
+{
+    struct control *c = ctx;
+    *out = (struct admin_health){
+        .live = true,
+        .started = c->stage >= STAGE_SERVING,
+        .ready = c->stage == STAGE_SERVING,
+        .why = c->stage == STAGE_STARTING    ? "Starting."
+               : c->stage == STAGE_DRAINING  ? "Draining: the local application is still served."
+               : c->stage == STAGE_STOPPING  ? "Stopping."
+               : c->reload_failed            ? "Ready; the last reload was refused, the configuration before it is in force."
+                                             : "Ready.",
+    };
+}
+
+static tick_t now_of(void *ctx)
+{
+    (void)ctx;
+    return control_now();
+}
+
+static void process(void *ctx, struct process_values *out)
+{
+    (void)ctx;
+    process_read(out);
+}
+
+static void supply_gauges(void *ctx, struct supplied *out)
+{
+    struct control *c = ctx;
+    struct store_stats stats;
+    struct guard_view guard;
+    store_stats(c->service.store, &stats);
+    guard_look(c->service.guard, &guard, control_now());
+    supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
+    supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);
+    supply(out, SUPPLIED_RETRY_BUDGET, NULL, guard.budget_left);
+    supply(out, SUPPLIED_CIRCUIT_STATE, "upstream", (double)guard.state);
+}
+
+static void cache(void *ctx, struct view *v)
+{
+    struct control *c = ctx;
+    struct store_stats s;
+    store_stats(c->service.store, &s);
+    view_uint(v, "entries", s.entries);
+    view_uint(v, "bytes", s.bytes);
+    view_uint(v, "max_entries", (uint64_t)c->cfg->cache_max_size);
+    view_uint(v, "max_bytes", c->cfg->cache_max_memory_bytes);
+    view_uint(v, "fills", s.fills);
+    view_uint(v, "fill_bytes", s.fill_bytes);
+    view_uint(v, "hits", s.hits);
+    view_uint(v, "misses", s.misses);
+    view_uint(v, "stale", s.stale);
+    view_uint(v, "coalesced", s.coalesced);
+    view_uint(v, "revalidated", s.revalidated);
+    view_uint(v, "stored", s.stored);
+    view_uint(v, "evictions", s.evictions);
+    view_uint(v, "expired", s.expired);
+    view_uint(v, "invalidated", s.invalidated);
+}
+
+static void pool(void *ctx, struct view *v)
+{
+    struct control *c = ctx;
+    struct resolver_status dns;
+    view_int(v, "idle", metric_signed(control_gauge(c, METRIC_POOL_IDLE)));
+    view_int(v, "active", metric_signed(control_gauge(c, METRIC_POOL_ACTIVE)));
+    view_int(v, "connecting", metric_signed(control_gauge(c, METRIC_POOL_CONNECTING)));
+    view_int(v, "waiting", metric_signed(control_gauge(c, METRIC_POOL_WAITING)));
+    view_uint(v, "permits", permits_held(c->service.permits));
+    view_uint(v, "max_size", permits_max(c->service.permits));
+    view_uint(v, "opened", control_gauge(c, METRIC_POOL_OPENED));
+    view_uint(v, "closed", control_gauge(c, METRIC_POOL_CLOSED));
+    view_uint(v, "reused", control_gauge(c, METRIC_POOL_REUSED));
+    resolver_status(c->service.resolver, &dns);
+    view_object(v, "dns");
+    view_uint(v, "addresses", dns.count);
+    view_uint(v, "version", dns.version);
+    view_uint(v, "lookups", dns.lookups);
+    view_uint(v, "failures", dns.failures);
+    view_text(v, "error", dns.error);
+    view_end(v);
+}
+
+static void circuit(void *ctx, struct view *v)
+{
+    struct control *c = ctx;
+    struct guard_view g;
+    tick_t now = control_now();
+    guard_look(c->service.guard, &g, now);
+    view_object(v, "upstream");
+    view_text(v, "state", breaker_state_name(g.state));
+    view_text(v, "cause", breaker_cause_name(g.cause));
+    view_uint(v, "opened", g.opened);
+    view_real(v, "seconds_in_state", (double)(now - g.since) / (double)TICK_S);
+    if (g.state == BREAKER_OPEN)
+        view_real(v, "next_probe_in", (double)(g.until - now) / (double)TICK_S);
+    view_real(v, "failure_rate", g.failure_rate);
+    view_real(v, "retry_budget", g.budget_left);
+    view_end(v);
+}
+
+static void config(void *ctx, struct view *v)
+{
+    struct control *c = ctx;
+    admin_config_view(c->cfg, v);
+}
+
+static void drain(void *ctx)
+{
+    control_drain(ctx);
+}
+
+static int64_t purge(void *ctx, enum admin_purge kind, struct slice what)
+{
+    struct control *c = ctx;
+    static const enum store_purge_kind kinds[] = {
+        [PURGE_KEY] = STORE_PURGE_KEY,
+        [PURGE_PREFIX] = STORE_PURGE_PREFIX,
+        [PURGE_TAG] = STORE_PURGE_TAG,
+        [PURGE_ALL] = STORE_PURGE_ALL,
+    };
+    return (int64_t)store_purge(c->service.store, kinds[kind], what);
+}
+
+static bool reset(void *ctx, const char *name)
+{
+    struct control *c = ctx;
+    if (strcmp(name, "upstream") != 0)
+        return false;
+    guard_reset(c->service.guard, control_now());
+    return true;
+}
+
+void control_sources(struct control *c, struct admin_sources *out)
+{
+    *out = (struct admin_sources){
+        .ctx = c,
+        .metrics = c->service.metrics,
+        .recent = c->recent,
+        .health = health,
+        .now = now_of,
+        .process = process,
+        .supply = supply_gauges,
+        .cache = cache,
+        .pool = pool,
+        .circuit = circuit,
+        .config = config,
+        .drain = drain,
+        .purge = purge,
+        .circuit_reset = reset,
+    };
+}

@@ -1,0 +1,51 @@
+/*
+ * The control thread from the inside, shared by the control*.c files only.
+ */
+#ifndef PROXY_CONTROL_INTERNAL_H
+#define PROXY_CONTROL_INTERNAL_H
+
+#include "metrics/render.h"
+#include "policy/config.h"
+#include "proxy/admin.h"
+#include "proxy/config_file.h"
+#include "proxy/file_watch.h"
+#include "proxy/mailbox.h"
+#include "proxy/service.h"
+
+struct event;
+struct event_base;
+struct recent;
+
+enum stage { STAGE_STARTING, STAGE_SERVING, STAGE_DRAINING, STAGE_STOPPING };
+
+struct control {
+    const struct config_sources *sources;
+    const struct config *cfg;         /* in force; a reference */
+    struct publication *published;    /* a reference */
+    struct service service;
+    struct event_base *base;
+    struct event *signals[5];
+    struct event *second;             /* once a second */
+    struct event *drain_check;
+    struct admin *admin;
+    struct recent *recent;
+    struct file_watch watch;
+    enum stage stage;
+    tick_t since;                     /* of the stage */
+    tick_t noted;                     /* of the last note in `recent` */
+    bool reload_failed;               /* the last reload was refused: said by readiness views */
+    unsigned workers_running;
+};
+
+tick_t control_now(void);
+
+/* control_admin.c: what the admin port shows. */
+void control_sources(struct control *c, struct admin_sources *out);
+
+/* control.c: for the admin port. */
+void control_drain(struct control *c);
+
+/* Numbers summed over the workers' blocks. */
+uint64_t control_gauge(struct control *c, enum metric m);
+
+#endif

@@ -1,0 +1,532 @@
+/*
+ * The life of an exchange: birth, phases, timer, end. Invariants:
+ * - exchange_set_phase() is the only writer of `phase`, and takes only the steps of its table;
+ * - down->exchange == x exactly while x->down is set, likewise for the upstream;
+ * - the request head points into the client's read buffer until exchange_keep_head(), which is called
+ *   before anything that returns without an answer;
+ * - exchange_over() is the only end; it counts, logs and lets go of everything exactly once;
+ * - an exchange with a letter under way is kept, in PHASE_OVER, until the letter came in.
+ */
+#include "proxy/exchange.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/client.h"
+#include "proxy/exchange_internal.h"
+#include "proxy/log.h"
+#include "proxy/service.h"
+
+/* How long a client that has closed its sending side is believed to be still reading while no answer
+ * has begun: a close and a half-close look the same until something is sent (RFC 9112 9.6). */
+static const tick_t HALF_CLOSE_GRACE = TICK_S;
+
+/* bit p: may be entered from phase p */
+#define FROM(p) (1u << PHASE_##p)
+static const uint16_t allowed_from[PHASE_COUNT] = {
+    [PHASE_BEGIN] = 0,
+    [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED),
+    [PHASE_SERVING] = FROM(JOINED),
+    [PHASE_QUEUED] = FROM(BEGIN) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED),
+    [PHASE_SENT] = FROM(QUEUED),
+    [PHASE_RELAY] = FROM(SENT),
+    [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
+    [PHASE_TUNNEL] = FROM(SENT),
+    [PHASE_OVER] = 0xffff & ~FROM(OVER),
+};
+
+void exchange_set_phase(struct exchange *x, enum phase phase)
+{
+    assert(allowed_from[phase] & (1u << x->phase));
+    x->phase = (uint8_t)phase;
+}
+
+static void timer_fired(struct timer *timer);
+static void news_delivered(struct letter *letter, void *owner);
+static void drained_delivered(struct letter *letter, void *owner);
+
+struct exchange *exchange_new(struct worker *w)
+{
+    struct exchange *x = w->free_exchanges;
+    if (x)
+        w->free_exchanges = x->free_next;
+    else
+        x = malloc(sizeof(*x));
+    if (!x)
+        return NULL;
+    memset(x, 0, offsetof(struct exchange, id));
+    x->w = w;
+    x->settings = settings_ref(w->settings);
+    x->began = worker_now(w);
+    x->deadline = x->grace = TICK_NEVER;
+    x->timer.fire = timer_fired;
+    x->wait.exchange = x;
+    x->news.letter.deliver = news_delivered;
+    x->drained.letter.deliver = drained_delivered;
+    x->news.x = x->drained.x = x;
+    x->replayable = true;
+    w->exchanges++;
+    metric_add(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    return x;
+}
+
+static void exchange_free(struct exchange *x)
+{
+    struct worker *w = x->w;
+    w->exchanges--;
+    x->free_next = w->free_exchanges;
+    w->free_exchanges = x;
+}
+
+void exchange_dispose_free(struct worker *w)
+{
+    while (w->free_exchanges) {
+        struct exchange *x = w->free_exchanges;
+        w->free_exchanges = x->free_next;
+        free(x);
+    }
+}
+
+bool exchange_keep_head(struct exchange *x)
+{
+    size_t fields = sizeof(struct field) * x->req.field_count;
+    size_t need = fields + x->req.len;
+    if (x->kept)
+        return true;
+    x->copy = x->room;
+    if (need > ROOM) {
+        x->copy = malloc(need);
+        if (!x->copy)
+            return false;
+    }
+    ptrdiff_t moved = x->copy + fields - x->req.base;
+    memcpy(x->copy, x->req.fields, fields);
+    memcpy(x->copy + fields, x->req.base, x->req.len);
+    for (int i = 0; i < ROUTE_MAX_CAPTURES; i++)
+        if (x->route.capture[i].p)
+            x->route.capture[i].p += moved;
+    if (x->request_id.p && x->request_id.p != x->id)
+        x->request_id.p += moved;
+    x->req.fields = (struct field *)(void *)x->copy;
+    x->req.base = x->copy + fields;
+    x->kept = true;
+    return true;
+}
+
+void exchange_arm(struct exchange *x, tick_t due)
+{
+    if (due > x->deadline)
+        due = x->deadline;
+    if (!x->replied && due > x->grace)
+        due = x->grace;
+    worker_set_timer(x->w, &x->timer, due);
+}
+
+void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room, size_t tag_size)
+{
+    size_t used = 0;
+    *out = (struct store_request){
+        .head = &x->req,
+        .origin = {x->settings->p->origin, strlen(x->settings->p->origin)},
+        .rules = &x->settings->p->cache,
+        .route = {x->route.route->has_ttl, x->route.route->ttl},
+        .tags = tags,
+        .now = worker_now(x->w),
+        .wall = worker_wall(x->w),
+    };
+    if (!tag_room)
+        return;
+    for (int i = 0; i < x->route.route->tags && out->tag_count < STORE_MAX_TAGS; i++) {
+        size_t n = route_tag(&x->route, i, tag_room + used, tag_size - used);
+        if (n > tag_size - used)
+            break;
+        tags[out->tag_count++] = (struct slice){tag_room + used, n};
+        used += n;
+    }
+}
+
+/* ---- the beginning ------------------------------------------------------------------------------ */
+
+static void identify(struct exchange *x)
+{
+    struct slice id = head_first(&x->req, FIELD_X_REQUEST_ID);
+    if (id.p && id.n <= ID_MAX && request_id_ok(id)) {
+        x->request_id = id;
+    } else {
+        request_id_make(x->id, &x->w->rng);
+        x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
+    }
+    x->trace_valid = trace_from_head(&x->req, &x->trace);
+    if (!x->trace_valid)
+        trace_start(&x->trace, false, &x->w->rng);
+}
+
+static bool method_idempotent(uint8_t method)
+{
+    return method == METHOD_GET || method == METHOD_HEAD || method == METHOD_OPTIONS || method == METHOD_PUT ||
+           method == METHOD_DELETE;
+}
+
+/* Requests that never go on: the reason, or NONE. */
+static enum reason refused(const struct exchange *x)
+{
+    if (x->req.method == METHOD_TRACE || x->req.method == METHOD_CONNECT)
+        return REASON_METHOD_REFUSED;
+    if (head_has(&x->req, FIELD_VIA) && via_is_loop(&x->req, x->w->service->instance))
+        return REASON_LOOP_DETECTED;
+    return REASON_NONE;
+}
+
+/* RFC 9110 7.6.2: an OPTIONS that may go no further is answered here. */
+static bool ends_here(const struct exchange *x)
+{
+    struct slice hops = head_first(&x->req, FIELD_MAX_FORWARDS);
+    return x->req.method == METHOD_OPTIONS && hops.p && hops.n == 1 && hops.p[0] == '0';
+}
+
+static void answer_options(struct exchange *x)
+{
+    const struct slice allow = SLICE("Proxy-Status: promptops-sidecar\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    struct slice runs[2] = {allow, {x->w->lines, 0}};
+    runs[1].n = exchange_own_lines(x, NULL, x->w->lines, x->w->head_size);
+    struct reply reply = {.status = 200, .runs = runs, .run_count = 2, .framing = BODY_LENGTH};
+    x->o.status = 200;
+    x->replied = true;
+    x->o.flags |= OBSERVED_OWN;
+    x->down->ops->reply(x->down, &reply);
+    exchange_over(x, true);
+}
+
+static bool cacheable_request(const struct exchange *x)
+{
+    return x_config(x)->cache_enabled && !x->route.route->no_store && x->req.body == BODY_NONE && !x->req.upgrade &&
+           (x->req.method == METHOD_GET || x->req.method == METHOD_HEAD);
+}
+
+static void look_up(struct exchange *x)
+{
+    struct store_request ask;
+    if (!cacheable_request(x)) {
+        x->look.fwd = x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
+        x->o.cache = VERDICT_BYPASS;
+        exchange_forward(x);
+        return;
+    }
+    exchange_store_request(x, &ask, NULL, NULL, 0);
+    x->looked = true;
+    exchange_act(x, store_lookup(x->w->service->store, &ask, &x->look));
+}
+
+void exchange_begin(struct downstream *d, const struct head *request)
+{
+    struct worker *w = d->worker;
+    struct exchange *x = exchange_new(w);
+    if (!x) {
+        exchange_refuse(d, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    w->served = true;
+    x->down = d;
+    d->exchange = x;
+    x->req = *request;
+    x->body_whole = request->body == BODY_NONE;
+    routes_find(x->settings->p->routes, (enum method)request->method, head_path(request), &x->route);
+    x->o.operation = x->settings->p->operations[x->route.route->operation];
+    x->o.method = request->method;
+    x->idempotent = method_idempotent(request->method) || x->route.route->safe;
+    if (x->route.route->timeout > 0)
+        x->deadline = x->began + x->route.route->timeout;
+    identify(x);
+    enum reason no = refused(x);
+    if (no != REASON_NONE)
+        exchange_answer(x, no, 0);
+    else if (ends_here(x))
+        answer_options(x);
+    else
+        look_up(x);
+}
+
+void exchange_refuse(struct downstream *d, enum reason why)
+{
+    static const struct route none = {0};
+    struct exchange *x = exchange_new(d->worker);
+    if (!x) {
+        d->ops->abort(d, why);
+        d->ops->finished(d, false);
+        return;
+    }
+    x->down = d;
+    d->exchange = x;
+    x->kept = true; /* there is no head */
+    x->route.route = &none;
+    x->o.operation = OPERATION_OTHER;
+    request_id_make(x->id, &x->w->rng);
+    x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
+    exchange_answer(x, why, 0);
+}
+
+void exchange_check_health(struct worker *w)
+{
+    static const struct route none = {0};
+    struct exchange *x = exchange_new(w);
+    const char *path = settings_config(w->settings)->pool_health_check_path;
+    size_t n = strlen(path);
+    if (!x || n + 3 > ROOM) {
+        if (x)
+            exchange_over(x, false);
+        return;
+    }
+    memcpy(x->room, "GET", 3);
+    memcpy(x->room + 3, path, n);
+    x->req = (struct head){
+        .base = x->room, .len = (uint32_t)n + 3, .method = METHOD_GET, .method_len = 3, .path_at = 3, .path_len = (uint32_t)n, .minor = 1,
+    };
+    x->kept = x->refresh = x->health = x->idempotent = x->body_whole = true;
+    x->route.route = &none;
+    x->o.method = METHOD_GET;
+    x->deadline = x->began + settings_config(w->settings)->pool_health_check_timeout;
+    identify(x);
+    metric_add(w->metrics, METRIC_HEALTH_CHECKS, 1);
+    exchange_forward(x);
+}
+
+/* ---- the end ------------------------------------------------------------------------------------ */
+
+static void note_text(char *to, size_t room, struct slice from)
+{
+    if (from.n > room)
+        from.n = room;
+    if (from.n)
+        memcpy(to, from.p, from.n);
+}
+
+static void account(struct exchange *x, bool whole)
+{
+    struct worker *w = x->w;
+    struct slice target = x->req.base ? head_path(&x->req) : (struct slice){"", 0};
+    const char *query = target.n ? memchr(target.p, '?', target.n) : NULL;
+    struct slice path = {target.p, query ? (size_t)(query - target.p) : target.n};
+    x->o.total = worker_now(w) - x->began;
+    x->o.ended_wall = worker_wall(w) * 1000000000;
+    x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);
+    x->o.reason = (uint16_t)x->why;
+    if (x->down) {
+        x->o.bytes_in = x->down->bytes_in;
+        x->o.bytes_out = x->down->bytes_out;
+    }
+    if (!whole && x->why != REASON_CLIENT_GONE && x->replied)
+        x->o.flags |= OBSERVED_BROKEN;
+    if (x->why == REASON_CLIENT_GONE || x->why == REASON_CLIENT_STALLED)
+        x->o.flags |= OBSERVED_CLIENT_GONE;
+    if (x->why == REASON_ONLY_IF_CACHED)
+        x->o.flags |= OBSERVED_NO_FAULT;
+    note_text(x->o.request_id, RING_ID_BYTES, x->request_id);
+    note_text(x->o.path, RING_PATH_BYTES, path);
+    metrics_observe(w->metrics, &x->o);
+    if (!log_access_on(w->service->log))
+        return;
+    struct access_record record = {
+        .observed = &x->o,
+        .method = x->req.base ? head_method(&x->req) : (struct slice){"", 0},
+        .target = target,
+        .host = x->req.base ? (struct slice){x->req.base + x->req.authority_at, x->req.authority_len} : (struct slice){"", 0},
+        .request_id = x->request_id,
+        .operation = routes_operation_name(x->settings->p->routes, x->route.route->operation),
+        .reason = x->why == REASON_NONE ? NULL : reason_row(x->why)->name,
+        .minor = x->req.minor,
+    };
+    worker_log_access(w->log, &record);
+}
+
+static void let_go(struct exchange *x)
+{
+    if (x->copy && x->copy != x->room)
+        free(x->copy);
+    free(x->body.p);
+    free(x->trailers);
+    entry_release(x->entry);
+    x->entry = NULL;
+    settings_unref(x->settings);
+    x->settings = NULL;
+}
+
+void exchange_over(struct exchange *x, bool whole)
+{
+    struct worker *w = x->w;
+    struct downstream *d = x->down;
+    worker_cancel_timer(w, &x->timer);
+    pool_cancel(w->pool, &x->wait);
+    if (d)
+        d->ops->flush(d);
+    exchange_abandon_fill(x, x->why == REASON_NONE ? REASON_FILL_FAILED : x->why, true);
+    exchange_report(x, BREAKER_IGNORED);
+    exchange_leave_upstream(x, false);
+    fill_leave(&x->waiter);
+    if (!x->refresh)
+        account(x, whole);
+    if (x->health && (x->a.status == 0 || x->a.status >= 500))
+        metric_add(w->metrics, METRIC_HEALTH_CHECKS_FAILED, 1);
+    metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    exchange_set_phase(x, PHASE_OVER);
+    x->down = NULL;
+    if (d)
+        d->ops->finished(d, whole);
+    let_go(x);
+    if (!atomic_load(&x->news.posted) && !atomic_load(&x->drained.posted))
+        exchange_free(x);
+}
+
+/* ---- letters and timer --------------------------------------------------------------------------- */
+
+static bool letter_came(struct exchange_letter *l, struct exchange **x)
+{
+    *x = l->x;
+    atomic_store(&l->posted, false);
+    if ((*x)->phase != PHASE_OVER)
+        return true;
+    if (!atomic_load(&(*x)->news.posted) && !atomic_load(&(*x)->drained.posted))
+        exchange_free(*x);
+    return false;
+}
+
+static void news_delivered(struct letter *letter, void *owner)
+{
+    struct exchange *x;
+    (void)owner;
+    if (letter_came((struct exchange_letter *)letter, &x))
+        exchange_poll_fill(x);
+}
+
+static void drained_delivered(struct letter *letter, void *owner)
+{
+    struct exchange *x;
+    (void)owner;
+    if (!letter_came((struct exchange_letter *)letter, &x))
+        return;
+    if (x->phase == PHASE_RELAY && x->up)
+        x->up->ops->pause(x->up, false);
+}
+
+static void timer_fired(struct timer *timer)
+{
+    struct exchange *x = (struct exchange *)((char *)timer - offsetof(struct exchange, timer));
+    tick_t now = worker_now(x->w);
+    if (!x->replied && now >= x->grace) {
+        exchange_request_failed(x, REASON_CLIENT_GONE);
+        return;
+    }
+    if (!x->replied && now >= x->deadline) {
+        exchange_leave_upstream(x, false);
+        exchange_attempt_failed(x, REASON_DEADLINE, 0, -1);
+        return;
+    }
+    switch ((enum phase)x->phase) {
+    case PHASE_JOINED: /* the other's fetch takes too long: go alone */
+        fill_leave(&x->waiter);
+        x->went_loose = true;
+        exchange_forward(x);
+        return;
+    case PHASE_QUEUED:
+        pool_cancel(x->w->pool, &x->wait);
+        metric_add(x->w->metrics, METRIC_POOL_TIMEOUTS, 1);
+        exchange_attempt_failed(x, REASON_POOL_TIMEOUT, 0, -1);
+        return;
+    case PHASE_SENT:
+        exchange_leave_upstream(x, false);
+        exchange_attempt_failed(x, REASON_RESPONSE_TIMEOUT, 0, -1);
+        return;
+    case PHASE_RELAY:
+        if (x->down && x->down->ops->backlog(x->down) > 0) { /* the client is the slow one; it has its own clock */
+            exchange_arm_stream(x);
+            return;
+        }
+        if (x->down && x->down->half_closed) {
+            exchange_request_failed(x, REASON_CLIENT_GONE);
+            return;
+        }
+        exchange_break_off(x, REASON_STREAM_IDLE);
+        return;
+    case PHASE_BACKOFF:
+        exchange_attempt(x);
+        return;
+    case PHASE_TUNNEL:
+        x->why = REASON_STREAM_IDLE;
+        exchange_over(x, false);
+        return;
+    default:
+        exchange_over(x, false);
+    }
+}
+
+/* ---- events of the client's side ------------------------------------------------------------------ */
+
+void exchange_arm_stream(struct exchange *x)
+{
+    tick_t wait = x_config(x)->upstream_stream_idle_timeout;
+    /* A client that ended its side and to whom nothing flows may as well be gone. */
+    if (x->down && x->down->half_closed && x->phase != PHASE_TUNNEL && wait > HALF_CLOSE_GRACE)
+        wait = HALF_CLOSE_GRACE;
+    exchange_arm(x, worker_now(x->w) + wait);
+}
+
+bool exchange_upstream_half_closed(struct exchange *x)
+{
+    if (!x->down || x->down->half_closed)
+        return false;
+    x->up_closed = true;
+    x->down->ops->half_close(x->down);
+    return true;
+}
+
+void exchange_client_half_closed(struct exchange *x)
+{
+    if (x->phase == PHASE_TUNNEL) {
+        if (x->up_closed) {
+            exchange_attempt_done(x, REASON_NONE, 101);
+            exchange_over(x, true);
+        } else {
+            x->up->ops->half_close(x->up);
+        }
+        return;
+    }
+    if (x->replied) {
+        exchange_arm_stream(x);
+        return;
+    }
+    x->grace = worker_now(x->w) + HALF_CLOSE_GRACE;
+    exchange_arm(x, x->timer.node.due);
+}
+
+void exchange_client_drained(struct exchange *x)
+{
+    if (x->phase == PHASE_SERVING)
+        exchange_poll_fill(x);
+    else if (x->up && (x->phase == PHASE_RELAY || x->phase == PHASE_TUNNEL))
+        x->up->ops->pause(x->up, false);
+}
+
+void exchange_request_failed(struct exchange *x, enum reason why)
+{
+    bool gone = reason_row(why)->status == 0;
+    x->why = why;
+    if (gone && x->fill && x->phase == PHASE_RELAY && fill_waiters(x->fill) > 0) {
+        struct downstream *d = x->down; /* others wait for this fetch: it goes on without its client */
+        account(x, false);
+        x->refresh = true;
+        x->down = NULL;
+        d->ops->finished(d, false);
+        x->up->ops->pause(x->up, false);
+        return;
+    }
+    exchange_report(x, BREAKER_IGNORED);
+    exchange_attempt_done(x, why, 0);
+    exchange_leave_upstream(x, false);
+    if (gone || x->replied) {
+        if (x->replied && x->down)
+            x->down->ops->abort(x->down, why);
+        exchange_over(x, false);
+        return;
+    }
+    exchange_answer(x, why, 0);
+}

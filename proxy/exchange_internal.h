@@ -1,0 +1,156 @@
+/*
+ * An exchange from the inside, shared by the exchange_*.c files only:
+ *   exchange.c        birth, phases, timer, end
+ *   exchange_send.c   admission, connection, request, attempts and retries
+ *   exchange_relay.c  the upstream's answer to the client and into the cache
+ *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
+ */
+#ifndef PROXY_EXCHANGE_INTERNAL_H
+#define PROXY_EXCHANGE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "metrics/observe.h"
+#include "policy/breaker.h"
+#include "policy/config.h"
+#include "policy/route.h"
+#include "policy/trace_context.h"
+#include "proxy/exchange.h"
+#include "proxy/pool.h"
+#include "proxy/settings.h"
+#include "proxy/store.h"
+#include "proxy/worker.h"
+
+/* Where an exchange stands. PHASE(name, allowed from) */
+enum phase {
+    PHASE_BEGIN,   /* the head is being looked at */
+    PHASE_JOINED,  /* waits for another's fetch */
+    PHASE_SERVING, /* reads another's fetch as it comes */
+    PHASE_QUEUED,  /* waits for a connection */
+    PHASE_SENT,    /* the request is on its way, no answer yet */
+    PHASE_RELAY,   /* the answer is coming */
+    PHASE_BACKOFF, /* waits before the next attempt */
+    PHASE_TUNNEL,  /* bytes pass unread */
+    PHASE_OVER,    /* done; kept only until the last letter came in */
+    PHASE_COUNT
+};
+
+enum { ROOM = 3072, ID_MAX = REQUEST_ID_MAX };
+
+struct exchange_letter {
+    struct letter letter; /* first */
+    struct exchange *x;
+    _Atomic bool posted;
+};
+
+struct exchange {
+    struct worker *w;
+    struct downstream *down; /* NULL: nobody waits for the answer (any more) */
+    struct upstream *up;     /* NULL: none */
+    struct settings *settings;
+    struct exchange *free_next;
+    struct timer timer;
+    tick_t began, deadline;  /* deadline: of everything, TICK_NEVER when there is none */
+    tick_t grace;            /* a half-closed client is given up then */
+    uint8_t phase;
+
+    /* The request. */
+    struct head req;
+    char *copy;              /* the bytes and fields of req; room or malloc */
+    bool kept;               /* req points into copy */
+    struct route_match route;
+    struct slice request_id;
+    struct trace_context trace;
+    bool idempotent, trace_valid, body_whole, body_sent, end_sent, replayable, body_held;
+    struct {
+        char *p;
+        size_t len, cap;
+    } body;                  /* request body bytes at hand: not sent yet, or kept for another attempt */
+    char *trailers;
+    size_t trailers_len;
+
+    /* The cache. */
+    struct store_result look;
+    struct fill *fill;       /* the leader's role */
+    struct entry *entry;     /* being validated or served */
+    struct fill_waiter waiter;
+    struct exchange_letter news, drained;
+    bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
+    uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
+
+    /* Attempts. */
+    struct pool_wait wait;
+    struct breaker_permit permit;
+    bool admitted;
+    int attempts, replaced;
+    tick_t attempt_began, sent_at, wait_began, last_delay;
+    struct attempt a;
+
+    /* The answer. */
+    bool replied;            /* a final head went to the client */
+    bool up_closed;          /* tunnel: the upstream sends no more */
+    struct observation o;
+    enum reason why;
+
+    char id[ID_MAX];
+    char room[ROOM];
+};
+
+static inline const struct config *x_config(const struct exchange *x)
+{
+    return x->settings->p->cfg;
+}
+
+/* exchange.c */
+struct exchange *exchange_new(struct worker *w);
+void exchange_set_phase(struct exchange *x, enum phase phase);
+void exchange_arm(struct exchange *x, tick_t due);
+/* Copies the request head, so that it outlives the read buffer. False: no memory. */
+bool exchange_keep_head(struct exchange *x);
+/* The end. `whole`: the client has its answer (or was told what went wrong); false: it was broken off. */
+void exchange_over(struct exchange *x, bool whole);
+/* Fills in what the store asks about a request. `tags` has room for STORE_MAX_TAGS. */
+void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room, size_t tag_size);
+/* True when the client can still be answered. */
+static inline bool exchange_client(const struct exchange *x)
+{
+    return x->down != NULL;
+}
+
+/* Arms the clock between two bytes of an answer. */
+void exchange_arm_stream(struct exchange *x);
+
+/* exchange_send.c */
+void exchange_forward(struct exchange *x);
+void exchange_attempt(struct exchange *x);
+/* The attempt is over without an answer for the client: again, stale, or an error. */
+void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after);
+/* Asks whether to try again and does so. False: no. */
+bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retry_after);
+void exchange_report(struct exchange *x, enum breaker_outcome outcome);
+void exchange_attempt_done(struct exchange *x, enum reason why, int status);
+/* Notes what an attempt's connection has carried. */
+void exchange_note_upstream(struct exchange *x, const struct upstream *u);
+/* Leaves the upstream, if any. */
+void exchange_leave_upstream(struct exchange *x, bool drain);
+/* The role of a leader ends without an answer. */
+void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over);
+void exchange_drop_body(struct exchange *x);
+
+/* exchange_relay.c */
+/* The answer that is being relayed cannot be completed. */
+void exchange_break_off(struct exchange *x, enum reason why);
+
+/* exchange_serve.c */
+void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word);
+/* A stale answer instead of a failure, when there is one that is allowed. */
+bool exchange_serve_stale(struct exchange *x);
+/* Acts on a lookup's verdict. */
+void exchange_act(struct exchange *x, enum store_verdict verdict);
+void exchange_poll_fill(struct exchange *x);
+/* An answer of our own. retry_after 0: no such field. */
+void exchange_answer(struct exchange *x, enum reason why, tick_t retry_after);
+/* Our own field lines of a final answer: Via, X-Request-Id, Cache-Status, ... into out; returns the bytes. */
+size_t exchange_own_lines(struct exchange *x, const struct cache_status *status, char *out, size_t cap);
+
+#endif

@@ -1,0 +1,427 @@
+/*
+ * The way up: admission, a connection, the request, attempts and retries. Invariants:
+ * - every permit of the breaker is reported once (exchange_report), every attempt counted once
+ *   (exchange_attempt_done);
+ * - a request that may not be repeated is sent again only when no byte of it left (RFC 9110 9.2.2);
+ * - `body` holds bytes that were not sent yet, or that are kept for another attempt; once a byte was
+ *   sent and not kept, `replayable` is false for good.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/http_date.h"
+#include "proxy/compose.h"
+#include "proxy/exchange_internal.h"
+#include "proxy/guard.h"
+#include "proxy/service.h"
+#include "proxy/upstream.h"
+
+enum { HIGH_MARK = 256 * 1024, LEAST_BUFFER = 64 * 1024 };
+
+/* ---- the request body ----------------------------------------------------------------------------- */
+
+void exchange_drop_body(struct exchange *x)
+{
+    free(x->body.p);
+    memset(&x->body, 0, sizeof(x->body));
+}
+
+static size_t buffer_limit(const struct exchange *x)
+{
+    uint64_t limit = x_config(x)->retry_max_buffered_body;
+    return limit < LEAST_BUFFER ? LEAST_BUFFER : (size_t)limit;
+}
+
+static bool buffer_append(struct exchange *x, struct slice data)
+{
+    if (x->body.cap - x->body.len < data.n) {
+        size_t cap = x->body.cap ? x->body.cap * 2 : 4096;
+        while (cap - x->body.len < data.n)
+            cap *= 2;
+        char *grown = realloc(x->body.p, cap);
+        if (!grown)
+            return false;
+        x->body.p = grown;
+        x->body.cap = cap;
+    }
+    memcpy(x->body.p + x->body.len, data.p, data.n);
+    x->body.len += data.n;
+    return true;
+}
+
+/* Bytes that were sent are kept only for a request that may be sent again. */
+static bool keeps_body(const struct exchange *x)
+{
+    return x->replayable && (x->idempotent || head_has(&x->req, FIELD_IDEMPOTENCY_KEY)) && x_config(x)->retry_max_attempts > 1;
+}
+
+static bool can_send(const struct exchange *x)
+{
+    return x->up && (x->phase == PHASE_SENT || x->phase == PHASE_RELAY);
+}
+
+/* Bytes go past `body` straight to the upstream. */
+static void send_through(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops)
+{
+    if (!keeps_body(x)) {
+        x->replayable = false;
+    } else if (x->body.len + data.n > buffer_limit(x) || !buffer_append(x, data)) {
+        x->replayable = false;
+        exchange_drop_body(x);
+    }
+    x->up->ops->body(x->up, data, owner, ops);
+}
+
+void exchange_request_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops)
+{
+    if (x->phase == PHASE_TUNNEL) {
+        x->up->ops->body(x->up, data, owner, ops);
+        return;
+    }
+    if (can_send(x)) {
+        send_through(x, data, owner, ops);
+        return;
+    }
+    if (!x->replayable)
+        return; /* the attempt has failed, and an answer is on its way */
+    if (!buffer_append(x, data)) {
+        exchange_request_failed(x, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    if (x->body.len > buffer_limit(x) && x->down) {
+        x->body_held = true;
+        x->down->ops->want_body(x->down, false);
+    }
+}
+
+void exchange_request_end(struct exchange *x, struct slice trailers)
+{
+    if (x->phase == PHASE_TUNNEL)
+        return;
+    if (trailers.n && !x->trailers) {
+        x->trailers = malloc(trailers.n);
+        if (x->trailers) {
+            memcpy(x->trailers, trailers.p, trailers.n);
+            x->trailers_len = trailers.n;
+        }
+    }
+    x->body_whole = true;
+    if (can_send(x) && !x->end_sent) {
+        x->end_sent = true;
+        x->up->ops->end(x->up, (struct slice){x->trailers, x->trailers_len});
+    }
+}
+
+void exchange_request_flush(struct exchange *x)
+{
+    if (!x->up)
+        return;
+    x->up->ops->flush(x->up);
+    if (x->up->ops->backlog(x->up) > HIGH_MARK && x->down) {
+        x->body_held = true;
+        x->down->ops->want_body(x->down, false);
+    }
+    if (x->phase == PHASE_SENT)
+        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
+    else if (x->phase == PHASE_TUNNEL)
+        exchange_arm_stream(x);
+}
+
+void exchange_upstream_drained(struct exchange *x)
+{
+    if (x->phase == PHASE_SENT)
+        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
+    if (x->body_held && x->down) {
+        x->body_held = false;
+        x->down->ops->want_body(x->down, true);
+    }
+}
+
+/* ---- the request head ------------------------------------------------------------------------------ */
+
+static void validators(struct exchange *x, struct compose *c)
+{
+    struct slice etag = entry_etag(x->entry);
+    struct slice modified = entry_last_modified(x->entry);
+    if (etag.n)
+        compose_line(c, SLICE("If-None-Match"), etag);
+    if (modified.n)
+        compose_line(c, SLICE("If-Modified-Since"), modified);
+}
+
+static void hops_left(struct exchange *x, struct compose *c)
+{
+    struct slice v = head_first(&x->req, FIELD_MAX_FORWARDS);
+    uint64_t n = 0;
+    if (!v.p || x->req.method != METHOD_OPTIONS)
+        return;
+    for (size_t i = 0; i < v.n && v.p[i] >= '0' && v.p[i] <= '9' && n < 1000000; i++)
+        n = n * 10 + (uint64_t)(v.p[i] - '0');
+    COMPOSE(c, "Max-Forwards: ");
+    compose_number(c, n ? n - 1 : 0);
+    COMPOSE(c, "\r\n");
+}
+
+static size_t request_lines(struct exchange *x)
+{
+    struct compose c = compose_into(x->w->lines, x->w->head_size);
+    uint64_t drop = FIELD_BIT(HOST) | FIELD_BIT(EXPECT) | FIELD_BIT(TRACEPARENT) | FIELD_BIT(X_REQUEST_ID);
+    char line[VIA_MAX];
+    char parent[TRACEPARENT_LEN];
+    bool validating = x->fill && x->entry && !x->unconditional;
+    if (!x->trace_valid)
+        drop |= FIELD_BIT(TRACESTATE);
+    if (x->req.method == METHOD_OPTIONS)
+        drop |= FIELD_BIT(MAX_FORWARDS);
+    if (x->fill && x->entry)
+        drop |= FIELD_BIT(IF_NONE_MATCH) | FIELD_BIT(IF_MODIFIED_SINCE) | FIELD_BIT(IF_RANGE) | FIELD_BIT(RANGE);
+    compose_fields(&c, &x->req, drop);
+    if (validating)
+        validators(x, &c);
+    hops_left(x, &c);
+    compose_line(&c, SLICE("Via"), (struct slice){line, via_format(line, x->req.minor, x->w->service->instance)});
+    compose_line(&c, SLICE("X-Request-Id"), x->request_id);
+    trace_child(&x->trace, &x->w->rng);
+    traceparent_format(&x->trace, parent);
+    compose_line(&c, SLICE("traceparent"), (struct slice){parent, TRACEPARENT_LEN});
+    if (x->req.upgrade)
+        compose_line(&c, SLICE("Upgrade"), head_first(&x->req, FIELD_UPGRADE));
+    else if (x->req.te_trailers)
+        COMPOSE(&c, "TE: trailers\r\nConnection: TE\r\n");
+    return c.full ? 0 : compose_size(&c);
+}
+
+/* Gives the head to the codec. False: it does not fit. */
+static bool send_head(struct exchange *x)
+{
+    const struct config *cfg = x_config(x);
+    struct slice base = {cfg->upstream_url.path, strlen(cfg->upstream_url.path)};
+    struct slice authority = {cfg->upstream_url.authority, strlen(cfg->upstream_url.authority)};
+    struct slice lines = {x->w->lines, request_lines(x)};
+    struct slice path = head_path(&x->req);
+    if (x->req.target_form == TARGET_ASTERISK)
+        base.n = 0;
+    if (lines.n == 0 || lines.n + path.n + base.n + authority.n + x->req.method_len + 512 > x->w->head_size)
+        return false;
+    struct call call = {
+        .method = head_method(&x->req),
+        .method_id = (enum method)x->req.method,
+        .base_path = base,
+        .path = path,
+        .authority = authority,
+        .runs = &lines,
+        .run_count = 1,
+        .framing = (enum body_kind)x->req.body,
+        .length = x->req.content_length,
+        .expect_continue = x->req.expect_continue && !x->body_whole,
+        .upgrade = x->req.upgrade,
+    };
+    x->up->ops->request(x->up, &call);
+    return true;
+}
+
+/* ---- attempts ---------------------------------------------------------------------------------------- */
+
+void exchange_report(struct exchange *x, enum breaker_outcome outcome)
+{
+    tick_t now = worker_now(x->w);
+    if (!x->admitted)
+        return;
+    x->admitted = false;
+    guard_end(x->w->service->guard, x->permit, (struct breaker_report){outcome, now - x->attempt_began}, now);
+}
+
+void exchange_note_upstream(struct exchange *x, const struct upstream *u)
+{
+    x->a.bytes_sent = u->bytes_out;
+    x->a.bytes_received = u->bytes_in;
+    x->a.reused = u->reused;
+}
+
+void exchange_attempt_done(struct exchange *x, enum reason why, int status)
+{
+    tick_t now = worker_now(x->w);
+    if (!x->attempt_began)
+        return;
+    x->a.operation = x->o.operation;
+    x->a.status = (uint16_t)status;
+    x->a.reason = (uint16_t)why;
+    x->a.kind = x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
+    x->a.total = now - x->attempt_began;
+    if (x->up)
+        exchange_note_upstream(x, x->up);
+    x->o.tcp += x->a.tcp;
+    x->o.tls += x->a.tls;
+    x->o.pool_wait += x->a.pool_wait;
+    x->o.first_byte = x->a.first_byte;
+    x->o.upstream += x->sent_at ? now - x->sent_at : 0;
+    metrics_upstream(x->w->metrics, &x->a);
+    x->attempt_began = 0;
+}
+
+void exchange_leave_upstream(struct exchange *x, bool drain)
+{
+    struct upstream *u = x->up;
+    x->up = NULL;
+    if (!u)
+        return;
+    exchange_note_upstream(x, u);
+    u->ops->leave(u, drain);
+}
+
+void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over)
+{
+    struct fill *fill = x->fill;
+    x->fill = NULL;
+    if (fill)
+        fill_abort(fill, why, hand_over);
+}
+
+void exchange_forward(struct exchange *x)
+{
+    if (!exchange_keep_head(x)) {
+        exchange_answer(x, REASON_OUT_OF_MEMORY, 0);
+        return;
+    }
+    if (x->o.cache == VERDICT_NONE)
+        x->o.cache = VERDICT_MISS;
+    exchange_attempt(x);
+}
+
+void exchange_attempt(struct exchange *x)
+{
+    struct worker *w = x->w;
+    tick_t now = worker_now(w);
+    bool first = x->attempts == 0 && x->replaced == 0;
+    exchange_set_phase(x, PHASE_QUEUED);
+    x->permit = guard_begin(w->service->guard, first && !x->refresh, now);
+    if (x->permit.verdict == BREAKER_SHED) {
+        metric_add(w->metrics, METRIC_CIRCUIT_REFUSED, 1);
+        exchange_attempt_failed(x, REASON_BREAKER_OPEN, 0, guard_retry_after(w->service->guard, now));
+        return;
+    }
+    x->admitted = true;
+    x->attempts++;
+    memset(&x->a, 0, sizeof(x->a));
+    x->attempt_began = x->wait_began = now;
+    x->sent_at = 0;
+    exchange_arm(x, now + x_config(x)->pool_acquire_timeout);
+    struct upstream *u = pool_acquire(w->pool, &x->wait);
+    if (u)
+        exchange_connected(x, u);
+}
+
+void exchange_connected(struct exchange *x, struct upstream *u)
+{
+    tick_t now = worker_now(x->w);
+    x->up = u;
+    x->a.pool_wait = now - x->wait_began;
+    upstream_dial_times(u, &x->a.tcp, &x->a.tls);
+    exchange_set_phase(x, PHASE_SENT);
+    x->sent_at = now;
+    if (!send_head(x)) {
+        exchange_leave_upstream(x, false);
+        exchange_attempt_failed(x, REASON_HEAD_TOO_LARGE, 0, -1);
+        return;
+    }
+    x->end_sent = false;
+    if (x->body.len)
+        u->ops->body(u, (struct slice){x->body.p, x->body.len}, NULL, NULL);
+    if (x->body_whole) {
+        x->end_sent = true;
+        u->ops->end(u, (struct slice){x->trailers, x->trailers_len});
+    }
+    u->ops->flush(u);
+    if (x->body.len && !keeps_body(x)) {
+        x->replayable = false;
+        exchange_drop_body(x);
+    }
+    exchange_arm(x, now + (x_config(x)->retry_per_try_timeout > 0 && x_config(x)->retry_per_try_timeout < x_config(x)->upstream_response_timeout
+                               ? x_config(x)->retry_per_try_timeout
+                               : x_config(x)->upstream_response_timeout));
+    if (x->body_held && x->down && u->ops->backlog(u) <= HIGH_MARK) {
+        x->body_held = false;
+        x->down->ops->want_body(x->down, true);
+    }
+}
+
+void exchange_connect_failed(struct exchange *x, enum reason why)
+{
+    exchange_attempt_failed(x, why, 0, -1);
+}
+
+/* ---- what after a failure ------------------------------------------------------------------------------ */
+
+static struct retry_case describe(const struct exchange *x, enum reason why, int status, tick_t retry_after)
+{
+    return (struct retry_case){
+        .reason = why,
+        .status = status,
+        .attempts = x->attempts,
+        .replaced = x->replaced,
+        .idempotent = x->idempotent,
+        .idempotency_key = head_has(&x->req, FIELD_IDEMPOTENCY_KEY),
+        .sent = x->sent_at != 0 && (why != REASON_NONE ? x->a.bytes_sent > 0 : true),
+        .pooled = x->a.reused,
+        .replayable = x->replayable && !x->body_held,
+        .answer_begun = x->replied,
+        .began = x->began,
+        .deadline = x->deadline,
+        .retry_after = retry_after,
+        .last_delay = x->last_delay,
+    };
+}
+
+bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retry_after)
+{
+    tick_t now = worker_now(x->w);
+    struct retry_rules rules = x->settings->p->retry;
+    bool waited_for = x->down ? !x->down->half_closed : x->refresh;
+    if (!waited_for || x->health || x->w->stopping)
+        return false;
+    if (x->route.route->max_attempts > 0)
+        rules.max_attempts = x->route.route->max_attempts;
+    struct retry_case c = describe(x, why, status, retry_after);
+    struct retry_verdict v = guard_retry(x->w->service->guard, &rules, &c, &x->w->rng, now);
+    if (v.why != RETRY_YES)
+        return false;
+    exchange_attempt_done(x, why, status);
+    exchange_leave_upstream(x, true);
+    if (v.free) {
+        x->replaced++;
+        x->attempts--;
+        metric_add(x->w->metrics, METRIC_STALE_CONNECTIONS, 1);
+    } else {
+        if (x->o.retries < 255)
+            x->o.retries++;
+        x->o.retry_delay += v.delay;
+        metrics_retry(x->w->metrics, x->o.operation, (unsigned)why, (unsigned)status);
+    }
+    x->last_delay = v.delay;
+    exchange_set_phase(x, PHASE_BACKOFF);
+    if (v.at <= now)
+        exchange_attempt(x);
+    else
+        exchange_arm(x, v.at);
+    return true;
+}
+
+static enum breaker_outcome outcome_of(enum reason why)
+{
+    return reason_row(why)->fault == FAULT_UPSTREAM && why != REASON_STALE_CONNECTION ? BREAKER_FAILURE : BREAKER_IGNORED;
+}
+
+void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after)
+{
+    exchange_report(x, outcome_of(why));
+    exchange_attempt_done(x, why, status);
+    if (why != REASON_BREAKER_OPEN && why != REASON_DEADLINE && exchange_retry(x, why, status, -1))
+        return;
+    if (why == REASON_STALE_CONNECTION)
+        why = REASON_RESET_BEFORE_ANSWER;
+    x->why = why;
+    if (exchange_serve_stale(x))
+        return;
+    exchange_abandon_fill(x, why, reason_row(why)->fault != FAULT_UPSTREAM && why != REASON_BREAKER_OPEN);
+    exchange_answer(x, why, retry_after > 0 ? retry_after : 0);
+}

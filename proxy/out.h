@@ -1,0 +1,81 @@
+/*
+ * The bytes on their way to one peer. Within a loop turn they are only gathered (a head from the
+ * worker's scratch, body runs that lie elsewhere) and then offered to the stream in one gathered
+ * write; what the stream does not take is kept, by reference where the bytes have an owner that
+ * can be held, else by a copy.
+ */
+#ifndef PROXY_OUT_H
+#define PROXY_OUT_H
+
+#include "policy/base.h"
+#include "proxy/block.h"
+#include "proxy/stream.h"
+
+/* How the owner of bytes is held while they are queued. */
+struct out_owner_ops {
+    void (*hold)(void *owner);
+    void (*drop)(void *owner);
+};
+
+extern const struct out_owner_ops OUT_BLOCK; /* owner: struct block * */
+
+struct out_segment; /* private to out.c */
+
+struct out {
+    struct out_segment *first, *last;
+    size_t bytes; /* queued in the segments */
+};
+
+/* What is gathered in this turn for one peer. */
+#define GATHER_MAX 12
+struct gather {
+    struct out *out; /* whose bytes these are; NULL: nothing gathered */
+    int count;
+    int file_fd;        /* >= 0: after the runs, file_len bytes of this file from file_at */
+    off_t file_at;
+    size_t file_len;
+    void *file_owner;
+    const struct out_owner_ops *file_ops;
+    struct iovec iov[GATHER_MAX];
+    void *owner[GATHER_MAX]; /* NULL: the bytes must be copied when they cannot be sent now */
+    const struct out_owner_ops *ops[GATHER_MAX];
+};
+
+enum out_result {
+    OUT_DONE,   /* everything was taken, nothing queued */
+    OUT_QUEUED, /* some bytes wait: flush again when the stream is writable */
+    OUT_BROKEN, /* the stream failed */
+    OUT_NO_MEMORY
+};
+
+/* Adds a run. False when the gather is full: flush first. The bytes must stay until the flush. */
+static inline bool gather_add(struct gather *g, const void *p, size_t n, void *owner, const struct out_owner_ops *ops)
+{
+    if (n == 0)
+        return true;
+    if (g->count == GATHER_MAX || g->file_fd >= 0)
+        return false;
+    g->iov[g->count] = (struct iovec){(void *)(uintptr_t)p, n};
+    g->owner[g->count] = owner;
+    g->ops[g->count] = ops;
+    g->count++;
+    return true;
+}
+
+static inline void gather_clear(struct gather *g)
+{
+    g->out = NULL;
+    g->count = 0;
+    g->file_fd = -1;
+}
+
+/* Sends what is queued, then what is gathered; queues the rest. Clears the gather. */
+enum out_result out_flush(struct out *out, struct gather *g, struct stream *s, uint64_t *sent) MUSTCHECK;
+
+/* Sends only what is queued. */
+enum out_result out_push(struct out *out, struct stream *s, uint64_t *sent) MUSTCHECK;
+
+/* Drops everything queued. */
+void out_dispose(struct out *out);
+
+#endif

@@ -1,0 +1,38 @@
+/*
+ * What all threads of the process share: made once at the start, freed when every thread is joined.
+ * Each member says who may touch it.
+ */
+#ifndef PROXY_SERVICE_H
+#define PROXY_SERVICE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "policy/base.h"
+#include "policy/via.h"
+
+struct guard;
+struct log;
+struct metrics;
+struct permits;
+struct publication;
+struct resolver;
+struct store;
+struct worker;
+
+struct service {
+    struct metrics *metrics;   /* any thread, as metrics says */
+    struct log *log;           /* any thread */
+    struct store *store;       /* any thread */
+    struct permits *permits;   /* any thread */
+    struct guard *guard;       /* any thread */
+    struct resolver *resolver; /* any thread */
+    char instance[VIA_INSTANCE_LEN + 1]; /* constant: tells this process in Via, to find loops */
+    struct worker **workers;   /* constant once started */
+    int worker_count;
+    _Atomic unsigned clients;  /* open client connections over all workers, for the limit */
+    _Atomic bool draining;     /* TERM came: readiness fails */
+    _Atomic int64_t last_request; /* coarse: tick of the newest request, stored at most once a loop turn by each worker */
+};
+
+#endif

@@ -1,0 +1,172 @@
+/*
+ * Publications and settings. Invariants: a publication never changes after publication_new(); it
+ * owns a reference on its configuration and on each TLS context; settings are touched by one worker.
+ */
+#include "proxy/settings.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "metrics/observe.h"
+#include "policy/config.h"
+#include "policy/head.h"
+#include "proxy/guard.h"
+#include "proxy/tls.h"
+
+static struct slice text_of(const char *s)
+{
+    return (struct slice){s, strlen(s)};
+}
+
+static void read_cache_rules(const struct config *cfg, struct cache_rules *r)
+{
+    *r = (struct cache_rules){
+        .shared = cfg->cache_scope == CONFIG_CACHE_SCOPE_SHARED,
+        .default_ttl = cfg->cache_default_ttl,
+        .stale_while_revalidate = cfg->cache_stale_while_revalidate,
+        .stale_if_error = cfg->cache_stale_if_error,
+        .heuristic_fraction = cfg->cache_heuristic_fraction,
+    };
+    for (size_t i = 0; i < cfg->cache_targets.count && i < CACHE_MAX_TARGETS; i++)
+        r->targets[r->target_count++] = text_of(cfg->cache_targets.items[i]);
+    for (size_t i = 0; i < cfg->cache_partition_by.count && i < CACHE_MAX_PARTITION_NAMES; i++) {
+        struct slice name = text_of(cfg->cache_partition_by.items[i]);
+        r->partition_names[r->partition_count] = name;
+        r->partition_ids[r->partition_count++] = (uint8_t)field_lookup(name.p, name.n);
+    }
+}
+
+static void read_limits(const struct config *cfg, struct publication *p)
+{
+    p->client_limits = (struct h1_limits){
+        .max_head = (uint32_t)cfg->listen_max_header_bytes,
+        .max_target = (uint32_t)cfg->listen_max_target_bytes,
+        .max_trailer = (uint32_t)cfg->listen_max_header_bytes,
+    };
+    p->upstream_limits = (struct h1_limits){
+        .max_head = (uint32_t)cfg->upstream_max_header_bytes,
+        .max_trailer = (uint32_t)cfg->upstream_max_header_bytes,
+        .unknown_coding_until_close = cfg->upstream_unknown_transfer_coding == CONFIG_UPSTREAM_UNKNOWN_TRANSFER_CODING_UNTIL_CLOSE,
+    };
+}
+
+static bool compile_routes(struct publication *p, const struct publication *previous, struct metrics *metrics, char *err,
+                           size_t err_size)
+{
+    const struct config *cfg = p->cfg;
+    struct route_error error = {0};
+    p->routes = routes_compile(cfg->routes.items, cfg->routes.count, cfg->preset == CONFIG_PRESET_PROMPTOPS,
+                               previous ? previous->routes : NULL, &error);
+    if (!p->routes) {
+        snprintf(err, err_size, "routes[%d]: %s", error.row, error.message);
+        return false;
+    }
+    int n = routes_operations(p->routes);
+    p->operations = calloc((size_t)n, sizeof(*p->operations));
+    for (int i = 0; p->operations && i < n; i++)
+        p->operations[i] = i == ROUTE_OTHER ? OPERATION_OTHER : metrics_operation(metrics, routes_operation_name(p->routes, i));
+    return p->operations != NULL;
+}
+
+static const char *min_version(const struct config *cfg)
+{
+    return cfg->upstream_tls_min_version == CONFIG_UPSTREAM_TLS_MIN_VERSION_TLS_1_3 ? "1.3" : "1.2";
+}
+
+static bool load_tls(struct publication *p, char *err, size_t err_size)
+{
+    const struct config *cfg = p->cfg;
+    if (cfg->listen_tls_certificate_file[0]) {
+        struct tls_server_options server = {
+            .certificate_file = cfg->listen_tls_certificate_file,
+            .key_file = cfg->listen_tls_key_file,
+            .client_ca_file = cfg->listen_tls_client_ca_file,
+        };
+        p->tls_server = tls_context_server(&server, err, err_size);
+        if (!p->tls_server)
+            return false;
+    }
+    if (!cfg->upstream_url.tls)
+        return true;
+    struct tls_client_options client = {
+        .server_name = cfg->upstream_tls_server_name[0] ? cfg->upstream_tls_server_name : cfg->upstream_url.host,
+        .ca_file = cfg->upstream_tls_ca_file,
+        .verify = cfg->upstream_tls_verify,
+        .certificate_file = cfg->upstream_tls_certificate_file,
+        .key_file = cfg->upstream_tls_key_file,
+        .min_version = min_version(cfg),
+    };
+    p->tls_client = tls_context_client(&client, err, err_size);
+    return p->tls_client != NULL;
+}
+
+static bool name_origin(struct publication *p)
+{
+    const struct config_url *url = &p->cfg->upstream_url;
+    size_t room = strlen(url->host) + 32;
+    p->origin = malloc(room);
+    if (!p->origin)
+        return false;
+    snprintf(p->origin, room, "%s://%s:%u", url->tls ? "https" : "http", url->host, url->port);
+    return true;
+}
+
+struct publication *publication_new(const struct config *cfg, const struct publication *previous, struct metrics *metrics,
+                                    char *err, size_t err_size)
+{
+    struct publication *p = calloc(1, sizeof(*p));
+    snprintf(err, err_size, "out of memory");
+    if (!p)
+        return NULL;
+    atomic_init(&p->refs, 1);
+    p->cfg = config_ref(cfg);
+    p->generation = previous ? previous->generation + 1 : 1;
+    read_cache_rules(cfg, &p->cache);
+    guard_retry_rules(cfg, &p->retry);
+    read_limits(cfg, p);
+    if (!name_origin(p) || !compile_routes(p, previous, metrics, err, err_size) || !load_tls(p, err, err_size)) {
+        publication_unref(p);
+        return NULL;
+    }
+    return p;
+}
+
+struct publication *publication_ref(struct publication *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void publication_unref(struct publication *p)
+{
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    routes_free(p->routes);
+    free(p->operations);
+    tls_context_unref(p->tls_server);
+    tls_context_unref(p->tls_client);
+    free(p->origin);
+    config_unref(p->cfg);
+    free(p);
+}
+
+struct settings *settings_new(struct publication *p)
+{
+    struct settings *s = malloc(sizeof(*s));
+    if (!s) {
+        publication_unref(p);
+        return NULL;
+    }
+    *s = (struct settings){p, 1};
+    return s;
+}
+
+void settings_unref(struct settings *s)
+{
+    if (--s->refs)
+        return;
+    publication_unref(s->p);
+    free(s);
+}

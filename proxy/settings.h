@@ -1,0 +1,65 @@
+/*
+ * The configuration as it is in force. A publication is made by the control thread at start and at
+ * every reload: the immutable snapshot with everything that was worked out from it (routes, TLS
+ * contexts, rules), shared by all threads. Settings are one worker's hold on a publication: a
+ * request keeps the settings that it began with, at the price of a plain counter.
+ */
+#ifndef PROXY_SETTINGS_H
+#define PROXY_SETTINGS_H
+
+#include "policy/base.h"
+#include "policy/freshness.h"
+#include "policy/retry.h"
+#include "policy/route.h"
+#include "proxy/h1.h"
+
+struct config;
+struct tls_context;
+
+struct publication {
+    _Atomic int refs;
+    const struct config *cfg;       /* a reference */
+    struct routes *routes;
+    uint16_t *operations;           /* metrics' number of each operation of the routes */
+    struct cache_rules cache;
+    struct retry_rules retry;
+    struct h1_limits client_limits, upstream_limits;
+    struct tls_context *tls_server; /* NULL: plain */
+    struct tls_context *tls_client; /* NULL: plain */
+    char *origin;                   /* "https://host:port" */
+    uint32_t generation;            /* grows with every publication */
+};
+
+struct settings {
+    struct publication *p; /* a reference */
+    unsigned refs;
+};
+
+struct metrics;
+
+/*
+ * Works everything out. `previous` (or NULL) keeps operation numbers stable. Takes its own reference on
+ * cfg. NULL with a sentence in err: a certificate that cannot be read, a bad template, no memory.
+ */
+struct publication *publication_new(const struct config *cfg, const struct publication *previous, struct metrics *metrics,
+                                    char *err, size_t err_size);
+struct publication *publication_ref(struct publication *p);
+void publication_unref(struct publication *p);
+
+/* Takes over the caller's reference on p. NULL (p released): no memory. */
+struct settings *settings_new(struct publication *p);
+
+static inline struct settings *settings_ref(struct settings *s)
+{
+    s->refs++;
+    return s;
+}
+
+void settings_unref(struct settings *s);
+
+static inline const struct config *settings_config(const struct settings *s)
+{
+    return s->p->cfg;
+}
+
+#endif

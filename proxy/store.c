@@ -1,0 +1,375 @@
+/*
+ * The store's doors. Invariants: a request reads and writes the places of its own partition only, as the partition is part of every
+ * place; a credential is fed to the keyed hash and kept nowhere; nothing is allocated, and nobody waited for, under a shard's lock.
+ */
+#include "proxy/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/store_inner.h"
+
+enum { FEW_BUCKETS = 1024 };
+
+/* A verdict of the inside: a fill is needed, and must be allocated first. */
+#define NEEDS_FILL ((enum store_verdict) - 1)
+
+/* ---- life ---- */
+
+static unsigned shards_for(uint64_t max_entries)
+{
+    unsigned shards = STORE_SHARDS;
+    while (max_entries > 0 && shards > 1 && max_entries / shards < STORE_ENTRIES_PER_SHARD)
+        shards /= 2;
+    return shards;
+}
+
+static void set_numbers(struct store *store, const struct store_limits *limits)
+{
+    atomic_store_explicit(&store->max_entries, limits->max_entries, memory_order_relaxed);
+    atomic_store_explicit(&store->max_bytes, limits->max_bytes, memory_order_relaxed);
+    atomic_store_explicit(&store->max_object, limits->max_object_bytes, memory_order_relaxed);
+}
+
+/* Several keys from one, so that the same bytes in different roles have different hashes. */
+static struct hash_key derive(struct hash_key seed, const char *role)
+{
+    struct hash128 hash = hash_bytes(seed, role, strlen(role));
+    return (struct hash_key){hash.lo, hash.hi};
+}
+
+struct store *store_new(const struct store_limits *limits, struct hash_key seed)
+{
+    void *memory = NULL;
+    if (posix_memalign(&memory, _Alignof(struct store), sizeof(struct store)) != 0)
+        return NULL;
+    struct store *store = memset(memory, 0, sizeof *store);
+    unsigned shards = shards_for(limits->max_entries);
+    uint64_t expected = limits->max_entries ? limits->max_entries / shards : FEW_BUCKETS;
+    bool ok = true;
+    store->shard_mask = shards - 1;
+    for (unsigned i = 0; i < STORE_SHARDS; i++)
+        if (!shard_init(&store->shards[i], limits->strategy, expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS))
+            ok = false;
+    store->seed = derive(seed, "place");
+    store->seed_partition = derive(seed, "partition");
+    store->seed_tag = derive(seed, "tag");
+    store->seed_vary = derive(seed, "vary");
+    store->budget.max = BODY_FD_MAX;
+    set_numbers(store, limits);
+    if (ok)
+        return store;
+    store_free(store);
+    return NULL;
+}
+
+void store_free(struct store *store)
+{
+    if (!store)
+        return;
+    for (unsigned i = 0; i < STORE_SHARDS; i++)
+        shard_dispose(&store->shards[i]);
+    free(store);
+}
+
+void store_set_limits(struct store *store, const struct store_limits *limits)
+{
+    set_numbers(store, limits);
+    for (unsigned i = 0; i < STORE_SHARDS; i++) {
+        pthread_mutex_lock(&store->shards[i].lock);
+        evict_set_strategy(store->shards[i].index, limits->strategy);
+        pthread_mutex_unlock(&store->shards[i].lock);
+    }
+    store_make_room(store, &store->shards[0], 0, 0);
+}
+
+/* ---- places ---- */
+
+/* Who asks: the values of the fields that say so, each with its number and length. Nobody in particular in the shared scope. */
+static struct hash128 partition_of(struct store *store, const struct store_request *request)
+{
+    const struct cache_rules *rules = request->rules;
+    const struct head *head = request->head;
+    struct hash_state hash;
+    hash_init(&hash, store->seed_partition);
+    for (unsigned i = 0; !rules->shared && i < rules->partition_count; i++) {
+        uint8_t id = rules->partition_ids[i];
+        if (id != FIELD_OTHER && !head_has(head, id))
+            continue;
+        for (int at = 0; at < head->field_count; at++) {
+            if (head->fields[at].id != id)
+                continue;
+            if (id == FIELD_OTHER && !slice_equal_nocase(head_name(head, at), rules->partition_names[i]))
+                continue;
+            hash_feed_u64(&hash, i + 1);
+            hash_feed_text(&hash, head_value(head, at));
+        }
+    }
+    return hash_end(&hash);
+}
+
+struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin, struct slice path)
+{
+    struct hash_state hash;
+    hash_init(&hash, store->seed);
+    hash_feed_u64(&hash, partition.lo);
+    hash_feed_u64(&hash, partition.hi);
+    hash_feed_text(&hash, origin);
+    hash_feed(&hash, path.p, path.n);
+    return hash_end(&hash);
+}
+
+void store_key_of(struct store *store, const struct store_request *request, struct store_key *out)
+{
+    out->partition = partition_of(store, request);
+    out->place = store_place(store, out->partition, request->origin, head_path(request->head));
+}
+
+uint64_t store_tag_hash(const struct store *store, struct slice tag)
+{
+    uint64_t hash = hash_bytes(store->seed_tag, tag.p, tag.n).lo;
+    return hash ? hash : 1;
+}
+
+uint64_t store_partition_tag(struct hash128 partition)
+{
+    return partition.lo ? partition.lo : 1;
+}
+
+void store_home(struct store *store, const struct store_request *request, const struct store_key *key, struct home *out)
+{
+    *out = (struct home){.place = key->place, .partition = key->partition, .tag_count = 1};
+    out->tags[0] = store_partition_tag(key->partition);
+    for (unsigned i = 0; i < request->tag_count && i < STORE_MAX_TAGS; i++)
+        out->tags[out->tag_count++] = store_tag_hash(store, request->tags[i]);
+}
+
+/* ---- lookup ---- */
+
+struct lookup {
+    struct store *store;
+    const struct store_request *request;
+    struct store_result *result;
+    struct cache_ask ask;
+    bool picky;          /* wants an answer that was asked for now: joins nobody */
+    bool conditional;
+    struct fill *spare;  /* for when this request is to lead */
+    bool no_memory;
+};
+
+static bool field_there(const struct head *head, enum field_id a, enum field_id b)
+{
+    return head_has(head, a) || head_has(head, b);
+}
+
+/* Does the request need the upstream whatever is stored? CACHE_FWD_NONE: no. */
+static enum cache_fwd must_forward(const struct lookup *l)
+{
+    const struct head *head = l->request->head;
+    if (head->method != METHOD_GET && head->method != METHOD_HEAD)
+        return CACHE_FWD_METHOD;
+    if (head->upgrade || (head->body != BODY_NONE && !(head->body == BODY_LENGTH && head->content_length == 0)))
+        return CACHE_FWD_BYPASS;
+    /* If-Match and If-Unmodified-Since are for the origin to judge (RFC 9111 4.3.2). */
+    if ((l->ask.cc.flags & CC_NO_STORE) || field_there(head, FIELD_IF_MATCH, FIELD_IF_UNMODIFIED_SINCE))
+        return CACHE_FWD_REQUEST;
+    return CACHE_FWD_NONE;
+}
+
+static void count_hit(struct shard *shard, struct entry *entry)
+{
+    evict_hit(shard->index, &entry->node);
+    entry->hits += entry->hits < UINT32_MAX;
+}
+
+/* Makes this request the leader of a fill. */
+static void lead(struct lookup *l, struct shard *shard, const struct find *find, bool joinable)
+{
+    struct fill *fill = l->spare;
+    const struct head *head = l->request->head;
+    struct entry *sibling = find->best && find->best->names.n > 0 ? find->best : find->any;
+    l->spare = NULL;
+    fill->joinable = joinable;
+    if (find->best && find->best->fresh.has_validator)
+        fill->base = entry_ref(find->best);
+    if (sibling) {
+        fill->sibling = entry_ref(sibling);
+        vary_select(entry_span(sibling, sibling->names), head, l->store->seed_vary, &fill->vary);
+    }
+    table_insert(&shard->fills, &fill->link, fill->home.place.lo);
+    l->result->fill = fill;
+}
+
+static enum store_verdict count(uint64_t *counter, enum store_verdict verdict)
+{
+    ++*counter;
+    return verdict;
+}
+
+/* Nothing stored will do as it is: who asks the upstream? */
+static enum store_verdict miss(struct lookup *l, struct shard *shard, const struct find *find)
+{
+    struct store_result *result = l->result;
+    const struct head *head = l->request->head;
+    struct hash128 place = result->key.place;
+    bool validate = find->best && find->best->fresh.has_validator;
+    if (l->ask.cc.flags & CC_ONLY_IF_CACHED)
+        return count(&shard->stats.refused, STORE_REFUSE);
+    if (head->method == METHOD_HEAD || (head_has(head, FIELD_RANGE) && !validate))
+        return count(&shard->stats.passed, STORE_PASS);
+    struct fill *running = shard_joinable(l->store, shard, place, head);
+    if (running && !l->picky) {
+        if (fill_waiters(running) >= FILL_MAX_WAITERS)
+            return count(&shard->stats.passed, STORE_PASS);
+        atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
+        result->fill = running;
+        return count(&shard->stats.coalesced, STORE_JOIN);
+    }
+    if (!validate && marker_live(shard, place, l->request->now)) {
+        result->fwd = CACHE_FWD_BYPASS;
+        return count(&shard->stats.passed, STORE_PASS);
+    }
+    if (!l->spare)
+        return l->no_memory ? count(&shard->stats.passed, STORE_PASS) : NEEDS_FILL;
+    /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else. */
+    lead(l, shard, find, !running && (validate || !l->conditional));
+    if (find->best && freshness_left(&find->best->fresh, l->request->now) <= 0)
+        shard->stats.expired++;
+    if (!validate)
+        return count(&shard->stats.misses, STORE_LEAD);
+    result->entry = entry_ref(find->best);
+    return count(&shard->stats.misses, STORE_REVALIDATE);
+}
+
+/* A stale answer is served; is this the one to refresh it? */
+static enum store_verdict refresh(struct lookup *l, struct shard *shard, const struct find *find)
+{
+    const struct head *head = l->request->head;
+    bool wanted = head->method == METHOD_GET && !l->no_memory &&
+                  !shard_joinable(l->store, shard, l->result->key.place, head);
+    if (wanted && !l->spare)
+        return NEEDS_FILL;
+    if (wanted)
+        lead(l, shard, find, true);
+    return STORE_HIT_STALE;
+}
+
+/* The whole decision, under the shard's lock. */
+static enum store_verdict decide(struct lookup *l, struct shard *shard)
+{
+    struct store_result *result = l->result;
+    struct find find;
+    shard_find(l->store, shard, result->key.place, l->request->head, &find);
+    if (!find.best) {
+        result->fwd = find.any ? CACHE_FWD_VARY_MISS : CACHE_FWD_URI_MISS;
+        return miss(l, shard, &find);
+    }
+    enum store_verdict verdict = STORE_HIT_STALE;
+    switch (freshness_reuse(&find.best->fresh, &l->ask, l->request->now, &result->fwd)) {
+    case REUSE_FRESH:
+        verdict = STORE_HIT;
+        break;
+    case REUSE_STALE:
+        break;
+    case REUSE_REFRESH:
+        verdict = refresh(l, shard, &find);
+        break;
+    case REUSE_VALIDATE:
+        return miss(l, shard, &find);
+    }
+    if (verdict == NEEDS_FILL)
+        return verdict;
+    count_hit(shard, find.best);
+    result->entry = entry_ref(find.best);
+    return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
+}
+
+enum store_verdict store_lookup(struct store *store, const struct store_request *request, struct store_result *result)
+{
+    const struct head *head = request->head;
+    struct lookup l = {.store = store, .request = request, .result = result};
+    enum store_verdict verdict;
+    *result = (struct store_result){0};
+    store_key_of(store, request, &result->key);
+    cache_ask_read(head, &l.ask);
+    result->fwd = must_forward(&l);
+    if (result->fwd != CACHE_FWD_NONE) {
+        atomic_fetch_add_explicit(&store->passed, 1, memory_order_relaxed);
+        return STORE_PASS;
+    }
+    l.picky = !l.ask.plain && ((l.ask.cc.flags & CC_NO_CACHE) || l.ask.cc.max_age != CC_ABSENT || l.ask.cc.min_fresh > 0);
+    l.conditional = field_there(head, FIELD_IF_NONE_MATCH, FIELD_IF_MODIFIED_SINCE);
+    for (;;) {
+        struct shard *shard = shard_lock(store, result->key.place);
+        verdict = decide(&l, shard);
+        shard_unlock(shard);
+        if (verdict != NEEDS_FILL)
+            break;
+        l.spare = fill_new(store, request, &result->key);
+        l.no_memory = !l.spare;
+    }
+    fill_unref(l.spare);
+    if (result->entry) {
+        result->age = freshness_age(&result->entry->fresh, request->now);
+        result->ttl = result->entry->fresh.lifetime - result->age;
+    }
+    return verdict;
+}
+
+bool store_stale_for_error(struct store *store, const struct store_request *request, struct store_result *result)
+{
+    struct cache_ask ask;
+    struct find find;
+    *result = (struct store_result){0};
+    if (request->head->method != METHOD_GET && request->head->method != METHOD_HEAD)
+        return false;
+    store_key_of(store, request, &result->key);
+    cache_ask_read(request->head, &ask);
+    struct shard *shard = shard_lock(store, result->key.place);
+    shard_find(store, shard, result->key.place, request->head, &find);
+    if (find.best && freshness_for_error(&find.best->fresh, &ask, request->now)) {
+        count_hit(shard, find.best);
+        shard->stats.stale++;
+        result->entry = entry_ref(find.best);
+    }
+    shard_unlock(shard);
+    if (!result->entry)
+        return false;
+    result->age = freshness_age(&result->entry->fresh, request->now);
+    result->ttl = result->entry->fresh.lifetime - result->age;
+    return true;
+}
+
+/* ---- statistics ---- */
+
+static void add_stats(struct store_stats *to, const struct store_stats *from)
+{
+    to->hits += from->hits;
+    to->misses += from->misses;
+    to->stale += from->stale;
+    to->coalesced += from->coalesced;
+    to->revalidated += from->revalidated;
+    to->passed += from->passed;
+    to->refused += from->refused;
+    to->stored += from->stored;
+    to->evictions += from->evictions;
+    to->expired += from->expired;
+    to->invalidated += from->invalidated;
+    to->oom += from->oom;
+}
+
+void store_stats(struct store *store, struct store_stats *out)
+{
+    *out = (struct store_stats){
+        .entries = atomic_load_explicit(&store->entries, memory_order_relaxed),
+        .bytes = atomic_load_explicit(&store->bytes, memory_order_relaxed),
+        .fills = atomic_load_explicit(&store->fills, memory_order_relaxed),
+        .fill_bytes = atomic_load_explicit(&store->fill_bytes, memory_order_relaxed),
+        .passed = atomic_load_explicit(&store->passed, memory_order_relaxed),
+    };
+    for (unsigned i = 0; i <= store->shard_mask; i++) {
+        pthread_mutex_lock(&store->shards[i].lock);
+        add_stats(out, &store->shards[i].stats);
+        pthread_mutex_unlock(&store->shards[i].lock);
+    }
+}

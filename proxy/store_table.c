@@ -1,0 +1,460 @@
+/*
+ * The shards of the store. Invariants: an entry is in the shard's table, in its eviction index and in the group of each of its
+ * tags, or in none of them; the table owns one reference; store->entries and store->bytes are the sums over all shards; a place's marker and its entries may be there together (the entry counts first).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/store_inner.h"
+
+/* ---- locks ---- */
+
+struct shard *shard_lock(struct store *store, struct hash128 place)
+{
+    struct shard *shard = &store->shards[place.hi & store->shard_mask];
+    pthread_mutex_lock(&shard->lock);
+    return shard;
+}
+
+void shard_unlock(struct shard *shard)
+{
+    pthread_mutex_unlock(&shard->lock);
+}
+
+bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&shard->lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    shard->index = evict_new(strategy, expected);
+    return shard->index && table_init(&shard->entries, expected) && table_init(&shard->tags, 16) &&
+           table_init(&shard->fills, 16) && table_init(&shard->markers, 16);
+}
+
+/* ---- tags ---- */
+
+static struct tag_group *group_find(struct shard *shard, uint64_t tag)
+{
+    struct table_link *link = table_first(&shard->tags, tag);
+    return link ? CONTAINER(struct tag_group, link, link) : NULL;
+}
+
+static struct tag_group *group_get(struct shard *shard, uint64_t tag)
+{
+    struct tag_group *group = group_find(shard, tag);
+    if (group)
+        return group;
+    group = calloc(1, sizeof *group);
+    if (!group)
+        return NULL;
+    group->head.prev = group->head.next = &group->head;
+    table_insert(&shard->tags, &group->link, tag);
+    return group;
+}
+
+static void group_drop_if_empty(struct shard *shard, struct tag_link *head)
+{
+    if (head->next != head)
+        return;
+    struct tag_group *group = CONTAINER(struct tag_group, head, head);
+    table_remove(&shard->tags, &group->link);
+    free(group);
+}
+
+static bool tag_entry(struct shard *shard, struct entry *entry, unsigned slot, uint64_t tag)
+{
+    struct tag_group *group = group_get(shard, tag);
+    if (!group)
+        return false;
+    struct tag_link *link = &entry->tags[slot];
+    *link = (struct tag_link){&group->head, group->head.next, entry};
+    link->next->prev = link;
+    group->head.next = link;
+    return true;
+}
+
+static void untag_entry(struct shard *shard, struct entry *entry, unsigned slot)
+{
+    struct tag_link *link = &entry->tags[slot], *next = link->next;
+    link->prev->next = next;
+    next->prev = link->prev;
+    link->prev = link->next = NULL;
+    if (!next->entry)
+        group_drop_if_empty(shard, next);
+}
+
+/* ---- entries ---- */
+
+bool shard_link(struct store *store, struct shard *shard, struct entry *entry, const struct home *home)
+{
+    for (unsigned i = 0; i < entry->tag_count; i++) {
+        if (tag_entry(shard, entry, i, home->tags[i]))
+            continue;
+        while (i-- > 0)
+            untag_entry(shard, entry, i);
+        return false;
+    }
+    entry->place_hi = home->place.hi;
+    table_insert(&shard->entries, &entry->link, home->place.lo);
+    evict_insert(shard->index, &entry->node, home->place.lo, entry->footprint);
+    atomic_fetch_add_explicit(&shard->bytes, entry->footprint, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->bytes, entry->footprint, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->entries, 1, memory_order_relaxed);
+    return true;
+}
+
+/* All of unlinking but the index. */
+static void forget(struct store *store, struct shard *shard, struct entry *entry)
+{
+    for (unsigned i = 0; i < entry->tag_count; i++)
+        untag_entry(shard, entry, i);
+    table_remove(&shard->entries, &entry->link);
+    atomic_fetch_sub_explicit(&shard->bytes, entry->footprint, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&store->bytes, entry->footprint, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&store->entries, 1, memory_order_relaxed);
+}
+
+void shard_unlink(struct store *store, struct shard *shard, struct entry *entry)
+{
+    evict_remove(shard->index, &entry->node);
+    forget(store, shard, entry);
+}
+
+/* Walks the variants of a place. Start with the link that table_first gave. */
+static struct entry *variant_at(struct table_link *link, uint64_t place_hi)
+{
+    for (; link; link = table_next(link)) {
+        struct entry *entry = CONTAINER(struct entry, link, link);
+        if (entry->place_hi == place_hi)
+            return entry;
+    }
+    return NULL;
+}
+
+struct entry *shard_first_variant(const struct shard *shard, struct hash128 place)
+{
+    return variant_at(table_first(&shard->entries, place.lo), place.hi);
+}
+
+static struct entry *next_variant(const struct entry *entry)
+{
+    return variant_at(table_next(&entry->link), entry->place_hi);
+}
+
+/* The later Date, and of two equal ones the later receipt (RFC 9111 4.1). */
+static bool newer(const struct entry *a, const struct entry *b)
+{
+    if (a->fresh.date != b->fresh.date)
+        return a->fresh.date > b->fresh.date;
+    return a->fresh.received > b->fresh.received;
+}
+
+void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request, struct find *out)
+{
+    struct vary_key asked = {{0, 0}, 0};
+    struct slice names = {NULL, 0}; /* for which `asked` was worked out */
+    *out = (struct find){NULL, NULL};
+    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
+        struct slice own = entry_span(e, e->names);
+        if (own.n > 0 && !slice_equal(own, names)) {
+            vary_select(own, request, store->seed_vary, &asked);
+            names = own;
+        }
+        if (own.n > 0 && !vary_match(&e->vary, &asked, entry_span(e, e->language), request)) {
+            out->any = e;
+            continue;
+        }
+        if (!out->best || newer(e, out->best))
+            out->best = e;
+    }
+}
+
+static bool same_variant(const struct entry *a, const struct entry *b)
+{
+    return hash_equal(a->vary.fields, b->vary.fields) && a->vary.language == b->vary.language &&
+           slice_equal(entry_span(a, a->names), entry_span(b, b->names));
+}
+
+struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place)
+{
+    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e))
+        if (same_variant(e, entry))
+            return e;
+    return NULL;
+}
+
+struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place)
+{
+    struct entry *oldest = NULL;
+    unsigned count = 0;
+    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e), count++)
+        if (!oldest || newer(oldest, e))
+            oldest = e;
+    return count > STORE_MAX_VARIANTS ? oldest : NULL;
+}
+
+unsigned shard_unlink_tagged(struct store *store, struct shard *shard, uint64_t tag, unsigned max, struct entry **out)
+{
+    unsigned count = 0;
+    struct tag_group *group;
+    while (count < max && (group = group_find(shard, tag)) != NULL) {
+        struct entry *entry = group->head.next->entry; /* a group is never empty */
+        shard_unlink(store, shard, entry);
+        entry->link.next = *out ? &(*out)->link : NULL;
+        *out = entry;
+        count++;
+    }
+    return count;
+}
+
+/* ---- fills ---- */
+
+static struct fill *fill_at(struct table_link *link, uint64_t place_hi)
+{
+    for (; link; link = table_next(link)) {
+        struct fill *fill = CONTAINER(struct fill, link, link);
+        if (fill->home.place.hi == place_hi)
+            return fill;
+    }
+    return NULL;
+}
+
+/* Would the answer fit the request, as far as can be told from the variants that are known? */
+static bool may_fit(struct store *store, const struct fill *fill, const struct head *request)
+{
+    struct vary_key asked;
+    if (!fill->sibling)
+        return true;
+    vary_select(entry_span(fill->sibling, fill->sibling->names), request, store->seed_vary, &asked);
+    return vary_match(&fill->vary, &asked, (struct slice){NULL, 0}, request);
+}
+
+struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place, const struct head *request)
+{
+    struct fill *fill = fill_at(table_first(&shard->fills, place.lo), place.hi);
+    for (; fill; fill = fill_at(table_next(&fill->link), place.hi))
+        if (fill->joinable && may_fit(store, fill, request))
+            return fill;
+    return NULL;
+}
+
+static void doom(struct fill *fill)
+{
+    fill->doomed = true;
+    fill->joinable = false;
+}
+
+void shard_doom_place(struct shard *shard, struct hash128 place)
+{
+    struct fill *fill = fill_at(table_first(&shard->fills, place.lo), place.hi);
+    for (; fill; fill = fill_at(table_next(&fill->link), place.hi))
+        doom(fill);
+}
+
+static void doom_tagged(void *arg, struct table_link *link)
+{
+    const uint64_t *tag = arg;
+    struct fill *fill = CONTAINER(struct fill, link, link);
+    for (unsigned i = 0; i < fill->home.tag_count; i++)
+        if (*tag == 0 || fill->home.tags[i] == *tag)
+            doom(fill);
+}
+
+void shard_doom_tag(struct shard *shard, uint64_t tag)
+{
+    size_t cursor = 0;
+    if (shard->fills.count > 0)
+        table_scan(&shard->fills, &cursor, SIZE_MAX, doom_tagged, &tag);
+}
+
+/* ---- markers ---- */
+
+static struct marker *marker_find(struct shard *shard, struct hash128 place)
+{
+    struct table_link *link = table_first(&shard->markers, place.lo);
+    for (; link; link = table_next(link)) {
+        struct marker *marker = CONTAINER(struct marker, link, link);
+        if (marker->place_hi == place.hi)
+            return marker;
+    }
+    return NULL;
+}
+
+static void marker_free(struct shard *shard, struct marker *marker)
+{
+    *(marker->older ? &marker->older->newer : &shard->oldest) = marker->newer;
+    *(marker->newer ? &marker->newer->older : &shard->newest) = marker->older;
+    table_remove(&shard->markers, &marker->link);
+    free(marker);
+}
+
+void marker_clear(struct shard *shard, struct hash128 place)
+{
+    struct marker *marker = marker_find(shard, place);
+    if (marker)
+        marker_free(shard, marker);
+}
+
+bool marker_live(struct shard *shard, struct hash128 place, tick_t now)
+{
+    if (shard->markers.count == 0)
+        return false;
+    struct marker *marker = marker_find(shard, place);
+    if (!marker)
+        return false;
+    if (marker->until > now)
+        return true;
+    marker_free(shard, marker);
+    return false;
+}
+
+void marker_set(struct shard *shard, struct hash128 place, tick_t until)
+{
+    struct marker *marker;
+    marker_clear(shard, place);
+    if (shard->markers.count >= STORE_MAX_MARKERS)
+        marker_free(shard, shard->oldest);
+    marker = calloc(1, sizeof *marker);
+    if (!marker)
+        return; /* the next requests are merely coalesced for nothing */
+    marker->place_hi = place.hi;
+    marker->until = until;
+    marker->older = shard->newest;
+    *(shard->newest ? &shard->newest->newer : &shard->oldest) = marker;
+    shard->newest = marker;
+    table_insert(&shard->markers, &marker->link, place.lo);
+}
+
+void shard_dispose(struct shard *shard)
+{
+    struct evict_node *node;
+    while (shard->index && (node = evict_pop(shard->index)) != NULL) {
+        struct entry *entry = CONTAINER(struct entry, node, node);
+        for (unsigned i = 0; i < entry->tag_count; i++)
+            untag_entry(shard, entry, i);
+        entry_release(entry);
+    }
+    while (shard->oldest)
+        marker_free(shard, shard->oldest);
+    evict_free(shard->index);
+    table_dispose(&shard->entries);
+    table_dispose(&shard->tags);
+    table_dispose(&shard->fills);
+    table_dispose(&shard->markers);
+    pthread_mutex_destroy(&shard->lock);
+}
+
+/* ---- room ---- */
+
+static bool over_limits(struct store *store, uint64_t more_entries, uint64_t more_bytes)
+{
+    uint64_t max_entries = atomic_load_explicit(&store->max_entries, memory_order_relaxed);
+    uint64_t max_bytes = atomic_load_explicit(&store->max_bytes, memory_order_relaxed);
+    return (max_entries && atomic_load_explicit(&store->entries, memory_order_relaxed) + more_entries > max_entries) ||
+           (max_bytes && atomic_load_explicit(&store->bytes, memory_order_relaxed) + more_bytes > max_bytes);
+}
+
+/* The shard that holds the most, or `from` when it holds its share. NULL: all are empty. */
+static struct shard *victim_shard(struct store *store, struct shard *from)
+{
+    uint64_t share = atomic_load_explicit(&store->bytes, memory_order_relaxed) / (store->shard_mask + 1) / 2;
+    uint64_t own = atomic_load_explicit(&from->bytes, memory_order_relaxed);
+    if (own > 0 && own >= share)
+        return from;
+    struct shard *most = NULL;
+    uint64_t most_bytes = 0;
+    for (unsigned i = 0; i < STORE_SHARDS; i++) {
+        uint64_t bytes = atomic_load_explicit(&store->shards[i].bytes, memory_order_relaxed);
+        if (bytes > most_bytes) {
+            most = &store->shards[i];
+            most_bytes = bytes;
+        }
+    }
+    return most;
+}
+
+bool store_make_room(struct store *store, struct shard *from, uint64_t more_entries, uint64_t more_bytes)
+{
+    while (over_limits(store, more_entries, more_bytes)) {
+        struct shard *shard = victim_shard(store, from);
+        if (!shard)
+            return false;
+        struct entry *victim = NULL;
+        pthread_mutex_lock(&shard->lock);
+        struct evict_node *node = evict_pop(shard->index);
+        if (node) {
+            victim = CONTAINER(struct entry, node, node);
+            forget(store, shard, victim);
+            shard->stats.evictions++;
+        }
+        pthread_mutex_unlock(&shard->lock);
+        entry_release(victim);
+    }
+    return true;
+}
+
+/* ---- insertion ---- */
+
+/* What an entry needs beyond what its older version has. */
+static bool make_room_for(struct store *store, const struct entry *entry, struct hash128 place)
+{
+    struct shard *shard = shard_lock(store, place);
+    struct entry *old = shard_same_variant(shard, entry, place);
+    uint64_t old_bytes = old ? old->footprint : 0;
+    shard_unlock(shard);
+    return store_make_room(store, shard, old ? 0 : 1, entry->footprint > old_bytes ? entry->footprint - old_bytes : 0);
+}
+
+/* The new version stands where the old one stood in the order of eviction. */
+static void inherit(struct shard *shard, struct entry *old, struct entry *entry)
+{
+    evict_remove(shard->index, &entry->node);
+    evict_replace(shard->index, &old->node, &entry->node, entry->footprint);
+    entry->hits = old->hits;
+}
+
+/* Under the lock. What falls out of the tables is put into out[0..2), to be released behind the lock. */
+static bool insert_locked(struct store *store, struct shard *shard, struct entry *entry, const struct home *home,
+                          struct entry *out[2])
+{
+    struct entry *old = shard_same_variant(shard, entry, home->place);
+    if (!shard_link(store, shard, entry, home)) {
+        shard->stats.oom++;
+        return false;
+    }
+    if (old) {
+        inherit(shard, old, entry);
+        forget(store, shard, old);
+        out[0] = old;
+    }
+    out[1] = shard_surplus_variant(shard, home->place);
+    if (out[1]) {
+        shard_unlink(store, shard, out[1]);
+        shard->stats.evictions++;
+    }
+    marker_clear(shard, home->place);
+    shard->stats.stored++;
+    return true;
+}
+
+bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill)
+{
+    struct entry *out[2] = {NULL, NULL};
+    bool in = make_room_for(store, entry, home->place);
+    struct shard *shard = shard_lock(store, home->place);
+    if (fill) {
+        table_remove(&shard->fills, &fill->link);
+        fill->joinable = false;
+        in = in && !fill->doomed;
+    }
+    in = in && insert_locked(store, shard, entry, home, out);
+    shard_unlock(shard);
+    if (!in)
+        entry_release(entry);
+    entry_release(out[0]);
+    entry_release(out[1]);
+    store_make_room(store, shard, 0, 0); /* others may have inserted at the same time */
+    return in;
+}

@@ -1,0 +1,109 @@
+/*
+ * A worker thread: one event loop with its listening socket, clients, upstream connections,
+ * buffers, timers and counters. A request never leaves it. What comes from other threads comes
+ * through the mailbox.
+ */
+#ifndef PROXY_WORKER_H
+#define PROXY_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "policy/head.h"
+#include "policy/rng.h"
+#include "policy/wheel.h"
+#include "proxy/block.h"
+#include "proxy/mailbox.h"
+#include "proxy/out.h"
+
+struct client;
+struct event;
+struct event_base;
+struct exchange;
+struct listener;
+struct metrics_block;
+struct pool;
+struct publication;
+struct service;
+struct settings;
+struct worker_log;
+
+/* A timer of this worker: what the wheel keeps, and what to call when it is due. */
+struct timer {
+    struct wheel_timer node; /* first */
+    void (*fire)(struct timer *timer);
+};
+
+/* Room beside the peer's own fields for those that we add. */
+#define HEAD_ROOM 4096
+
+enum client_state { CLIENT_HANDSHAKE, CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_STATES };
+
+struct worker {
+    struct service *service; /* what the workers share; not owned */
+    int index;
+    pthread_t thread;
+    struct event_base *base;
+    struct mailbox box;
+    struct event *tick;      /* drives the wheel */
+    tick_t tick_due;         /* when `tick` is set to fire; TICK_NEVER when it is not */
+    struct wheel *wheel;
+    tick_t now;              /* 0 = not read yet in this turn: use worker_now() */
+    int64_t wall;            /* unix seconds, likewise */
+    char date[32];           /* `wall` as IMF-fixdate */
+    int64_t date_of;         /* the second that `date` shows */
+    struct rng rng;
+    struct settings *settings; /* the snapshot for new requests; a reference */
+    struct listener *listener;
+    struct pool *pool;
+    struct metrics_block *metrics;
+    struct worker_log *log;
+
+    struct block_pool blocks;
+    struct block *scratch;   /* where reads go; see worker_scratch() */
+    char *down_head, *up_head; /* where heads are put together; head_size bytes each */
+    size_t head_size;
+    char *lines;             /* field lines being rewritten; head_size bytes */
+    struct field *fields;    /* the table of the head being parsed */
+    uint16_t field_max;
+    struct gather down, up;  /* bytes gathered in this turn, for one client and one upstream */
+
+    struct client *clients[CLIENT_STATES]; /* every client sits on the list of its state */
+    unsigned client_count[CLIENT_STATES];
+    struct client *resume;   /* clients with saved input to look at when the turn ends */
+    struct exchange *free_exchanges;
+    unsigned exchanges;      /* alive */
+    bool served;             /* a request began in this turn */
+    _Atomic bool left;       /* the loop is over */
+    bool stopping;           /* finish what is in flight, then leave the loop */
+};
+
+/* Nanoseconds on the monotonic clock, read once a turn. */
+tick_t worker_now(struct worker *w);
+
+/* Unix seconds, read once a turn. / The same as a Date value (29 bytes). */
+int64_t worker_wall(struct worker *w);
+struct slice worker_date(struct worker *w);
+
+/* The block for the next read, with nobody else holding it. NULL: no memory. */
+struct block *worker_scratch(struct worker *w);
+
+/* Sets or pushes back a timer, and the loop's tick with it. */
+void worker_set_timer(struct worker *w, struct timer *timer, tick_t due);
+void worker_cancel_timer(struct worker *w, struct timer *timer);
+
+/* Makes a worker (not yet running) that listens on listen_fd, which it takes over, and begins with a
+ * reference of its own on p. NULL: no memory or descriptors; errno says. */
+struct worker *worker_new(struct service *service, int index, int listen_fd, struct publication *p);
+bool worker_start(struct worker *w) MUSTCHECK;
+/* On its own thread: accepts no more, finishes what is in flight and leaves the loop; `force` cuts it. */
+void worker_stop(struct worker *w, bool force);
+/* From any thread. */
+void worker_post(struct worker *w, struct letter *letter);
+/* After the thread was joined. */
+void worker_free(struct worker *w);
+
+/* Clients in all states. */
+unsigned worker_clients(const struct worker *w);
+
+#endif

@@ -1,0 +1,19 @@
+# Simulations of policy/ alone, in virtual time: `make -f Makefile -f tests/sim/sim.mk sim`.
+SIM_MAIN := $(wildcard tests/sim/sim_*.c)
+SIM_PART := $(filter-out $(SIM_MAIN),$(wildcard tests/sim/*.c))
+SIM_BIN := $(patsubst tests/sim/%.c,$(BUILD)/sim/%,$(SIM_MAIN))
+
+.PHONY: sim bench-policy
+sim: $(SIM_BIN)           ## run the simulations; each exits 1 when a bound is broken
+	$(Q)set -e; for t in $(SIM_BIN); do echo "== $${t##*/}"; $$t; done
+
+bench-policy: $(BUILD)/bench_policy ## what the decisions cost, in ns
+	$(Q)$<
+
+$(BUILD)/sim/%: $(BUILD)/obj/tests/sim/%.o $(patsubst %.c,$(BUILD)/obj/%.o,$(SIM_PART)) $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard policy/*.c))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lm
+
+$(BUILD)/bench_policy: $(BUILD)/obj/tests/bench/bench_policy.o $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard policy/*.c))
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lm

@@ -1,0 +1,1 @@
+"""What the wire tests are made of; harness.py gathers it for them."""

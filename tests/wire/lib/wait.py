@@ -1,0 +1,46 @@
+"""Deadlines. A test waits for a condition, never for a while.
+
+PATIENCE bounds how long anything that must happen may take. It is only used up by a
+failing test, so it is generous: the machine may be busy.
+"""
+import os
+import time
+
+PATIENCE = float(os.environ.get("WIRE_PATIENCE", "10"))
+
+
+class Failed(AssertionError):
+    """An expectation of a test does not hold."""
+
+
+class Skip(Exception):
+    """The test cannot run here; says why."""
+
+
+def wait_for(condition, what, timeout=None):
+    """Calls condition() until it gives something true, and returns that."""
+    end = time.monotonic() + (PATIENCE if timeout is None else timeout)
+    pause = 0.001
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= end:
+            raise Failed("waited in vain for: %s" % what)
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.02)
+
+
+def check(condition, message):
+    if not condition:
+        raise Failed(message)
+
+
+def equal(got, wanted, what):
+    if got != wanted:
+        raise Failed("%s: got %r, wanted %r" % (what, got, wanted))
+
+
+def near(got, low, high, what):
+    if not low <= got <= high:
+        raise Failed("%s: got %r, wanted %r to %r" % (what, got, low, high))

@@ -1,0 +1,284 @@
+"""Retries: what may be sent again, how often, and never more than the budget (INTERFACE 2, 3)."""
+import threading
+import time
+
+from harness import *
+
+RETRY = {"retry.max_attempts": 3, "retry.base_delay": "5ms", "retry.max_delay": "200ms", "retry.jitter": "none", "retry.strategy": "fixed_delay", "retry.budget": 1.0}
+
+
+def flaky(origin, failures, act, path="/flaky"):
+    """The first `failures` requests meet act(conn); then it answers."""
+    left = [failures]
+    lock = threading.Lock()
+
+    def answer(conn, request):
+        with lock:
+            left[0] -= 1
+            bad = left[0] >= 0
+        if bad:
+            return act(conn)
+        return conn.reply(body=b"at last %s" % request.body)
+    origin.on[path] = answer
+
+
+def say(status, fields=()):
+    return lambda conn: conn.reply(status, fields, b"no")
+
+
+def drop(conn):
+    conn.close()
+    return False
+
+
+def reset_it(conn):
+    conn.reset()
+    return False
+
+
+def hang(conn):
+    conn.gone()
+    return False
+
+
+FAILURES = [("503", say(503)), ("502", say(502)), ("504", say(504)), ("429", say(429)), ("close", drop), ("reset", reset_it), ("timeout", hang),
+            ("half an answer's head", lambda conn: (conn.send(b"HTTP/1.1 200 OK\r\nX: "), drop(conn))[1])]
+
+
+def test_idempotent_requests_are_retried(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "upstream.response_timeout": "300ms"})
+    for name, act in FAILURES:
+        for method, body in [("GET", None), ("HEAD", None), ("PUT", b"x"), ("DELETE", None), ("OPTIONS", None)]:
+            if method not in ("GET", "PUT") and name not in ("503", "close"):
+                continue
+            with t.case("%s, %s" % (method, name)):
+                flaky(origin, 2, act)
+                before = origin.count()
+                response = sidecar.request("/flaky", method, body=body)
+                equal(response.status, 200, "status")
+                equal(origin.count() - before, 3, "attempts")
+
+
+def test_9110_9_2_2_a_post_is_not_retried(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "upstream.response_timeout": "300ms"})
+    for name, act in FAILURES:
+        for method in ("POST", "PATCH"):
+            if method == "PATCH" and name != "503":
+                continue
+            with t.case("%s, %s" % (method, name)):
+                flaky(origin, 1, act)
+                before = origin.count()
+                response = sidecar.request("/flaky", method, body=b"x")
+                check(response.status >= 400, "status %d" % response.status)
+                equal(origin.count() - before, 1, "attempts")
+
+
+def test_idempotency_key_makes_a_post_repeatable(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, RETRY)
+    for name, act in [("503", say(503)), ("close", drop)]:
+        with t.case(name):
+            flaky(origin, 1, act)
+            before = origin.count()
+            response = sidecar.request("/flaky", "POST", [("Idempotency-Key", "k1")], b"once")
+            equal((response.status, response.body), (200, b"at last once"), "answer")
+            equal([r.get("Idempotency-Key") for r in origin.requests[before:]], ["k1", "k1"], "keys at the origin")
+
+
+def test_a_batch_get_is_retried(t):
+    """A POST that the route says is a safe read."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "preset": "promptops"})
+    flaky(origin, 1, say(503), "/v1/client/prompts/batch")
+    equal(sidecar.request("/v1/client/prompts/batch", "POST", body=b'{"prompt_ids":["a"]}').status, 200, "status")
+    flaky(origin, 1, say(503), "/v1/client/usage/log")
+    equal(sidecar.request("/v1/client/usage/log", "POST", body=b"{}").status, 503, "status of a write")
+
+
+def test_a_request_of_which_nothing_was_sent_is_retried(t):
+    """Connection refused: even a POST may be tried again, when the upstream is back."""
+    origin = t.origin()
+    origin.stop_listening()
+    sidecar = t.sidecar(origin.url, {**RETRY, "retry.max_attempts": 20, "retry.base_delay": "50ms"})
+    client = t.client(sidecar)
+    client.send(make_request("/", "POST", body=b"x"))
+    wait_for(lambda: sidecar.metric("promptops_retries_total") >= 1, "a first retry")
+    back = t.origin(port=origin.port)
+    equal(client.response("POST").status, 200, "status")
+    equal(back.last().body, b"x", "body at the origin")
+
+
+def test_attempts_are_bounded(t):
+    origin = t.origin()
+    origin.default = make_response(503, [("X-Last", "yes")], b"down")
+    for attempts in (1, 2, 5):
+        with t.case(attempts):
+            sidecar = t.sidecar(origin, {**RETRY, "retry.max_attempts": attempts})
+            before = origin.count()
+            response = sidecar.request("/")
+            equal((response.status, response.body, response.get("X-Last")), (503, b"down", "yes"), "the origin's own answer")
+            equal(origin.count() - before, attempts, "attempts")
+
+
+def test_other_statuses_are_not_retried(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, RETRY)
+    for status in (200, 301, 400, 401, 404, 409, 422, 500, 501):
+        with t.case(status):
+            origin.default = make_response(status, [], b"x")
+            before = origin.count()
+            equal(sidecar.request("/").status, status, "status")
+            equal(origin.count() - before, 1, "attempts")
+
+
+def test_retry_on_chooses(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "retry.retry_on": ["500"]})
+    for status, attempts in ((500, 3), (503, 1)):
+        with t.case(status):
+            origin.default = make_response(status, [], b"x")
+            before = origin.count()
+            equal(sidecar.request("/").status, status, "status")
+            equal(origin.count() - before, attempts, "attempts")
+
+
+def test_never_after_a_byte_of_an_answer(t):
+    """The client has part of an answer: it breaks off there, and nothing is asked again."""
+    origin = t.origin()
+    released = threading.Event()
+
+    def cut(conn, _):
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        released.wait(PATIENCE)
+        return drop(conn)
+    origin.on["/cut"] = cut
+    sidecar = t.sidecar(origin, RETRY)
+    with sidecar.client() as client:
+        client.send(make_request("/cut"))
+        response = client.head()
+        equal(client.exactly(3), b"abc", "first bytes")
+        released.set()
+        try:
+            client.exactly(7)
+            raise Failed("the answer went on")
+        except Gone:
+            pass
+        equal(response.status, 200, "status")
+    equal(origin.count(), 1, "attempts")
+
+
+def test_a_body_too_large_to_keep_is_not_retried(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "retry.max_buffered_body": "4KiB"})
+    for size, attempts in ((4096, 2), (4097, 1)):
+        with t.case(size):
+            flaky(origin, 1, say(503))
+            before = origin.count()
+            response = sidecar.request("/flaky", "PUT", body=b"x" * size)
+            equal(response.status, 200 if attempts == 2 else 503, "status")
+            equal([len(r.body) for r in origin.requests[before:]], [size] * attempts, "bodies at the origin")
+    with t.case("chunked, too large"):
+        flaky(origin, 1, say(503))
+        before = origin.count()
+        data = make_request("/flaky", "PUT", [("Transfer-Encoding", "chunked")]) + chunked(b"x" * 3000, b"y" * 3000)
+        equal(sidecar.raw(data, "PUT").status, 503, "status")
+        equal(origin.count() - before, 1, "attempts")
+    with t.case("chunked, small enough"):
+        flaky(origin, 1, say(503))
+        data = make_request("/flaky", "PUT", [("Transfer-Encoding", "chunked")]) + chunked(b"abc", b"def")
+        equal(sidecar.raw(data, "PUT").body, b"at last abcdef", "body")
+
+
+def test_retry_budget_bounds_amplification(t):
+    """pain 3: a dead upstream gets at most 1.2 times the clients' load."""
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, {"retry.max_attempts": 3, "retry.base_delay": "1ms", "retry.budget": 0.1, "retry.success_rate_threshold": 0})
+    count = 400
+    started = time.monotonic()
+    with sidecar.client() as client:
+        for _ in range(count):
+            equal(client.request("/").status, 503, "status")
+    allowed = count * 1.1 + 10 + (time.monotonic() - started)
+    check(origin.count() <= max(allowed, count * 1.2) and origin.count() <= count * 1.2, "%d requests at the origin for %d" % (origin.count(), count))
+    check(origin.count() > count, "no retry at all")
+    check(sidecar.metric("promptops_retry_budget_remaining") < 2, "the budget's metric")
+
+
+def test_retry_after_is_obeyed(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "retry.max_delay": "5s"})
+    with t.case("seconds"):
+        flaky(origin, 1, say(503, [("Retry-After", "1")]))
+        started = time.monotonic()
+        equal(sidecar.request("/flaky").status, 200, "status")
+        near(time.monotonic() - started, 0.9, 5, "seconds")
+    with t.case("longer than max_delay: the answer is passed on at once"):
+        flaky(origin, 1, say(429, [("Retry-After", "3600")]))
+        started = time.monotonic()
+        response = sidecar.request("/flaky")
+        equal((response.status, response.get("Retry-After")), (429, "3600"), "answer")
+        check(time.monotonic() - started < 2, "it waited")
+
+
+def test_max_total_time_bounds_all_attempts(t):
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, {**RETRY, "retry.max_attempts": 20, "retry.base_delay": "100ms", "retry.max_total_time": "350ms"})
+    started = time.monotonic()
+    equal(sidecar.request("/").status, 503, "status")
+    check(time.monotonic() - started < 3, "%.1f s" % (time.monotonic() - started))
+    near(origin.count(), 2, 5, "attempts")
+
+
+def test_per_try_timeout(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**RETRY, "retry.per_try_timeout": "200ms"})
+    flaky(origin, 1, hang)
+    started = time.monotonic()
+    equal(sidecar.request("/flaky").status, 200, "status")
+    check(time.monotonic() - started < 5, "it waited for response_timeout")
+
+
+def test_a_route_has_its_own_attempts_and_timeout(t):
+    origin = t.origin()
+    routes = [{"match": {"path": "/many/{id}", "methods": ["GET"]}, "operation": "many", "retry": {"max_attempts": 4}},
+              {"match": {"path": "/short"}, "operation": "short", "timeout": "300ms"}]
+    sidecar = t.sidecar(origin, {**RETRY, "retry.max_attempts": 2, "routes": routes})
+    origin.default = make_response(503, [], b"down")
+    for path, attempts in (("/many/1", 4), ("/other", 2)):
+        with t.case(path):
+            before = origin.count()
+            equal(sidecar.request(path).status, 503, "status")
+            equal(origin.count() - before, attempts, "attempts")
+    with t.case("timeout"):
+        origin.on["/short"] = lambda conn, request: hang(conn)
+        started = time.monotonic()
+        equal(sidecar.request("/short").status, 504, "status")
+        check(time.monotonic() - started < 5, "it waited for response_timeout")
+
+
+def test_retries_are_counted(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, RETRY)
+    flaky(origin, 2, say(503))
+    equal(sidecar.request("/flaky").status, 200, "status")
+    equal(sidecar.metric("promptops_retries_total"), 2, "promptops_retries_total")
+    equal(sidecar.metric("promptops_upstream_requests_total"), 3, "promptops_upstream_requests_total")
+    equal(sidecar.metric("promptops_requests_total"), 1, "promptops_requests_total")
+
+
+def test_retried_requests_are_the_same(t):
+    """Fields and body of the second attempt are those of the first; the trace goes on."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin, RETRY)
+    flaky(origin, 1, say(503))
+    fields = [("X-A", "1"), ("Authorization", "Bearer x"), ("X-PromptOps-Signature", "aa"), ("X-PromptOps-Nonce", "n"), ("X-Request-Id", "id-1")]
+    equal(sidecar.request("/flaky?q=1", "PUT", fields, b"body").status, 200, "status")
+    first, second = origin.requests
+    for name in [n for n, _ in fields]:
+        equal(first.all(name), second.all(name), name)
+    equal((first.target, first.body), (second.target, second.body), "target and body")
+    equal(first.get("traceparent").split("-")[1], second.get("traceparent").split("-")[1], "trace id")
