@@ -11,7 +11,8 @@
  *   a line is judged from left to right, the part of a line like the same bytes of the whole line,
  *   and the rules about several fields at the end, in the order of finish_request and finish_response.
  * - The work is linear in the bytes, however they come: a line that is not whole is searched from scan->at on;
- *   only its first SHORT_LINE bytes may be judged again.
+ *   only its first SHORT_LINE bytes may be judged again. So a fault behind them that is not a control byte is known
+ *   when the line ends, or a limit is reached, at the latest.
  */
 #include <string.h>
 

@@ -104,6 +104,26 @@ static inline void claim_same_head(const struct head *a, const struct head *b)
         CLAIM(same_field(&a->fields[i], &b->fields[i]));
 }
 
+/*
+ * A fault in a long line that has not ended may be known later when it came in pieces; but then the line's end
+ * makes it known, and nothing else.
+ */
+static inline void claim_known_later(const struct head_case *c, size_t cut, size_t step, enum reason reason)
+{
+    struct head_result later;
+    struct head_case ended = *c;
+    char *text = malloc(c->n + 2);
+    CLAIM(text != NULL && reason != REASON_NONE);
+    memcpy(text, c->p, c->n);
+    memcpy(text + c->n, "\r\n", 2);
+    ended.p = text;
+    ended.n = c->n + 2;
+    parse_cut(&ended, cut, step, &later);
+    CLAIM(later.reason == reason);
+    head_result_free(&later);
+    free(text);
+}
+
 static inline void claim_same_result(const struct head_result *a, const struct head_result *b)
 {
     CLAIM(a->reason == b->reason);
@@ -306,12 +326,15 @@ static inline void claim_head(const struct head_case *c, size_t cut, size_t step
     else
         CLAIM(whole->used == 0 && (whole->reason == REASON_MORE ||
                                    reason_row(whole->reason)->fault == (c->response ? FAULT_UPSTREAM : FAULT_CLIENT)));
-    parse_cut(c, cut, c->n + 1, &other);
-    claim_same_result(whole, &other);
-    head_result_free(&other);
-    parse_cut(c, cut, step ? step : 1, &other);
-    claim_same_result(whole, &other);
-    head_result_free(&other);
+    const size_t steps[] = {c->n + 1, step ? step : 1};
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        parse_cut(c, cut, steps[i], &other);
+        if (other.reason == REASON_MORE && whole->reason != REASON_MORE)
+            claim_known_later(c, cut, steps[i], whole->reason);
+        else
+            claim_same_result(whole, &other);
+        head_result_free(&other);
+    }
 }
 
 /* ---- Bodies ---- */
