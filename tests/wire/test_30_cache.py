@@ -360,11 +360,7 @@ def test_9110_14_ranges(t):
 def test_9111_4_2_4_stale(t):
     """Served when the upstream is away, unless that is forbidden; swr and sie inside their windows only."""
     origin = t.origin()
-<<<<<<< HEAD
-    sidecar = t.sidecar(origin, {**PLAIN, "cache.stale_if_error": "1h", "upstream.response_timeout": "1s"})
-=======
     sidecar = t.sidecar(origin, {**PLAIN, "upstream.response_timeout": "1s", "cache.stale_if_error": "1h"})
->>>>>>> wire
     old = [("Age", "100")]
 
     def broken_by(act):
