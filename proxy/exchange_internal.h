@@ -35,7 +35,7 @@ enum phase {
     PHASE_COUNT
 };
 
-enum { ROOM = 3072, TAG_ROOM = 1024, ID_MAX = REQUEST_ID_MAX };
+enum { ROOM = 3072, TAG_ROOM = 1024, HINT = 256, ID_MAX = REQUEST_ID_MAX };
 
 struct exchange_letter {
     struct letter letter; /* first */
@@ -88,6 +88,9 @@ struct exchange {
 
     /* The answer. */
     bool replied;            /* a final head went to the client */
+    char hint[HINT];         /* the beginning of a 401's or 403's body: a rate limit may hide there */
+    uint16_t hint_len;
+    bool refused;            /* a 401 or 403 to a credential: judged when its body is known */
     bool up_closed;          /* tunnel: the upstream sends no more */
     struct observation o;
     enum reason why;

@@ -108,10 +108,30 @@ static void tell_cache(struct exchange *x, const struct head *response)
         store_invalidate(x->w->service->store, &ask, response);
         purge_tags(x);
     }
-    if (x->looked && (response->status == 401 || response->status == 403) && has_credential(x))
-        store_drop_partition(x->w->service->store, &x->look.key);
+    x->refused = x->looked && (response->status == 401 || response->status == 403) && has_credential(x);
     if (x->looked && !x->fill)
         store_heard(x->w->service->store, &ask, response);
+}
+
+/* The API says 401 or 403 also when the caller is over its rate limit; the body tells which. */
+static bool says_rate_limit(struct slice body)
+{
+    static const char words[] = "rate limit";
+    for (size_t i = 0; i + sizeof(words) - 1 <= body.n; i++)
+        if (slice_equal_nocase((struct slice){body.p + i, sizeof(words) - 1}, SLICE(words)))
+            return true;
+    return false;
+}
+
+/* A credential that was really refused loses what was stored for it. */
+static void judge_refusal(struct exchange *x)
+{
+    if (!x->refused)
+        return;
+    x->refused = false;
+    x->a.rate_limited = says_rate_limit((struct slice){x->hint, x->hint_len});
+    if (!x->a.rate_limited)
+        store_drop_partition(x->w->service->store, &x->look.key);
 }
 
 static void offer_to_cache(struct exchange *x, const struct head *response)
@@ -226,6 +246,11 @@ static void fill_drained(void *arg)
 
 void exchange_response_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops)
 {
+    if (x->refused && x->hint_len < HINT) {
+        size_t n = data.n < (size_t)(HINT - x->hint_len) ? data.n : (size_t)(HINT - x->hint_len);
+        memcpy(x->hint + x->hint_len, data.p, n);
+        x->hint_len = (uint16_t)(x->hint_len + n);
+    }
     if (x->fill && !x->fill_full && fill_append(x->fill, data.p, data.n) != FILL_MORE)
         x->fill_full = true;
     if (x->down)
@@ -251,6 +276,7 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     struct fill *fill = x->fill;
     if (x->phase != PHASE_RELAY)
         return;
+    judge_refusal(x);
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     x->up = NULL;
     x->fill = NULL;
@@ -263,6 +289,7 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
 
 void exchange_break_off(struct exchange *x, enum reason why)
 {
+    judge_refusal(x);
     exchange_leave_upstream(x, false);
     exchange_attempt_done(x, why, x->a.status);
     x->why = why;

@@ -208,7 +208,7 @@ static int open_unix(const char *path, char *err, size_t err_size)
                  sizeof(sun.sun_path) - 1);
         return -1;
     }
-    strcpy(sun.sun_path, path);
+    memcpy(sun.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         goto fail;
