@@ -67,10 +67,76 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 unit: $(UNIT_BIN)         ## build and run the unit tests (T=policy/test_x for one)
 	$(Q)set -e; for t in $(if $(T),$(BUILD)/unit/$(T),$(UNIT_BIN)); do $$t; done
 
+# The bench's do-nothing programs, and simulations of policy in virtual time.
+include tests/bench/bench.mk
+include tests/sim/sim.mk
+
+# ---- what a user runs -------------------------------------------------------------------------
+.PHONY: demo test install packages packages-test
+packages:                 ## install what the build needs, when it is missing
+	$(Q)deploy/install-packages.sh build
+
+packages-test:
+	$(Q)deploy/install-packages.sh build test
+
+demo: packages            ## build, start the stand-in API and the sidecar, send traffic, show the summary
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) deploy/demo.sh
+
+test: packages-test       ## install what is missing, build, and pass every test
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" tests/run-all.sh
+
+PREFIX ?= /usr/local
+install: all              ## install the programs below PREFIX (/usr/local)
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+
+# ---- what a developer runs ---------------------------------------------------------------------
+.PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke oom coverage fresh wire
+lint: all                 ## include rules, banned calls, lengths, headers alone, the README's table
+	$(Q)python3 tests/lint/lint.py $(BUILD)
+	$(Q)sh tests/lint/readme_options.sh $(BUILD)/promptops-sidecar README.md
+
+fmt:                      ## format the C sources (clang-format)
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+wire: all                 ## end-to-end tests with a scripted client and origin (T=name for some)
+	$(Q)SIDECAR=$(BUILD)/promptops-sidecar python3 tests/wire/run.py $(T)
+
+asan ubsan tsan:          ## unit and wire tests under a sanitizer
+	$(Q)$(MAKE) --no-print-directory MODE=$@ BUILD=$(BUILD)-$@ all unit
+	$(Q)SIDECAR=$(BUILD)-$@/promptops-sidecar python3 tests/wire/run.py $(T)
+
+# Fuzzers: libFuzzer with the address and undefined behaviour sanitizers. RUNS each.
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_CC ?= clang-14
+RUNS ?= 1000000
+$(BUILD)-fuzz/%: tests/fuzz/%.c $(POLICY_SRC) $(METRICS_SRC) $(PROXY_SRC)
+	@mkdir -p $(@D)
+	$(if $(Q),@echo "  FUZZ  $<")
+	$(Q)$(FUZZ_CC) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread $(CPPFLAGS) -o $@ $^ $(LIBS_PROXY)
+
+fuzz: $(FUZZ)             ## run every fuzzer RUNS times (default a million)
+	$(Q)set -e; for f in $(FUZZ); do n=$$(basename $$f); c=tests/fuzz/corpus/$${n#fuzz_}; \
+	  [ -d $$c ] || c=tests/fuzz/corpus/$$n; [ -d $$c ] || c=; \
+	  mkdir -p $(BUILD)-fuzz/new/$$n; echo "  RUN   $$n"; \
+	  $$f -runs=$(RUNS) -max_len=4096 -verbosity=0 -print_final_stats=1 $(BUILD)-fuzz/new/$$n $$c 2>$(BUILD)-fuzz/$$n.log \
+	    || { cat $(BUILD)-fuzz/$$n.log; exit 1; }; grep -E 'executed_units' $(BUILD)-fuzz/$$n.log; done
+
+fuzz-smoke:               ## a short run of every fuzzer
+	$(Q)$(MAKE) --no-print-directory fuzz RUNS=20000
+
+coverage:                 ## line coverage of the unit tests
+	$(Q)$(MAKE) --no-print-directory MODE=coverage BUILD=$(BUILD)-coverage unit
+	lcov -q -c -d $(BUILD)-coverage -o $(BUILD)-coverage/all.info && lcov -q -r $(BUILD)-coverage/all.info '/usr/*' '*/tests/*' -o $(BUILD)-coverage/ours.info && lcov --summary $(BUILD)-coverage/ours.info
+
+fresh:                    ## prove `make demo` and `make test` in a new Debian root (mmdebstrap)
+	$(Q)deploy/fresh.sh
+
 clean:                    ## remove build/
-	rm -rf $(BUILD)
+	rm -rf $(BUILD) $(BUILD)-*
 
 help:                     ## list the goals
-	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z][a-z -]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(filter %Makefile %.mk,$(MAKEFILE_LIST))
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Every test, in the order of what fails fastest. Stops at the end with one plain line; exits 1 when any part failed.
+set -u
+build=${BUILD:-build}
+make=${MAKE:-make}
+python=/usr/bin/python3
+passed=0 failed=0 failures=
+
+part() {
+    name=$1
+    shift
+    echo "== $name"
+    start=$(date +%s)
+    if "$@"; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        failures="$failures, $name"
+    fi
+    echo "   ($(($(date +%s) - start)) s)"
+}
+
+part "lint" $make --no-print-directory lint
+part "unit tests" $make --no-print-directory unit
+part "simulations" $make --no-print-directory sim
+part "wire tests" env SIDECAR="$build/promptops-sidecar" $python tests/wire/run.py
+part "the stand-in API" env BUILD="$build" $python tests/origin/test_origin.py
+part "real clients" env BUILD="$build" $python tests/clients/run.py
+part "demo" env BUILD="$build" DEMO_SECONDS=1 sh -c 'deploy/demo.sh </dev/null >/dev/null'
+part "address sanitizer: build and unit tests" $make --no-print-directory MODE=asan BUILD="$build-asan" all unit
+part "address sanitizer: wire tests" env SIDECAR="$build-asan/promptops-sidecar" $python tests/wire/run.py smoke framing response pool
+part "fuzzers" $make --no-print-directory fuzz-smoke
+[ -z "$failures" ] || echo "failed: ${failures#, }"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
