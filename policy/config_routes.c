@@ -3,7 +3,6 @@
  * once; every {name} of a tag is one of the path's, so that compiling a route cannot fail for what
  * was written here.
  */
-#include <stdio.h>
 #include <string.h>
 
 #include "policy/config_items.h"

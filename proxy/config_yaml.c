@@ -343,6 +343,7 @@ static void compose(struct reader *r)
         r->document = &document;
         walk_root(r);
         yaml_document_delete(&document);
+        r->document = NULL;
     } else {
         complain_of_parser(r, &parser);
     }
