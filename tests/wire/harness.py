@@ -18,6 +18,7 @@ At its end everything is closed, and the test fails when the sidecar crashed, le
 descriptor, printed a sanitizer report or did not stop cleanly, or when an origin's script failed.
 """
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -52,6 +53,29 @@ def slow(seconds):
     return mark
 
 
+def in_new_namespace(*kinds):
+    """Takes this test's process, and all that it starts, into Linux namespaces of its own: "net", "mnt".
+    Must come before the first thread. Skips the test where that is not permitted."""
+    flags = {"net": 0x40000000, "mnt": 0x00020000}
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(sum(flags[kind] for kind in kinds)) != 0:
+        raise Skip("no namespace (%s) is permitted here: %s" % (", ".join(kinds), os.strerror(ctypes.get_errno())))
+    if "mnt" in kinds:
+        command_or_skip("mount", "--make-rprivate", "/")
+    if "net" in kinds:
+        command_or_skip("ip", "link", "set", "lo", "up")
+
+
+def command_or_skip(*words):
+    try:
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE, check=False)
+    except FileNotFoundError:
+        raise Skip("there is no %s here" % words[0])
+    if done.returncode != 0:
+        raise Skip("`%s` is not permitted here: %s" % (" ".join(words), done.stdout.decode("utf-8", "replace").strip()[-200:]))
+    return done.stdout.decode("utf-8", "replace")
+
+
 def alone(function):
     """Runs a test with no other beside it: it measures time or memory."""
     function.alone = True
@@ -77,8 +101,8 @@ class Test:
         self.origins.append(origin)
         return origin
 
-    def sidecar(self, upstream=None, config=None, **more):
-        """upstream: a ScriptedOrigin, a URL, or None (then config says where)."""
+    def sidecar(self, upstream=None, config=None, kind=Sidecar, **more):
+        """upstream: a ScriptedOrigin, a URL, or None (then config says where). kind: a class made from Sidecar."""
         settings = {}
         if upstream is not None:
             settings["upstream.url"] = upstream if isinstance(upstream, str) else upstream.url
@@ -86,7 +110,7 @@ class Test:
         directory = os.path.join(self.directory, "sidecar-%d" % self.made)
         self.made += 1
         os.mkdir(directory)
-        sidecar = Sidecar(directory, settings, wait=False, **more)
+        sidecar = kind(directory, settings, wait=False, **more)
         self.sidecars.append(sidecar)
         sidecar.wait_ready()
         return sidecar

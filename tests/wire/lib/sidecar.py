@@ -165,8 +165,17 @@ class Sidecar:
         elif entry.get("event") == "admin_listening":
             self.admin_address = parse_address(entry["address"])
 
+    def learn_from_file(self):
+        """With log.file set, the lines are there."""
+        path = self.settings.get("log.file", "-")
+        if os.path.isfile(path):
+            with open(path) as log:
+                for line in log:
+                    self.learn(line)
+
     def wait_ready(self):
         def ready():
+            self.learn_from_file()
             if self.process.poll() is not None:
                 raise Failed("the sidecar ended at once (%d):\n%s" % (self.process.returncode, self.tail()))
             return self.address and self.admin_address
