@@ -153,6 +153,7 @@ struct config_option_row {
     const char *most;
     bool live;  /* a change takes effect without a restart */
     bool ready; /* false: refused in this version unless it has its default */
+    bool effective; /* false: accepted, but without effect in this version */
     const char *unit;
     const char *help;
     size_t offset;                       /* in struct config */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { READY = 1, LATER = 0, LIVE = 1, RESTART = 0 };
+enum { READY = 1, SOON = 2, LATER = 0, LIVE = 1, RESTART = 0 };
 
 /* choices_log_level[] and so on. */
 #define CHOICES(member)                   static const struct config_choice choices_##member[] = {
@@ -47,7 +47,8 @@ static const struct config_option_row rows[] = {
      least,                                                                                                  \
      most,                                                                                                   \
      when,                                                                                                   \
-     state,                                                                                                  \
+     (state) != LATER,                                                                                       \
+     (state) == READY,                                                                                       \
      unit,                                                                                                   \
      help,                                                                                                   \
      offsetof(struct config, member),                                                                        \

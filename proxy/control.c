@@ -143,6 +143,14 @@ static void log_errors(struct control *c, const struct config_errors *errors)
         log_write(c->service.log, LOG_ERROR, "config", "%s", errors->items[i]);
 }
 
+/* What the operator has set and this version does not act on is said, not passed over in silence. */
+static void name_ineffective(struct control *c)
+{
+    for (int i = 0; i < CONFIG_OPTION_COUNT; i++)
+        if (!config_option_row(i)->effective && config_place_of(c->cfg, i)->source != CONFIG_FROM_DEFAULT)
+            log_write(c->service.log, LOG_WARNING, "config", "%s has no effect in this version yet", config_option_row(i)->key);
+}
+
 static void reload(struct control *c)
 {
     struct config_errors errors = {0};
@@ -169,6 +177,7 @@ static void reload(struct control *c)
     c->cfg = fresh;
     apply_shared(c);
     watch_files(c);
+    name_ineffective(c);
     log_write(c->service.log, LOG_INFO, "config", "reloaded");
     for (size_t i = 0; i < pending.count; i++)
         log_write(c->service.log, LOG_WARNING, "config", "%s has changed and takes effect at the next start only",
@@ -472,6 +481,7 @@ static bool start(struct control *c)
     if (!c->published)
         return fail(c, err, NULL);
     apply_shared(c);
+    name_ineffective(c);
     file_watch_init(&c->watch);
     watch_files(c);
     if (!listen_for_events(c) || !start_workers(c, workers) || !start_admin(c))

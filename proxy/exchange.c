@@ -367,6 +367,7 @@ void exchange_over(struct exchange *x, bool whole)
     pool_cancel(w->pool, &x->wait);
     if (d)
         d->ops->flush(d);
+    exchange_judge_refusal(x);
     exchange_abandon_fill(x, x->why == REASON_NONE ? REASON_FILL_FAILED : x->why, true);
     exchange_report(x, BREAKER_IGNORED);
     exchange_leave_upstream(x, false);

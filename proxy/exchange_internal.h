@@ -145,6 +145,8 @@ void exchange_drop_body(struct exchange *x);
 /* exchange_relay.c */
 /* The answer that is being relayed cannot be completed. */
 void exchange_break_off(struct exchange *x, enum reason why);
+/* Ends the doubt about a 401 or 403, by as much of its body as came. */
+void exchange_judge_refusal(struct exchange *x);
 
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word);

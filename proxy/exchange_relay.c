@@ -124,7 +124,7 @@ static bool says_rate_limit(struct slice body)
 }
 
 /* A credential that was really refused loses what was stored for it. */
-static void judge_refusal(struct exchange *x)
+void exchange_judge_refusal(struct exchange *x)
 {
     if (!x->refused)
         return;
@@ -276,7 +276,7 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     struct fill *fill = x->fill;
     if (x->phase != PHASE_RELAY)
         return;
-    judge_refusal(x);
+    exchange_judge_refusal(x);
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     x->up = NULL;
     x->fill = NULL;
@@ -289,7 +289,7 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
 
 void exchange_break_off(struct exchange *x, enum reason why)
 {
-    judge_refusal(x);
+    exchange_judge_refusal(x);
     exchange_leave_upstream(x, false);
     exchange_attempt_done(x, why, x->a.status);
     x->why = why;

@@ -55,6 +55,8 @@ struct pool {
     struct pool_size size;
     struct timer upkeep;
     tick_t prune_at, check_at;
+    tick_t warm_at, warm_pause; /* no connection is opened ahead of need before warm_at; the pause doubles while dials fail */
+    tick_t said;                /* when a failed dial was logged last */
     bool closing;
 };
 
@@ -260,6 +262,20 @@ static void hand_out(struct pool *pool, struct upstream *u)
     exchange_connected(wait->exchange, u);
 }
 
+/* Says so once a second, and lets the warming of the pool wait longer and longer. */
+static void dial_failed(struct pool *pool, const char *text)
+{
+    tick_t now = worker_now(pool->w);
+    pool->warm_pause = pool->warm_pause ? pool->warm_pause * 2 : TICK_S;
+    if (pool->warm_pause > 30 * TICK_S)
+        pool->warm_pause = 30 * TICK_S;
+    pool->warm_at = now + pool->warm_pause;
+    if (pool->said && now - pool->said < TICK_S)
+        return;
+    pool->said = now;
+    log_write(pool->w->service->log, LOG_WARNING, "pool", "upstream connection failed: %s", text);
+}
+
 static void dialed(void *arg, const struct dial_result *result)
 {
     struct dialing *d = arg;
@@ -273,7 +289,7 @@ static void dialed(void *arg, const struct dial_result *result)
     if (result->reason != REASON_NONE) {
         pool->next_address = result->index + 1;
         metric_add(w->metrics, METRIC_POOL_CONNECT_FAILED, 1);
-        log_write(w->service->log, LOG_WARNING, "pool", "upstream connection failed: %s", result->text);
+        dial_failed(pool, result->text);
         permits_give(w->service->permits);
         resolver_kick(w->service->resolver);
         fail_first(pool, result->reason);
@@ -281,6 +297,7 @@ static void dialed(void *arg, const struct dial_result *result)
         return;
     }
     pool->next_address = result->index;
+    pool->warm_at = pool->warm_pause = 0;
     struct upstream *u = upstream_open(w, result->stream);
     if (!u) {
         permits_give(w->service->permits);
@@ -526,7 +543,8 @@ static void upkeep(struct timer *timer)
         close_outdated(pool);
         trim(pool, (unsigned)target.keep);
     }
-    warm_up(pool, (unsigned)target.warm);
+    if (now >= pool->warm_at)
+        warm_up(pool, (unsigned)target.warm);
     tick_t interval = config_of(pool)->pool_health_check_interval;
     if (interval > 0 && pool->w->index == 0 && now >= pool->check_at) {
         if (pool->check_at)
