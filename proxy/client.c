@@ -17,6 +17,7 @@
 
 #include "metrics/counters.h"
 #include "policy/config.h"
+#include "proxy/client_internal.h"
 #include "proxy/codec.h"
 #include "proxy/exchange.h"
 #include "proxy/h1.h"
@@ -35,34 +36,6 @@ enum {
 };
 static const tick_t LINGER_TIME = 2 * TICK_S;
 
-struct client {
-    struct downstream d; /* first: the codec's door */
-    struct stream stream;
-    struct client *prev, *next; /* on the list of its state */
-    struct client *resume_next;
-    struct event rd, wr;
-    struct timer timer;
-    struct settings *settings; /* those that the present request began with; a reference */
-    struct out out;
-    struct {
-        char *p;
-        uint32_t len, cap;
-    } in;
-    struct h1_scan scan;
-    struct h1_body body;
-    uint32_t lingered;
-    uint8_t state;
-    bool reading, writing;   /* events armed */
-    bool body_paused;        /* the exchange wants no more body now */
-    bool replied;            /* a final head was given for the present request */
-    bool chunked;            /* the present answer is sent chunked */
-    bool until_close;        /* the present answer's body ends with the connection */
-    bool end_writing;        /* tunnel: shut our side down once the queue is empty */
-    bool hard_end;           /* end it with a reset */
-    bool close_after;        /* the connection ends with the present answer */
-    bool on_resume;
-    bool misdirected;
-};
 
 static void client_free(struct client *c);
 static void client_feed(struct client *c, const char *p, size_t n, struct block *block);
@@ -96,7 +69,7 @@ static void list_enter(struct client *c, enum client_state state)
     w->client_count[state]++;
 }
 
-static void client_set_state(struct client *c, enum client_state state)
+void client_set_state(struct client *c, enum client_state state)
 {
     if (c->state == state)
         return;
@@ -104,7 +77,7 @@ static void client_set_state(struct client *c, enum client_state state)
     list_enter(c, state);
 }
 
-static void read_on(struct client *c, bool on)
+void client_read_on(struct client *c, bool on)
 {
     if (c->reading == on)
         return;
@@ -118,7 +91,7 @@ static void read_on(struct client *c, bool on)
         event_active(&c->rd, EV_READ, 0);
 }
 
-static void write_on(struct client *c, bool on)
+void client_write_on(struct client *c, bool on)
 {
     if (c->writing == on)
         return;
@@ -129,12 +102,12 @@ static void write_on(struct client *c, bool on)
         event_del(&c->wr);
 }
 
-static void set_timer(struct client *c, tick_t after)
+void client_set_timer(struct client *c, tick_t after)
 {
     worker_set_timer(c->d.worker, &c->timer, worker_now(c->d.worker) + after);
 }
 
-static const struct config *config_of(const struct client *c)
+const struct config *client_config(const struct client *c)
 {
     return settings_config(c->settings ? c->settings : c->d.worker->settings);
 }
@@ -146,7 +119,7 @@ static void drop_settings(struct client *c)
     c->settings = NULL;
 }
 
-static void in_clear(struct client *c)
+void client_in_clear(struct client *c)
 {
     free(c->in.p);
     c->in.p = NULL;
@@ -171,7 +144,7 @@ static void client_free(struct client *c)
         gather_clear(&w->down);
     out_dispose(&c->out);
     h1_body_dispose(&c->body);
-    in_clear(c);
+    client_in_clear(c);
     drop_settings(c);
     stream_close(&c->stream);
     metric_sub(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
@@ -199,13 +172,13 @@ static bool input_waits(const struct client *c)
  * while, so that the answer is not destroyed by a reset (RFC 9112 9.6). */
 static void client_close_softly(struct client *c)
 {
-    in_clear(c);
+    client_in_clear(c);
     if (!c->stream.tls)
         shutdown(c->stream.fd, SHUT_WR);
     client_set_state(c, CLIENT_LINGER);
-    write_on(c, false);
-    read_on(c, true);
-    set_timer(c, LINGER_TIME);
+    client_write_on(c, false);
+    client_read_on(c, true);
+    client_set_timer(c, LINGER_TIME);
 }
 
 static void client_after_answer(struct client *c)
@@ -244,225 +217,6 @@ static void linger_read(struct client *c)
     }
 }
 
-/* ---- the codec's operations ------------------------------------------------------------------ */
-
-static struct client *client_of(struct downstream *d)
-{
-    return (struct client *)d;
-}
-
-static void gather_begin(struct client *c)
-{
-    struct gather *g = &c->d.worker->down;
-    assert(!g->out || g->out == &c->out);
-    g->out = &c->out;
-}
-
-static void flush_gather(struct client *c)
-{
-    struct worker *w = c->d.worker;
-    enum out_result r;
-    if (w->down.out != &c->out)
-        return;
-    r = out_flush(&c->out, &w->down, &c->stream, &c->d.bytes_out);
-    if (r == OUT_QUEUED) {
-        write_on(c, true);
-    } else if (r != OUT_DONE) {
-        /* The read side will tell; nobody may free the client in the middle of an exchange's step. */
-        out_dispose(&c->out);
-        shutdown(c->stream.fd, SHUT_RDWR);
-        read_on(c, true);
-    }
-}
-
-static void put(struct client *c, const void *p, size_t n, void *owner, const struct out_owner_ops *ops)
-{
-    struct gather *g = &c->d.worker->down;
-    gather_begin(c);
-    if (gather_add(g, p, n, owner, ops))
-        return;
-    flush_gather(c);
-    gather_begin(c);
-    (void)gather_add(g, p, n, owner, ops);
-}
-
-static void down_interim(struct downstream *d, const struct reply *reply)
-{
-    struct client *c = client_of(d);
-    if (d->minor == 0)
-        return;
-    size_t n = h1_write_reply(d->worker->down_head, d->worker->head_size, reply, H1_INTERIM);
-    put(c, d->worker->down_head, n, NULL, NULL);
-    flush_gather(c);
-}
-
-static void down_reply(struct downstream *d, const struct reply *reply)
-{
-    struct client *c = client_of(d);
-    unsigned flags = 0;
-    c->replied = true;
-    if (reply->close || !c->body.done || d->worker->stopping || (d->half_closed && c->in.len == 0))
-        c->close_after = true;
-    c->chunked = reply->framing == BODY_CHUNKED && d->minor >= 1;
-    c->until_close = reply->framing == BODY_CHUNKED && d->minor == 0; /* HTTP/1.0 knows no chunks */
-    if (c->until_close)
-        c->close_after = true;
-    if (c->chunked)
-        flags |= H1_CHUNKED;
-    if (c->close_after)
-        flags |= H1_CLOSE;
-    else if (d->minor == 0)
-        flags |= H1_KEEP_ALIVE;
-    size_t n = h1_write_reply(d->worker->down_head, d->worker->head_size, reply, flags);
-    put(c, d->worker->down_head, n, NULL, NULL);
-}
-
-static void down_body(struct downstream *d, struct slice data, void *owner, const struct out_owner_ops *ops)
-{
-    struct client *c = client_of(d);
-    struct gather *g = &d->worker->down;
-    char open[20];
-    size_t n;
-    if (data.n == 0)
-        return;
-    if (!c->chunked) {
-        put(c, data.p, data.n, owner, ops);
-        return;
-    }
-    n = h1_chunk_open(open, data.n);
-    if (g->count > 0 && g->count + 3 > GATHER_MAX)
-        flush_gather(c);
-    /* The size line is put behind the head in the worker's scratch, which lives until the flush. */
-    char *line = d->worker->down_head + d->worker->head_size - 64 - 24 * (size_t)(g->count + 1);
-    memcpy(line, open, n);
-    put(c, line, n, NULL, NULL);
-    put(c, data.p, data.n, owner, ops);
-    put(c, "\r\n", 2, NULL, NULL);
-}
-
-static void down_file(struct downstream *d, int fd, off_t at, size_t n, void *owner, const struct out_owner_ops *ops)
-{
-    struct client *c = client_of(d);
-    struct gather *g = &d->worker->down;
-    gather_begin(c);
-    g->file_fd = fd;
-    g->file_at = at;
-    g->file_len = n;
-    g->file_owner = owner;
-    g->file_ops = ops;
-}
-
-static void down_end(struct downstream *d, struct slice trailers)
-{
-    struct client *c = client_of(d);
-    if (!c->chunked)
-        return;
-    if (trailers.n == 0) {
-        put(c, "0\r\n\r\n", 5, NULL, NULL);
-        return;
-    }
-    put(c, "0\r\n", 3, NULL, NULL);
-    put(c, trailers.p, trailers.n, NULL, NULL);
-    put(c, "\r\n", 2, NULL, NULL);
-}
-
-static void down_flush(struct downstream *d)
-{
-    flush_gather(client_of(d));
-}
-
-/*
- * Breaks the message so that the client sees it: fewer bytes than promised, or no last chunk, then the
- * end of the connection. A body that ends with the connection needs a reset (with TLS: an end without
- * close_notify), because a plain end would look like a whole message.
- */
-static void down_abort(struct downstream *d, enum reason why)
-{
-    struct client *c = client_of(d);
-    (void)why;
-    flush_gather(c);
-    c->close_after = true;
-    c->hard_end = c->until_close;
-    out_dispose(&c->out);
-}
-
-static size_t down_backlog(const struct downstream *d)
-{
-    return ((const struct client *)d)->out.bytes;
-}
-
-static void resume_later(struct client *c)
-{
-    struct worker *w = c->d.worker;
-    if (c->on_resume)
-        return;
-    c->on_resume = true;
-    c->resume_next = w->resume;
-    w->resume = c;
-}
-
-static void down_want_body(struct downstream *d, bool wanted)
-{
-    struct client *c = client_of(d);
-    c->body_paused = !wanted;
-    if (!wanted && c->state == CLIENT_TUNNEL)
-        read_on(c, false);
-    if (wanted && c->in.len > 0)
-        resume_later(c);
-    else if (wanted)
-        read_on(c, true);
-}
-
-static void down_finished(struct downstream *d, bool whole)
-{
-    struct client *c = client_of(d);
-    d->exchange = NULL;
-    if (!whole)
-        c->close_after = true;
-    if (c->state == CLIENT_TUNNEL)
-        c->close_after = true;
-    resume_later(c);
-}
-
-static void down_tunnel(struct downstream *d, const struct reply *reply)
-{
-    struct client *c = client_of(d);
-    down_interim(d, reply);
-    client_set_state(c, CLIENT_TUNNEL);
-    c->chunked = false;
-    c->body.done = true;
-    if (c->in.len > 0) {
-        exchange_request_data(d->exchange, (struct slice){c->in.p, c->in.len}, NULL, NULL);
-        exchange_request_flush(d->exchange);
-        in_clear(c);
-    }
-    read_on(c, true);
-    set_timer(c, config_of(c)->upstream_stream_idle_timeout);
-}
-
-static void down_half_close(struct downstream *d)
-{
-    struct client *c = client_of(d);
-    c->end_writing = true;
-    if (c->out.bytes == 0 && !c->stream.tls)
-        shutdown(c->stream.fd, SHUT_WR);
-}
-
-static const struct downstream_ops CLIENT_OPS = {
-    .interim = down_interim,
-    .reply = down_reply,
-    .body = down_body,
-    .file = down_file,
-    .end = down_end,
-    .flush = down_flush,
-    .abort = down_abort,
-    .backlog = down_backlog,
-    .want_body = down_want_body,
-    .tunnel = down_tunnel,
-    .half_close = down_half_close,
-    .finished = down_finished,
-};
-
 /* ---- requests -------------------------------------------------------------------------------- */
 
 /* Back to waiting for a request, the answer being on its way. */
@@ -476,14 +230,14 @@ static void client_ready(struct client *c)
     c->d.bytes_in = c->d.bytes_out = 0;
     drop_settings(c);
     client_set_state(c, CLIENT_IDLE);
-    set_timer(c, config_of(c)->listen_idle_timeout);
+    client_set_timer(c, client_config(c)->listen_idle_timeout);
 }
 
 /* Keeps p[0..n) as input to be looked at later. */
 static bool save_input(struct client *c, const char *p, size_t n)
 {
     if (n == 0) {
-        in_clear(c);
+        client_in_clear(c);
         return true;
     }
     if (c->in.p && p >= c->in.p && p < c->in.p + c->in.cap) {
@@ -516,13 +270,13 @@ static size_t take_head(struct client *c, const char *p, size_t n)
     if (!c->settings)
         c->settings = settings_ref(w->settings);
     struct h1_limits limits = limits_of(c);
-    const struct config *cfg = config_of(c);
+    const struct config *cfg = client_config(c);
     head.field_max = w->field_max < cfg->listen_max_header_fields ? w->field_max : (uint16_t)cfg->listen_max_header_fields;
     enum reason r = h1_parse_request(&c->scan, &limits, p, n, &head, &used);
     if (r == REASON_MORE) {
         if (c->state != CLIENT_HEAD) {
             client_set_state(c, CLIENT_HEAD);
-            set_timer(c, cfg->listen_header_timeout);
+            client_set_timer(c, cfg->listen_header_timeout);
         }
         return 0;
     }
@@ -540,7 +294,7 @@ static size_t take_head(struct client *c, const char *p, size_t n)
     c->d.minor = head.minor;
     c->close_after = !head.keep_alive;
     h1_body_init(&c->body, &head, false, &limits);
-    set_timer(c, cfg->listen_idle_timeout);
+    client_set_timer(c, cfg->listen_idle_timeout);
     exchange_begin(&c->d, &head);
     return used;
 }
@@ -635,7 +389,7 @@ static void client_feed(struct client *c, const char *p, size_t n, struct block 
         return;
     }
     if (c->in.len > 0 && c->state == CLIENT_IDLE)
-        resume_later(c);
+        client_resume_later(c);
 }
 
 static void client_process(struct client *c)
@@ -660,7 +414,7 @@ void clients_resume(struct worker *w)
         if (c->state == CLIENT_LINGER || c->state == CLIENT_HANDSHAKE)
             continue;
         if (!c->body_paused && !c->d.half_closed)
-            read_on(c, true);
+            client_read_on(c, true);
         client_process(c);
     }
 }
@@ -673,14 +427,14 @@ static void client_eof(struct client *c, bool broken)
     if (broken || c->state == CLIENT_TUNNEL || !c->d.exchange || !c->body.done) {
         if (c->state == CLIENT_BUSY && !c->d.exchange && c->out.bytes > 0 && !broken) {
             c->d.half_closed = true; /* still reading its answer */
-            read_on(c, false);
+            client_read_on(c, false);
             return;
         }
         client_break(c, REASON_CLIENT_GONE);
         return;
     }
     c->d.half_closed = true;
-    read_on(c, false);
+    client_read_on(c, false);
     exchange_client_half_closed(c->d.exchange);
 }
 
@@ -690,7 +444,7 @@ static bool may_read(struct client *c)
     bool waits = c->state == CLIENT_BUSY && (c->body.done || c->body_paused);
     if (!waits || c->in.len < PIPELINE_MAX)
         return true;
-    read_on(c, false);
+    client_read_on(c, false);
     return false;
 }
 
@@ -701,7 +455,7 @@ static ssize_t client_read(struct client *c, void *p, size_t n)
     if (r > 0 && c->stream.tls && tls_pending(c->stream.tls))
         event_active(&c->rd, EV_READ, 0);
     if (r == STREAM_WANT_WRITE)
-        write_on(c, true);
+        client_write_on(c, true);
     return r == STREAM_WANT_WRITE ? STREAM_AGAIN : r;
 }
 
@@ -712,7 +466,7 @@ static void tunnel_read(struct client *c, struct block *b)
         return;
     if (r == 0 && c->d.exchange) {
         c->d.half_closed = true;
-        read_on(c, false);
+        client_read_on(c, false);
         exchange_client_half_closed(c->d.exchange);
         return;
     }
@@ -773,7 +527,7 @@ static void read_once(struct client *c)
         return;
     }
     if (c->state == CLIENT_BUSY && !c->body.done)
-        set_timer(c, config_of(c)->listen_idle_timeout);
+        client_set_timer(c, client_config(c)->listen_idle_timeout);
     client_feed(c, b->data, (size_t)r, b);
 }
 
@@ -781,19 +535,19 @@ static void handshake(struct client *c)
 {
     switch (tls_handshake(c->stream.tls)) {
     case TLS_DONE:
-        write_on(c, false);
-        read_on(c, true);
+        client_write_on(c, false);
+        client_read_on(c, true);
         client_set_state(c, CLIENT_IDLE);
-        set_timer(c, config_of(c)->listen_idle_timeout);
+        client_set_timer(c, client_config(c)->listen_idle_timeout);
         if (tls_pending(c->stream.tls))
             read_once(c);
         return;
     case TLS_WANT_READ:
-        write_on(c, false);
-        read_on(c, true);
+        client_write_on(c, false);
+        client_read_on(c, true);
         return;
     case TLS_WANT_WRITE:
-        write_on(c, true);
+        client_write_on(c, true);
         return;
     default:
         metric_add(c->d.worker->metrics, METRIC_CLIENT_TLS_FAILED, 1);
@@ -818,7 +572,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 /* The queue of unsent bytes is empty. */
 static void drained(struct client *c)
 {
-    write_on(c, false);
+    client_write_on(c, false);
     if (c->state == CLIENT_TUNNEL && !c->d.exchange)
         client_free(c);
     else if (c->end_writing && !c->stream.tls)
@@ -844,7 +598,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         return;
     }
     if (c->out.bytes < before)
-        set_timer(c, config_of(c)->listen_idle_timeout);
+        client_set_timer(c, client_config(c)->listen_idle_timeout);
     if (c->d.exchange && c->out.bytes <= LOW_MARK && before > LOW_MARK)
         exchange_client_drained(c->d.exchange);
     if (c->out.bytes == 0)
@@ -870,13 +624,13 @@ static void on_timer(struct timer *timer)
             c->close_after = true;
             exchange_request_failed(c->d.exchange, REASON_BODY_TIMEOUT);
         } else if (c->d.exchange) {
-            set_timer(c, config_of(c)->listen_idle_timeout); /* the exchange has its own clock */
+            client_set_timer(c, client_config(c)->listen_idle_timeout); /* the exchange has its own clock */
         } else {
             client_free(c);
         }
         return;
     case CLIENT_TUNNEL:
-        set_timer(c, config_of(c)->upstream_stream_idle_timeout);
+        client_set_timer(c, client_config(c)->upstream_stream_idle_timeout);
         return;
     default:
         client_free(c);
@@ -906,8 +660,8 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdire
     metric_add(w->metrics, METRIC_CLIENT_ACCEPTED, 1);
     metric_add(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
     atomic_fetch_add_explicit(&w->service->clients, 1, memory_order_relaxed);
-    read_on(c, true);
-    set_timer(c, tls ? config_of(c)->listen_header_timeout : config_of(c)->listen_idle_timeout);
+    client_read_on(c, true);
+    client_set_timer(c, tls ? client_config(c)->listen_header_timeout : client_config(c)->listen_idle_timeout);
     return true;
 }
 

@@ -225,8 +225,10 @@ static void check_drain(struct control *c)
     bool idle = now - last >= c->cfg->drain_idle && metric_signed(control_gauge(c, METRIC_ACTIVE_REQUESTS)) == 0;
     if (c->stage == STAGE_DRAINING && (idle || now - c->since >= c->cfg->drain_timeout))
         stop_now(c);
-    else if (c->stage == STAGE_STOPPING && now - c->since >= c->cfg->drain_timeout)
+    else if (c->stage == STAGE_STOPPING && !c->forced && now - c->since >= c->cfg->drain_timeout) {
+        c->forced = true;
         order_all(&c->service, ORDER_FORCE, NULL);
+    }
 }
 
 /* ---- events ------------------------------------------------------------------------------------------------ */

@@ -33,6 +33,7 @@ struct control {
     enum stage stage;
     tick_t since;                     /* of the stage */
     tick_t noted;                     /* of the last note in `recent` */
+    bool forced;                      /* what is in flight was cut */
     bool reload_failed;               /* the last reload was refused: said by readiness views */
     unsigned workers_running;
 };

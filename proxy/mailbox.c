@@ -1,7 +1,7 @@
 /*
  * The stack is pushed with a compare-and-swap and taken whole by its only reader, so a letter
  * is never looked at by two threads. Invariant: whenever the stack is not empty, the eventfd is
- * readable or the owner is inside drain().
+ * readable or the owner is inside mailbox_drain().
  */
 #include "proxy/mailbox.h"
 
@@ -9,7 +9,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static void drain(struct mailbox *box)
+void mailbox_drain(struct mailbox *box)
 {
     struct letter *list = atomic_exchange_explicit(&box->top, NULL, memory_order_acquire);
     struct letter *ordered = NULL;
@@ -33,7 +33,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
     if (read(fd, &count, sizeof(count)) < 0) {
         /* Another turn took it already: draining an empty stack does no harm. */
     }
-    drain(arg);
+    mailbox_drain(arg);
 }
 
 bool mailbox_init(struct mailbox *box, struct event_base *base, void *owner)
@@ -50,7 +50,7 @@ bool mailbox_init(struct mailbox *box, struct event_base *base, void *owner)
 
 void mailbox_dispose(struct mailbox *box)
 {
-    drain(box);
+    mailbox_drain(box);
     if (box->wake)
         event_free(box->wake);
     if (box->fd >= 0)

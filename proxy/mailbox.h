@@ -27,6 +27,9 @@ struct mailbox {
 /* False when no eventfd or event could be had (errno). */
 bool mailbox_init(struct mailbox *box, struct event_base *base, void *owner) MUSTCHECK;
 
+/* Delivers what is there now. The owner's thread only. */
+void mailbox_drain(struct mailbox *box);
+
 /* Delivers what is still there, then frees. Nobody may post any more. */
 void mailbox_dispose(struct mailbox *box);
 

@@ -412,8 +412,10 @@ static void on_granted(struct letter *letter, void *owner)
 {
     struct worker *w = owner;
     struct pool *pool = w->pool;
-    unsigned n = atomic_exchange(&pool->granted, 0);
     (void)letter;
+    if (!pool) /* the worker is being freed */
+        return;
+    unsigned n = atomic_exchange(&pool->granted, 0);
     while (n-- > 0) {
         if (pool->dial_count >= pool->wait_count) {
             permits_give(w->service->permits); /* who waited has been served meanwhile, or has left */
@@ -435,8 +437,10 @@ void pool_grant(struct worker *w)
 static void on_reclaimed(struct letter *letter, void *owner)
 {
     struct worker *w = owner;
-    unsigned n = atomic_exchange(&w->pool->reclaimed, 0);
     (void)letter;
+    if (!w->pool)
+        return;
+    unsigned n = atomic_exchange(&w->pool->reclaimed, 0);
     while (n-- > 0 && w->pool->idle && permits_awaited(w->service->permits))
         upstream_close(w->pool->idle);
 }

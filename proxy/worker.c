@@ -239,9 +239,14 @@ void worker_free(struct worker *w)
         return;
     if (w->listener)
         listener_stop(w->listener);
+    w->listener = NULL;
+    w->stopping = true;
+    if (w->box.wake)
+        mailbox_drain(&w->box); /* orders that came too late are carried out while there is a pool */
     clients_close_idle(w, true);
     if (w->pool)
         pool_free(w->pool);
+    w->pool = NULL;
     if (w->box.wake)
         mailbox_dispose(&w->box);
     exchange_dispose_free(w);
