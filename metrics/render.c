@@ -34,6 +34,7 @@ struct writer {
     const struct render_input *in;
     struct text *out;
     struct hist_counts *scratch;
+    struct text prefix;
 };
 
 static const struct {
@@ -213,20 +214,43 @@ struct histogram_label {
     const char *value;
 };
 
-static void put_histogram_sample(struct writer *w, const char *name, const char *suffix,
-                                 const struct histogram_label *label, const char *bound)
+/* `name_sum{label="value"} ` or, without a label, `name_sum `. */
+static void put_histogram_name(struct writer *w, const char *name, const char *suffix, const struct histogram_label *label)
 {
     text_string(w->out, name);
     text_string(w->out, suffix);
-    if (*label->name || bound)
+    if (*label->name) {
         text_string(w->out, "{");
-    if (*label->name)
         put_label(w, true, label->name, label->value);
-    if (bound)
-        put_label(w, !*label->name, "le", bound);
-    if (*label->name || bound)
         text_string(w->out, "}");
+    }
     text_string(w->out, " ");
+}
+
+/* What all buckets of a histogram begin with, made once: `name_bucket{label="value",le="`. */
+static void make_prefix(struct writer *w, const char *name, const struct histogram_label *label)
+{
+    struct text *out = w->out;
+    text_clear(&w->prefix);
+    w->out = &w->prefix;
+    text_string(w->out, name);
+    text_string(w->out, "_bucket{");
+    if (*label->name) {
+        put_label(w, true, label->name, label->value);
+        text_string(w->out, ",");
+    }
+    text_string(w->out, "le=\"");
+    w->out = out;
+    out->failed |= w->prefix.failed;
+}
+
+static void put_bucket(struct writer *w, const char *bound, uint64_t below)
+{
+    text_bytes(w->out, w->prefix.p, w->prefix.n);
+    text_string(w->out, bound);
+    text_bytes(w->out, "\"} ", 3);
+    text_uint(w->out, below);
+    text_bytes(w->out, "\n", 1);
 }
 
 /* A fine bucket counts under a bound when its middle does not exceed it: the bound is so off by at most 0.8 %. */
@@ -237,20 +261,20 @@ static void put_histogram(struct writer *w, const struct histogram_row *row, con
     double unit = row->seconds ? 1e9 : 1;
     uint64_t below = 0;
     unsigned at = 0;
+    make_prefix(w, row->name, label);
     for (size_t i = 0; i < n; i++) {
-        for (; at < HIST_BUCKETS && hist_middle(at) <= bounds[i].value * unit; at++)
+        double bound = bounds[i].value * unit;
+        unsigned end = hist_index((uint64_t)bound);
+        end += hist_middle(end) <= bound;
+        for (; at < end; at++)
             below += w->scratch->v[at];
-        put_histogram_sample(w, row->name, "_bucket", label, bounds[i].text);
-        text_uint(w->out, below);
-        text_string(w->out, "\n");
+        put_bucket(w, bounds[i].text, below);
     }
-    put_histogram_sample(w, row->name, "_bucket", label, "+Inf");
-    text_uint(w->out, w->scratch->count);
-    text_string(w->out, "\n");
-    put_histogram_sample(w, row->name, "_sum", label, NULL);
+    put_bucket(w, "+Inf", w->scratch->count);
+    put_histogram_name(w, row->name, "_sum", label);
     text_real(w->out, (double)w->scratch->sum / unit);
     text_string(w->out, "\n");
-    put_histogram_sample(w, row->name, "_count", label, NULL);
+    put_histogram_name(w, row->name, "_count", label);
     text_uint(w->out, w->scratch->count);
     text_string(w->out, "\n");
 }
@@ -339,7 +363,7 @@ static void put_process(struct writer *w, const struct process_values *p)
 
 bool render_metrics(const struct render_input *input, struct text *out)
 {
-    struct writer w = {input, out, calloc(1, sizeof(struct hist_counts))};
+    struct writer w = {.in = input, .out = out, .scratch = calloc(1, sizeof(struct hist_counts))};
     if (!w.scratch)
         return false;
     for (unsigned i = 0; i < SERIES_COUNT; i++)
@@ -356,5 +380,6 @@ bool render_metrics(const struct render_input *input, struct text *out)
     if (input->open_metrics)
         text_string(out, "# EOF\n");
     free(w.scratch);
+    text_dispose(&w.prefix);
     return !out->failed;
 }

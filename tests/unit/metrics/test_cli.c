@@ -1,0 +1,207 @@
+/*
+ * metrics/cli: the command line and what is shown, with an admin port made up here in place of ask.c.
+ */
+int perf_main(int argc, char **argv);
+#define main perf_main
+#include "metrics/cli/main.c"
+#undef main
+#include "metrics/cli/commands.c"
+#include "metrics/cli/show.c"
+
+#include <check.h>
+#include <fcntl.h>
+
+static const char *canned;                   /* what the admin port answers; NULL: an error */
+static char asked[512], asked_body[256];     /* the last request */
+static char output[65536], complaints[8192]; /* of the last run */
+
+struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body)
+{
+    snprintf(asked, sizeof asked, "%s %s%s", method, a->admin, path);
+    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    snprintf(asked_body, sizeof asked_body, "%s", text ? text : "");
+    free(text);
+    return canned ? json_loads(canned, 0, NULL) : NULL;
+}
+
+static void capture(int fd, const char *path, int *kept)
+{
+    fflush(NULL);
+    *kept = dup(fd);
+    int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    ck_assert_int_ge(file, 0);
+    dup2(file, fd);
+    close(file);
+}
+
+static void restore(int fd, int kept, char *out, size_t room)
+{
+    fflush(NULL);
+    off_t n = lseek(fd, 0, SEEK_CUR);
+    ssize_t got = pread(fd, out, (size_t)n < room - 1 ? (size_t)n : room - 1, 0);
+    out[got > 0 ? got : 0] = '\0';
+    dup2(kept, fd);
+    close(kept);
+}
+
+/* Runs a command line, words separated by blanks. Returns the exit code. */
+static int run(const char *line)
+{
+    static char copy[512];
+    char *argv[32] = {(char[]){"promptops-perf"}}, out[] = "/tmp/test_cli_XXXXXX", err[] = "/tmp/test_cli_XXXXXX";
+    int argc = 1, kept[2];
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *save = NULL, *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
+        argv[argc++] = word;
+    close(mkstemp(out));
+    close(mkstemp(err));
+    *asked = '\0';
+    capture(1, out, &kept[0]);
+    capture(2, err, &kept[1]);
+    int code = perf_main(argc, argv);
+    restore(1, kept[0], output, sizeof output);
+    restore(2, kept[1], complaints, sizeof complaints);
+    unlink(out);
+    unlink(err);
+    return code;
+}
+
+START_TEST(a_wrong_command_line_asks_nothing)
+{
+    static const struct {
+        const char *line, *says;
+    } cases[] = {
+        {"", "which command? There are monitor, summary"},
+        {"frob", "frob is not a command; there are monitor"},
+        {"--admin", "--admin needs a value"},
+        {"summary --admin", "--admin needs a value"},
+        {"summary --window", "--window needs a value"},
+        {"summary --window x", "not a number of minutes"},
+        {"summary --window=-3", "not a number of minutes"},
+        {"summary --window nan", "not a number of minutes"},
+        {"summary --frob", "--frob is not an option of summary"},
+        {"summary --no-color=yes", "takes no value"},
+        {"summary again", "again: not understood"},
+        {"summary -x", "-x: not understood"},
+        {"--format xml summary", "not a format; take table, json or csv"},
+        {"config", "config --show"},
+        {"config --show --get a", "config --show"},
+        {"config --set a=b", "not built yet"},
+        {"cache", "cache stats"},
+        {"cache frob", "cache stats"},
+        {"cache purge", "exactly one of"},
+        {"cache purge --all --key x", "exactly one of"},
+        {"monitor", "monitor is not built yet"},
+        {"benchmark --rate 5", "benchmark is not built yet"},
+    };
+    canned = "{}";
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ck_assert_msg(run(cases[i].line) == EXIT_USAGE, "%s", cases[i].line);
+        ck_assert_msg(strstr(complaints, cases[i].says) != NULL, "%s: %s", cases[i].line, complaints);
+        ck_assert_str_eq(asked, "");
+        ck_assert_str_eq(output, "");
+    }
+}
+END_TEST
+
+static const char summary[] = "{\"requests_total\": 12, \"cache_hit_rate\": 0.456, \"error_rate\": 0, \"throughput\": 0.4,"
+                              "\"request_latency\": {\"mean\": 0.0123, \"p50\": 0.00045, \"max\": 3.5},"
+                              "\"memory_usage_mb\": 25.25, \"cost\": {\"bytes_saved\": 2048}, \"window\": 1800.0, \"uptime\": 9000}";
+
+START_TEST(the_summary_as_table)
+{
+    canned = summary;
+    ck_assert_int_eq(run("summary"), EXIT_GOOD);
+    ck_assert_str_eq(asked, "GET http://127.0.0.1:9901/api/v1/summary?window=1800.000s");
+    ck_assert_ptr_nonnull(strstr(output, "cache hit rate        45.6 %\n"));
+    ck_assert_ptr_nonnull(strstr(output, "latency mean          12.30 ms\n"));
+    ck_assert_ptr_nonnull(strstr(output, "latency p50           450.0 us\n"));
+    ck_assert_ptr_nonnull(strstr(output, "bytes saved           2.0 KiB\n"));
+    ck_assert_ptr_nonnull(strstr(output, "window                30.0 min\n"));
+    ck_assert_ptr_nonnull(strstr(output, "retries               -\n")); /* an older sidecar does not say */
+    ck_assert_ptr_null(strchr(output, '\033'));
+    ck_assert_int_eq(run("--admin host:1 summary --window 0.5 --no-color"), EXIT_GOOD);
+    ck_assert_str_eq(asked, "GET host:1/api/v1/summary?window=30.000s");
+}
+END_TEST
+
+START_TEST(the_summary_as_json_and_csv)
+{
+    canned = summary;
+    ck_assert_int_eq(run("--format json summary"), EXIT_GOOD);
+    json_t *want = json_loads(summary, 0, NULL), *got = json_loads(output, 0, NULL);
+    ck_assert(json_equal(want, got));
+    json_decref(want);
+    json_decref(got);
+    ck_assert_int_eq(run("summary --format=csv"), EXIT_GOOD);
+    ck_assert(strncmp(output, "name,value\r\nrequests_total,12\r\n", 31) == 0);
+    ck_assert_ptr_nonnull(strstr(output, "\r\nrequest_latency.p50,0.00045\r\n"));
+}
+END_TEST
+
+START_TEST(an_error_of_the_sidecar_is_1)
+{
+    canned = NULL;
+    ck_assert_int_eq(run("summary"), EXIT_REFUSED);
+    ck_assert_int_eq(run("config --show"), EXIT_REFUSED);
+    ck_assert_int_eq(run("cache stats"), EXIT_REFUSED);
+    ck_assert_int_eq(run("cache purge --all"), EXIT_REFUSED);
+    ck_assert_str_eq(output, "");
+}
+END_TEST
+
+START_TEST(the_configuration)
+{
+    canned = "{\"options\": {\"cache.default_ttl\": {\"value\": \"1m\", \"origin\": \"x.yaml:3\", \"live\": true},"
+             "\"workers\": {\"value\": 4, \"origin\": \"default\"}, \"cache.targets\": {\"value\": [\"a\", \"b\"], \"origin\": \"a,\\\"b\\\"\"}}}";
+    ck_assert_int_eq(run("config --get cache.default_ttl"), EXIT_GOOD);
+    ck_assert_str_eq(output, "1m\n");
+    ck_assert_int_eq(run("config --get workers"), EXIT_GOOD);
+    ck_assert_str_eq(output, "4\n");
+    ck_assert_int_eq(run("config --get nothing"), EXIT_REFUSED);
+    ck_assert_int_eq(run("config --show"), EXIT_GOOD);
+    ck_assert_str_eq(output, "KEY                VALUE      ORIGIN\n"
+                             "cache.default_ttl  1m         x.yaml:3\n"
+                             "workers            4          default\n"
+                             "cache.targets      [\"a\",\"b\"]  a,\"b\"\n");
+    ck_assert_int_eq(run("config --show --format csv"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(output, "\r\ncache.targets,\"[\"\"a\"\",\"\"b\"\"]\",\"a,\"\"b\"\"\"\r\n"));
+}
+END_TEST
+
+START_TEST(the_cache)
+{
+    canned = "{\"entries\": 3, \"tiers\": {\"hot\": {\"bytes\": 10}}}";
+    ck_assert_int_eq(run("cache stats"), EXIT_GOOD);
+    ck_assert_str_eq(output, "entries          3\ntiers.hot.bytes  10\n");
+    canned = "{\"purged\": 2}";
+    ck_assert_int_eq(run("cache purge --tag prompt:a"), EXIT_GOOD);
+    ck_assert_str_eq(asked, "POST http://127.0.0.1:9901/api/v1/cache/purge");
+    ck_assert_str_eq(asked_body, "{\"tag\":\"prompt:a\"}");
+    ck_assert_str_eq(output, "purged  2\n");
+    ck_assert_int_eq(run("cache purge --all"), EXIT_GOOD);
+    ck_assert_str_eq(asked_body, "{\"all\":true}");
+    canned = "{\"entries\": [{\"uri\": \"/a\\u001b[31m\", \"status\": 200}]}";
+    ck_assert_int_eq(run("cache entries --sort a&b"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "sort=%61%26%62&"));
+    ck_assert_ptr_nonnull(strstr(output, "/a?[31m")); /* nothing steers the terminal */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cli");
+    TCase *t = tcase_create("cli");
+    tcase_add_test(t, a_wrong_command_line_asks_nothing);
+    tcase_add_test(t, the_summary_as_table);
+    tcase_add_test(t, the_summary_as_json_and_csv);
+    tcase_add_test(t, an_error_of_the_sidecar_is_1);
+    tcase_add_test(t, the_configuration);
+    tcase_add_test(t, the_cache);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed > 0;
+}
