@@ -78,10 +78,12 @@ void breaker_reset(struct breaker *b, tick_t now)
 
 void breaker_tune(struct breaker *b, const struct breaker_rules *rules, tick_t now)
 {
-    bool other_span = rules->window != b->rules->window;
+    /* By the window's own width, because the caller may have changed the rules in place. */
+    struct window fresh;
+    window_init(&fresh, rules->window, now);
     b->rules = rules;
-    if (other_span)
-        window_init(&b->window, rules->window, now);
+    if (fresh.width != b->window.width)
+        b->window = fresh;
     if (!rules->enabled && b->state != BREAKER_CLOSED)
         breaker_reset(b, now);
 }

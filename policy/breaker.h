@@ -73,7 +73,10 @@ struct breaker_permit { /* keep it with the attempt; all zero is a PASS of no ep
 
 void breaker_init(struct breaker *b, const struct breaker_rules *rules, tick_t now);
 
-/* New rules, live. Counts and state stay, but a breaker that is now off is closed. */
+/*
+ * New rules, live; they may be the old ones, changed in place. State stays, and counts too unless the
+ * window's length is another; a breaker that is now off is closed.
+ */
 void breaker_tune(struct breaker *b, const struct breaker_rules *rules, tick_t now);
 
 /* Asks for one call. PASS and PROBE must be reported, whatever becomes of them; SHED need not. */

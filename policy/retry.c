@@ -16,8 +16,9 @@
 
 #define STATUSES(X)                                                                                          \
     X(408)                                                                                                   \
-    X(409) X(423) X(425) X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) \
-        X(525) X(526) X(527) X(529) X(530) X(598) X(599)
+    X(409)                                                                                                   \
+    X(423) X(425) X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) X(525) \
+        X(526) X(527) X(529) X(530) X(598) X(599)
 
 static const struct {
     int status;
@@ -228,11 +229,18 @@ static bool is_replacement(const struct retry_case *c)
            (c->reason == REASON_STALE_CONNECTION || (c->pooled && c->reason == REASON_RESET_BEFORE_ANSWER));
 }
 
+static bool wanted_status(const struct retry_rules *rules, int status)
+{
+    unsigned bit = (unsigned)status - 400u;
+    if (rules->retry_on & retry_on_status(status))
+        return true;
+    return bit < 200 && ((rules->statuses[bit / 64] >> (bit % 64)) & 1);
+}
+
 static bool wanted(const struct retry_rules *rules, const struct retry_case *c)
 {
     if (c->reason == REASON_NONE)
-        return (rules->retry_on & retry_on_status(c->status)) ||
-               (c->hint == RETRY_HINT_YES && c->status >= 400);
+        return wanted_status(rules, c->status) || (c->hint == RETRY_HINT_YES && c->status >= 400);
     return reason_row(c->reason)->retry != RETRY_NEVER && (rules->retry_on & retry_on_reason(c->reason));
 }
 

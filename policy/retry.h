@@ -18,7 +18,7 @@ enum {
     RETRY_ON_STATUS_FIRST = 3           /* bits from here: the statuses of retry_on_status() */
 };
 
-/* The bit of a status, 0 when that status can never be retried. */
+/* The bit of a status, 0 when it is not one of the common ones: see retry_rules.statuses for the others. */
 uint32_t retry_on_status(int status);
 
 /* The bit of one word of the list: connect_failure, reset, timeout, or a status as digits. 0 = unknown. */
@@ -39,9 +39,10 @@ struct retry_rules { /* configuration: read only */
     enum jitter jitter;
     int max_attempts; /* in all, the first included */
     tick_t base_delay;
-    tick_t max_delay;      /* of one wait, a Retry-After included */
-    tick_t max_total_time; /* from the first attempt to the end of the last; 0 = no bound */
-    uint32_t retry_on;
+    tick_t max_delay;              /* of one wait, a Retry-After included */
+    tick_t max_total_time;         /* from the first attempt to the end of the last; 0 = no bound */
+    uint32_t retry_on;             /* RETRY_ON_* and retry_on_status() */
+    uint64_t statuses[4];          /* and these: bit i for status 400 + i, so any of 400 ... 599 */
     double success_rate_threshold; /* no retries while fewer than this share succeed; 0 = off */
 };
 

@@ -99,8 +99,8 @@ static void breaker_call(int i)
 
 static void retry_call(int i)
 {
-    static const struct retry_rules rules = {BACKOFF_ADAPTIVE, JITTER_FULL,  3,  100 * TICK_MS, 60 * TICK_S,
-                                             30 * TICK_S,      ~UINT32_C(0), 0.5};
+    static const struct retry_rules rules = {
+        BACKOFF_ADAPTIVE, JITTER_FULL, 3, 100 * TICK_MS, 60 * TICK_S, 30 * TICK_S, ~UINT32_C(0), {0}, 0.5};
     struct retry_case c = {.status = 503,
                            .attempts = 1,
                            .idempotent = true,

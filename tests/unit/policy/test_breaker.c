@@ -313,6 +313,22 @@ START_TEST(disabled_lets_all_pass)
 }
 END_TEST
 
+START_TEST(window_changed_in_place)
+{
+    rules.consecutive = 0;
+    calls(15, BREAKER_FAILURE);
+    breaker_tune(&b, &rules, now); /* nothing new: the counts stay */
+    ck_assert_uint_eq(window_sum(&b.window, 0, now), 15);
+    rules.window = 100 * TICK_S;
+    breaker_tune(&b, &rules, now);
+    ck_assert_uint_eq(window_sum(&b.window, 0, now), 0);
+    calls(15, BREAKER_FAILURE);
+    now += 60 * TICK_S;
+    calls(5, BREAKER_FAILURE);
+    ck_assert_int_eq(b.state, BREAKER_OPEN);
+}
+END_TEST
+
 START_TEST(reset_by_hand)
 {
     trip();
@@ -459,6 +475,7 @@ int main(void)
     tcase_add_test(t, late_answers_say_nothing);
     tcase_add_test(t, sign_of_life_shortens_a_doubled_time);
     tcase_add_test(t, disabled_lets_all_pass);
+    tcase_add_test(t, window_changed_in_place);
     tcase_add_test(t, reset_by_hand);
     tcase_add_test(t, odd_settings);
     tcase_add_loop_test(t, never_stuck, 0, 20);

@@ -232,6 +232,18 @@ START_TEST(statuses_by_the_set)
     rules.retry_on |= retry_on_status(500);
     a_case.status = 500;
     ck_assert_str_eq(why(), "yes");
+    a_case.status = 501; /* any status from 400 to 599 can be asked for */
+    ck_assert_str_eq(why(), "final");
+    rules.statuses[(501 - 400) / 64] |= UINT64_C(1) << (501 - 400) % 64;
+    ck_assert_str_eq(why(), "yes");
+    for (size_t i = 0; i < ARRAY_LEN(rules.statuses); i++)
+        rules.statuses[i] = UINT64_MAX;
+    a_case.status = 599;
+    ck_assert_str_eq(why(), "yes");
+    a_case.status = 600;
+    ck_assert_str_eq(why(), "final");
+    a_case.status = 399;
+    ck_assert_str_eq(why(), "final");
 }
 END_TEST
 
