@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "policy/config.h"
 
@@ -126,7 +127,7 @@ void guard_reset(struct guard *g, tick_t now)
     pthread_mutex_unlock(&g->lock);
 }
 
-/* The words of retry.c for what the configuration holds as flags and statuses. */
+/* The bits of retry.c for what the configuration holds as flags. */
 static uint32_t retry_bits(const struct config *cfg)
 {
     uint32_t bits = 0;
@@ -136,9 +137,6 @@ static uint32_t retry_bits(const struct config *cfg)
         bits |= RETRY_ON_RESET;
     if (cfg->retry_retry_on.timeout)
         bits |= RETRY_ON_TIMEOUT;
-    for (int status = 400; status < 600; status++)
-        if (config_retries_status(cfg, status))
-            bits |= retry_on_status(status);
     return bits;
 }
 
@@ -166,4 +164,6 @@ void guard_retry_rules(const struct config *cfg, struct retry_rules *out)
         .retry_on = retry_bits(cfg),
         .success_rate_threshold = cfg->retry_success_rate_threshold,
     };
+    _Static_assert(sizeof(out->statuses) == sizeof(cfg->retry_retry_on.statuses), "one set of bits for both");
+    memcpy(out->statuses, cfg->retry_retry_on.statuses, sizeof(out->statuses));
 }
