@@ -13,6 +13,7 @@ CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fn
 CFLAGS_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
+CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -Wno-unknown-warning-option
 CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
 CFLAGS += -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) -MMD -MP -pthread
 LDFLAGS += $(LDHARDEN) -pthread $(filter -fsanitize% --coverage,$(CFLAGS_$(MODE)))
@@ -111,10 +112,12 @@ asan ubsan tsan:          ## unit and wire tests under a sanitizer
 FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
 RUNS ?= 1000000
-$(BUILD)-fuzz/%: tests/fuzz/%.c $(POLICY_SRC) $(METRICS_SRC) $(PROXY_SRC)
-	@mkdir -p $(@D)
+.PHONY: fuzz-library
+fuzz-library:
+	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=$(FUZZ_CC) BUILD=$(BUILD)-fuzz $(BUILD)-fuzz/libsidecar.a
+$(BUILD)-fuzz/fuzz_%: tests/fuzz/fuzz_%.c fuzz-library
 	$(if $(Q),@echo "  FUZZ  $<")
-	$(Q)$(FUZZ_CC) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread $(CPPFLAGS) -o $@ $^ $(LIBS_PROXY)
+	$(Q)$(FUZZ_CC) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread $(CPPFLAGS) -o $@ $< $(BUILD)-fuzz/libsidecar.a $(LIBS_PROXY)
 
 fuzz: $(FUZZ)             ## run every fuzzer RUNS times (default a million)
 	$(Q)set -e; for f in $(FUZZ); do n=$$(basename $$f); c=tests/fuzz/corpus/$${n#fuzz_}; \

@@ -1,0 +1,184 @@
+#!/usr/bin/python3
+"""Real clients through the sidecar, as an application would use them: curl, and Python's urllib, requests, httpx and aiohttp.
+
+    tests/clients/run.py        programs from $BUILD (build)
+
+JSON, a large upload, a streamed answer event by event, and a WebSocket. Prints `N passed, N failed`.
+"""
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.request
+
+BUILD = os.environ.get("BUILD", "build")
+KEY = "po_demoDemo0000000000000001"
+AUTH = {"Authorization": "Bearer " + KEY}
+UPLOAD = os.urandom(8 << 20)
+DIGEST = hashlib.sha256(UPLOAD).hexdigest()
+PROMPT = "/v1/client/prompts/prompt-1"
+
+
+class Programs:
+    """The stand-in API and the sidecar in front of it, on free ports."""
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.origin = subprocess.Popen([BUILD + "/promptops-origin", "--listen", "127.0.0.1:0", "--no-limits"], stdout=subprocess.PIPE, text=True)
+        upstream = self.origin.stdout.readline().rsplit(" ", 1)[1].strip()
+        self.sidecar = subprocess.Popen([BUILD + "/promptops-sidecar", "--upstream", "http://" + upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+                                        stderr=subprocess.PIPE, text=True)
+        self.url = None
+        while not self.url:
+            line = self.sidecar.stderr.readline()
+            if not line:
+                raise RuntimeError("the sidecar ended")
+            event = json.loads(line)
+            if event.get("event") == "listening":
+                self.url = "http://" + event["address"]
+        # The log is read on, so that the pipe never fills.
+        self.log = subprocess.Popen(["cat"], stdin=self.sidecar.stderr, stdout=subprocess.DEVNULL)
+        return self
+
+    def __exit__(self, *_):
+        for process in (self.sidecar, self.origin):
+            process.terminate() if process is self.origin else process.send_signal(2)
+            process.wait(timeout=20)
+        self.log.wait(timeout=20)
+        self.folder.cleanup()
+
+
+def same(got, wanted, what):
+    if got != wanted:
+        raise AssertionError("%s: got %r, wanted %r" % (what, got, wanted))
+
+
+def check_prompt(body):
+    prompt = json.loads(body)
+    if "prompt-1" not in json.dumps(prompt):
+        raise AssertionError("not the prompt: %r" % prompt)
+
+
+def curl(p, *args):
+    return subprocess.run(["curl", "-sS", "-m", "30", "-f", *args], check=True, capture_output=True).stdout
+
+
+def test_curl_json(p):
+    check_prompt(curl(p, "-H", "Authorization: " + AUTH["Authorization"], p.url + PROMPT))
+
+
+def test_curl_upload(p):
+    path = os.path.join(p.folder.name, "upload")
+    with open(path, "wb") as f:
+        f.write(UPLOAD)
+    for extra in ([], ["-H", "Transfer-Encoding: chunked"], ["-H", "Expect: 100-continue"]):
+        same(json.loads(curl(p, *extra, "--data-binary", "@" + path, p.url + "/upload"))["sha256"], DIGEST, "digest %r" % extra)
+
+
+def test_curl_head_and_range(p):
+    out = curl(p, "-I", p.url + "/bytes/1234").decode().lower()
+    if "content-length: 1234" not in out:
+        raise AssertionError(out)
+    same(len(curl(p, p.url + "/chunked/100000/777")), 100000, "chunked answer")
+
+
+def test_curl_stream(p):
+    out = curl(p, "-N", p.url + "/sse/5/50").decode()
+    same(out.count("data:"), 5, "events")
+
+
+def test_urllib(p):
+    with urllib.request.urlopen(urllib.request.Request(p.url + PROMPT, headers=AUTH), timeout=30) as r:
+        check_prompt(r.read())
+    with urllib.request.urlopen(urllib.request.Request(p.url + "/upload", data=UPLOAD), timeout=30) as r:
+        same(json.load(r)["sha256"], DIGEST, "digest")
+
+
+def test_requests(p):
+    import requests
+    session = requests.Session()
+    for _ in range(5):
+        r = session.get(p.url + PROMPT, headers=AUTH, timeout=30)
+        same(r.status_code, 200, "status")
+    same("hit" in r.headers["Cache-Status"], True, "a hit")
+    same(session.post(p.url + "/upload", data=UPLOAD, timeout=30).json()["sha256"], DIGEST, "digest")
+    same(session.post(p.url + "/upload", data=(UPLOAD[i:i + 65536] for i in range(0, len(UPLOAD), 65536)), timeout=30).json()["sha256"], DIGEST, "chunked digest")
+    with session.get(p.url + "/sse/5/100", stream=True, timeout=30) as r:
+        times = [time.monotonic() for line in r.iter_lines() if line.startswith(b"data:")]
+    same(len(times), 5, "events")
+    same(times[-1] - times[0] > 0.2, True, "events came one by one")
+
+
+def test_httpx(p):
+    import httpx
+    with httpx.Client(base_url=p.url, timeout=30) as client:
+        check_prompt(client.get(PROMPT, headers=AUTH).content)
+        same(client.post("/upload", content=UPLOAD).json()["sha256"], DIGEST, "digest")
+        with client.stream("GET", "/sse/3/20") as r:
+            same(sum(line.startswith("data:") for line in r.iter_lines()), 3, "events")
+
+
+def test_aiohttp(p):
+    import aiohttp
+
+    async def run():
+        async with aiohttp.ClientSession(p.url) as session:
+            answers = await asyncio.gather(*[session.get(PROMPT, headers=AUTH) for _ in range(40)])
+            same({a.status for a in answers}, {200}, "statuses")
+            check_prompt(await answers[0].read())
+            for a in answers:
+                a.release()
+            async with session.post("/upload", data=UPLOAD) as r:
+                same((await r.json(content_type=None))["sha256"], DIGEST, "digest")
+            async with session.ws_connect("/ws") as ws:
+                for text in ("one", "two" * 10000):
+                    await ws.send_str(text)
+                    same((await ws.receive(timeout=20)).data, text, "echo")
+    asyncio.run(run())
+
+
+def node(p, script):
+    subprocess.run(["node", "--input-type=module", "-e", script], check=True, timeout=60, env={**os.environ, "URL_OF_SIDECAR": p.url, "KEY": KEY})
+
+
+def test_node_fetch(p):
+    node(p, """
+        const url = process.env.URL_OF_SIDECAR, headers = { Authorization: 'Bearer ' + process.env.KEY };
+        const answers = await Promise.all(Array.from({ length: 20 }, () => fetch(url + '/v1/client/prompts/prompt-2', { headers })));
+        if (!answers.every((a) => a.status === 200)) throw new Error('status');
+        const body = Buffer.alloc(4 << 20, 'x');
+        const up = await (await fetch(url + '/upload', { method: 'POST', body })).json();
+        if (up.length !== body.length) throw new Error('upload ' + JSON.stringify(up));
+        const stream = await fetch(url + '/sse/3/30'); let text = '';
+        for await (const part of stream.body) text += Buffer.from(part).toString();
+        if (text.split('data:').length !== 4) throw new Error('events ' + text);
+    """)
+
+
+def main():
+    passed = failed = skipped = 0
+    with Programs() as programs:
+        for name, test in sorted(globals().items()):
+            if not name.startswith("test_"):
+                continue
+            if name.startswith("test_node") and subprocess.run(["sh", "-c", "command -v node"], capture_output=True).returncode:
+                print("SKIPPED %s: node is not installed" % name)
+                skipped += 1
+                continue
+            try:
+                test(programs)
+                passed += 1
+            except Exception:  # pylint: disable=broad-except
+                print("FAILED %s" % name)
+                traceback.print_exc(file=sys.stdout)
+                failed += 1
+    print("%d passed, %d failed%s" % (passed, failed, ", %d skipped" % skipped if skipped else ""))
+    return 1 if failed else 0
+
+
+sys.exit(main())
