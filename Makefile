@@ -93,7 +93,7 @@ install: all              ## install the programs below PREFIX (/usr/local)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 
 # ---- what a developer runs ---------------------------------------------------------------------
-.PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke oom coverage fresh wire
+.PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire
 lint: all                 ## include rules, banned calls, lengths, headers alone, the README's table
 	$(Q)python3 tests/lint/lint.py $(BUILD)
 	$(Q)sh tests/lint/readme_options.sh $(BUILD)/promptops-sidecar README.md
