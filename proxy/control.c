@@ -67,7 +67,8 @@ static void carry_out(struct letter *letter, void *owner)
         }
         break;
     case ORDER_ADDRESSES:
-        pool_refresh(w->pool);
+        if (w->service->resolver) /* else this letter came too late: see finish() */
+            pool_refresh(w->pool);
         break;
     case ORDER_STOP:
     case ORDER_FORCE:
@@ -411,12 +412,12 @@ static bool start_workers(struct control *c, int count)
             return fail(c, err, NULL);
         }
     }
+    s->worker_count = count; /* before the first is made, so that finish() frees those that were when another is not */
     for (int i = 0; i < count; i++) {
         s->workers[i] = worker_new(s, i, fds[i], c->published);
         if (!s->workers[i])
             return fail(c, "out of memory or file descriptors", strerror(errno));
     }
-    s->worker_count = count;
     if (!start_resolver(c))
         return false;
     char name[ADDRESS_TEXT_MAX];
@@ -498,12 +499,14 @@ static void finish(struct control *c)
 {
     struct service *s = &c->service;
     admin_free(c->admin);
-    if (s->resolver)
-        resolver_stop(s->resolver);
     if (c->stage != STAGE_STOPPING)
         order_all(s, ORDER_FORCE, NULL);
     for (unsigned i = 0; i < c->workers_running; i++)
         pthread_join(s->workers[i]->thread, NULL);
+    /* Behind the workers, which ask it, and before their mailboxes go, into which it writes. */
+    if (s->resolver)
+        resolver_stop(s->resolver);
+    s->resolver = NULL;
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);
