@@ -65,7 +65,7 @@ static bool add_heap_run(struct body *b, uint64_t room)
 static uint64_t next_room(const struct body *b, uint64_t n)
 {
     uint64_t left = (b->expected != UINT64_MAX ? b->expected : b->limit) - b->length;
-    uint64_t room = b->length < BODY_FD_MIN ? b->length : b->length / 4;
+    uint64_t room = b->length < BODY_FD_MIN / 2 ? b->length : b->length / 4;
     if (b->expected != UINT64_MAX && b->expected < BODY_FD_MIN)
         room = left;
     if (room > RUN_MAX)
