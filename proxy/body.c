@@ -72,6 +72,9 @@ static uint64_t next_room(const struct body *b, uint64_t n)
         room = RUN_MAX;
     if (room < RUN_MIN)
         room = RUN_MIN;
+    /* So that it is full when the time for a descriptor has come. */
+    if (!b->heap_only && b->budget->max > 0 && b->length < BODY_FD_MIN && b->length + room >= BODY_FD_MIN)
+        room = BODY_FD_MIN - 1 - b->length;
     if (room < n)
         room = n;
     return room > left && left >= n ? left : room;
