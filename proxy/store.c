@@ -191,6 +191,13 @@ static enum cache_fwd must_forward(const struct lookup *l)
     return CACHE_FWD_NONE;
 }
 
+/* A request for an entry counts as its use, also when it has to be fetched anew. */
+static void count_use(struct shard *shard, const struct find *find)
+{
+    if (find->best)
+        evict_hit(shard->index, &find->best->node);
+}
+
 static void count_hit(struct shard *shard, struct entry *entry)
 {
     evict_hit(shard->index, &entry->node);
@@ -236,6 +243,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     if (running && !l->picky) {
         if (fill_waiters(running) >= FILL_MAX_WAITERS)
             return count(&shard->stats.passed, STORE_PASS);
+        count_use(shard, find);
         atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
         result->fill = running;
         return count(&shard->stats.coalesced, STORE_JOIN);
@@ -247,6 +255,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     if (!l->spare)
         return l->no_memory ? count(&shard->stats.passed, STORE_PASS) : NEEDS_FILL;
     /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else. */
+    count_use(shard, find);
     lead(l, shard, find, !running && (validate || !l->conditional));
     if (find->best && freshness_left(&find->best->fresh, l->request->now) <= 0)
         shard->stats.expired++;
