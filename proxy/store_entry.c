@@ -85,6 +85,7 @@ static bool updating_field(const struct head *response, int index, const struct 
 struct writer {
     struct entry *entry;
     uint32_t at; /* in entry->text */
+    bool dated;  /* a Date was written */
 };
 
 static struct span put_text(struct writer *w, struct slice text)
@@ -104,6 +105,7 @@ static void put_line(struct writer *w, struct slice name, struct slice value, ui
     struct span span = put_text(w, value);
     put_text(w, SLICE("\r\n"));
     e->field_count++;
+    w->dated = w->dated || id == FIELD_DATE;
     if (id == FIELD_ETAG && e->etag.n == 0)
         e->etag = span;
     else if (id == FIELD_LAST_MODIFIED && e->last_modified.n == 0)
@@ -186,7 +188,7 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     struct entry *e = entry_alloc(1 + recipe->tag_count, size);
     if (!e)
         return NULL;
-    struct writer w = {e, 0};
+    struct writer w = {e, 0, false};
     e->status = response->status;
     e->fresh = *recipe->fresh;
     e->vary = *recipe->vary;
@@ -198,7 +200,7 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     for (int i = 0; i < response->field_count; i++)
         if (stored_field(response, i, &unstored))
             put_line(&w, head_name(response, i), head_value(response, i), response->fields[i].id);
-    if (!head_has(response, FIELD_DATE))
+    if (!w.dated) /* none came, or it was not to be stored */
         put_date(&w, recipe->wall);
     e->head.n = w.at - e->head.at;
     return e;
@@ -260,7 +262,7 @@ static void put_merged(struct writer *w, const struct head *stored, const struct
     for (int i = 0; i < news->field_count; i++)
         if (updating_field(news, i, unstored))
             put_line(w, head_name(news, i), head_value(news, i), news->fields[i].id);
-    if (!head_has(news, FIELD_DATE))
+    if (!w->dated)
         put_date(w, wall);
     if (!age.p)
         return;
@@ -283,7 +285,7 @@ struct entry *entry_merge(const struct entry *old, const struct head *response, 
         return NULL;
     }
     entry_head_view(old, fields, &stored);
-    struct writer w = {e, 0};
+    struct writer w = {e, 0, false};
     e->status = old->status;
     e->vary = old->vary;
     e->uri = put_text(&w, entry_span(old, old->uri));

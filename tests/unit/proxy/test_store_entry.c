@@ -64,6 +64,9 @@ START_TEST(date_is_always_there)
     ck_assert_str_eq(text_of(entry_head_with_length(e)),
                      "HTTP/1.1 404 OK\r\nX: y\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\nContent-Length: 0\r\n");
     entry_release(e);
+    e = entry_of("200 | Date: @-5 | Cache-Control: no-cache=\"date\"", "", false); /* its own was not to be stored */
+    must(strstr(text_of(entry_head(e)), "Date: Tue, 14 Nov 2023 22:13:20 GMT\r\n"));
+    entry_release(e);
     e = entry_of("204", "", false); /* which has no length (RFC 9110 8.6) */
     ck_assert_str_eq(text_of(entry_head_with_length(e)), "HTTP/1.1 204 OK\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n");
     entry_release(e);
