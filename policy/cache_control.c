@@ -1,23 +1,25 @@
 /*
- * Reads cache directives. Invariants: a directive that we do not know changes nothing; a number once read is not
- * overwritten by a later duplicate (in Cache-Control; in a dictionary of RFC 8941 the last one counts); flags only add up,
- * so that of two contradicting directives the stricter holds.
+ * Reads cache directives. Invariants: a directive that we do not know changes nothing; a number once read is
+ * not overwritten by a later duplicate (in Cache-Control; in a dictionary of RFC 8941 the last one counts);
+ * flags only add up, so that of two contradicting directives the stricter holds.
  */
 #include "policy/cache_control.h"
 
+#include "policy/octet.h"
+
 enum directive {
     DIRECTIVE_UNKNOWN,
-    DIRECTIVE_FLAG,   /* sets a flag, whatever argument it has */
-    DIRECTIVE_NAMES,  /* sets a flag, or with field names another */
+    DIRECTIVE_FLAG,  /* sets a flag, whatever argument it has */
+    DIRECTIVE_NAMES, /* sets a flag, or with field names another */
     DIRECTIVE_SECONDS
 };
 
 struct directive_row {
     struct slice name;
     enum directive kind;
-    uint32_t flag;        /* FLAG, NAMES; SECONDS: the flag for "without a value" */
-    uint32_t named_flag;  /* NAMES */
-    size_t place;         /* SECONDS: offset in struct cache_control */
+    uint32_t flag;       /* FLAG, NAMES; SECONDS: the flag for "without a value" */
+    uint32_t named_flag; /* NAMES */
+    size_t place;        /* SECONDS: offset in struct cache_control */
 };
 
 #define AT(member) offsetof(struct cache_control, member)
@@ -53,12 +55,7 @@ static const struct directive_row *row_of(struct slice name)
 
 static bool token_char(char c)
 {
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-        return true;
-    for (const char *p = "!#$%&'*+-.^_`|~"; *p; p++)
-        if (c == *p)
-            return true;
-    return false;
+    return octet_is(c, OCTET_TOKEN);
 }
 
 static void clear(struct cache_control *cc)
@@ -83,7 +80,7 @@ static int64_t read_seconds(struct slice text)
     if (text.n == 0)
         return CC_INVALID;
     for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
+        if (!octet_is_digit(text.p[i]))
             return CC_INVALID;
         value = value * 10 + (text.p[i] - '0');
         if (value > CC_SECONDS_MAX)
@@ -172,7 +169,8 @@ static bool next_name(struct slice *list, struct slice *name)
     return name->n > 0;
 }
 
-bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor, struct slice *name)
+bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor,
+                             struct slice *name)
 {
     struct slice member, directive;
     struct argument argument;
@@ -283,7 +281,8 @@ static bool sf_bytes(struct sf *s)
     s->p++;
     while (s->p < s->end && *s->p != ':') {
         char c = *s->p;
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || sf_digit(s) || c == '+' || c == '/' || c == '='))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || sf_digit(s) || c == '+' || c == '/' ||
+              c == '='))
             return false;
         s->p++;
     }
@@ -364,7 +363,8 @@ static bool sf_member_value(struct sf *s, struct sf_value *value)
     return sf_parameters(s);
 }
 
-/* One member of a dictionary. A value of the wrong type leaves the directive out; but a qualified no-cache or private may only be read as the whole one. */
+/* One member of a dictionary. A value of the wrong type leaves the directive out; but a qualified no-cache or
+ * private may only be read as the whole one. */
 static void take_typed(struct cache_control *cc, struct slice key, const struct sf_value *value)
 {
     const struct directive_row *row = &unknown_row;

@@ -1,6 +1,6 @@
 /*
- * SipHash-1-3, 128 bits. Invariant: `tail` holds the last total % 8 bytes fed, in its low bytes, and zeros above; all
- * whole words before them are in v0 ... v3.
+ * SipHash-1-3, 128 bits. Invariant: `tail` holds the last total % 8 bytes fed, in its low bytes, and zeros
+ * above; all whole words before them are in v0 ... v3.
  */
 #include "policy/hash.h"
 

@@ -1,7 +1,8 @@
 /*
- * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one Content-Length line, in one piece
- * of memory with the entry; every line of the head is `name: value CRLF` with nothing else in it; a head holds no hop-by-hop field, no Age,
- * no Content-Length, and at least one Date.
+ * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one
+ * Content-Length line, in one piece of memory with the entry; every line of the head is `name: value CRLF`
+ * with nothing else in it; a head holds no hop-by-hop field, no Age, no Content-Length, and at least one
+ * Date.
  */
 #include "proxy/store_entry.h"
 
@@ -12,10 +13,10 @@
 #include "proxy/store_inner.h"
 
 enum {
-    LENGTH_ROOM = 48,          /* "Content-Length: 18446744073709551615 CRLF", and some */
+    LENGTH_ROOM = 48, /* "Content-Length: 18446744073709551615 CRLF", and some */
     DATE_LINE = 6 + HTTP_DATE_LEN + 2,
-    STATUS_LINE_REST = 15,     /* "HTTP/1.1 200 " and CRLF */
-    MAX_UNSTORED = 32,         /* names in no-cache="..." */
+    STATUS_LINE_REST = 15, /* "HTTP/1.1 200 " and CRLF */
+    MAX_UNSTORED = 32,     /* names in no-cache="..." */
     HEAD_MAX = 16 << 20
 };
 
@@ -71,7 +72,8 @@ static bool stored_field(const struct head *response, int index, const struct un
     return true;
 }
 
-/* Does a 304's field take the place of the stored one (RFC 9111 3.2)? Not when it describes the stored body. */
+/* Does a 304's field take the place of the stored one (RFC 9111 3.2)? Not when it describes the stored body.
+ */
 static bool updating_field(const struct head *response, int index, const struct unstored *unstored)
 {
     uint8_t id = response->fields[index].id;
@@ -183,8 +185,8 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     struct unstored unstored;
     if (!unstored_read(response, recipe->shared, &unstored))
         return NULL;
-    uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST + (uint64_t)response->reason_len +
-                    fields_size(response) + DATE_LINE + LENGTH_ROOM;
+    uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST +
+                    (uint64_t)response->reason_len + fields_size(response) + DATE_LINE + LENGTH_ROOM;
     struct entry *e = entry_alloc(1 + recipe->tag_count, size);
     if (!e)
         return NULL;
@@ -196,7 +198,8 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     e->names = put_text(&w, recipe->names);
     put_tags(&w, recipe);
     e->head.at = w.at;
-    put_status_line(&w, e->status, (struct slice){response->base + response->reason_at, response->reason_len});
+    put_status_line(&w, e->status,
+                    (struct slice){response->base + response->reason_at, response->reason_len});
     for (int i = 0; i < response->field_count; i++)
         if (stored_field(response, i, &unstored))
             put_line(&w, head_name(response, i), head_value(response, i), response->fields[i].id);
@@ -238,7 +241,8 @@ void entry_head_view(const struct entry *entry, struct field *fields, struct hea
 }
 
 /* Is a field of the stored head replaced by one that the 304 carries? */
-static bool replaced(const struct head *stored, int index, const struct head *news, const struct unstored *unstored)
+static bool replaced(const struct head *stored, int index, const struct head *news,
+                     const struct unstored *unstored)
 {
     uint8_t id = stored->fields[index].id;
     if (id == FIELD_DATE)
@@ -247,7 +251,8 @@ static bool replaced(const struct head *stored, int index, const struct head *ne
         return false;
     struct slice name = head_name(stored, index);
     for (int i = 0; i < news->field_count; i++)
-        if (news->fields[i].id == id && slice_equal_nocase(head_name(news, i), name) && updating_field(news, i, unstored))
+        if (news->fields[i].id == id && slice_equal_nocase(head_name(news, i), name) &&
+            updating_field(news, i, unstored))
             return true;
     return false;
 }
@@ -397,7 +402,8 @@ int entry_body_iov(const struct entry *entry, uint64_t at, uint64_t n, struct io
 }
 
 /* Conditions and ranges: only a 200 has them answered here (RFC 9111 4.3.2). */
-static void answer_conditions(const struct entry *entry, const struct head *request, int64_t wall, struct answer *out)
+static void answer_conditions(const struct entry *entry, const struct head *request, int64_t wall,
+                              struct answer *out)
 {
     struct validators stored = {entry_etag(entry), entry->fresh.last_modified, entry->fresh.date};
     uint64_t last;
@@ -421,7 +427,8 @@ void entry_answer(const struct entry *entry, const struct head *request, int64_t
 {
     const uint64_t conditional = (uint64_t)1 << FIELD_IF_NONE_MATCH | (uint64_t)1 << FIELD_IF_MODIFIED_SINCE |
                                  (uint64_t)1 << FIELD_RANGE;
-    *out = (struct answer){ANSWER_WHOLE, entry->status, request->method != METHOD_HEAD && entry->length > 0, 0, entry->length};
+    *out = (struct answer){ANSWER_WHOLE, entry->status, request->method != METHOD_HEAD && entry->length > 0,
+                           0, entry->length};
     if ((request->present & conditional) && entry->status == 200)
         answer_conditions(entry, request, wall, out);
 }
