@@ -58,16 +58,6 @@ static bool token_char(char c)
     return octet_is(c, OCTET_TOKEN);
 }
 
-static void clear(struct cache_control *cc)
-{
-    *cc = (struct cache_control){.max_age = CC_ABSENT,
-                                 .s_maxage = CC_ABSENT,
-                                 .min_fresh = CC_ABSENT,
-                                 .max_stale = CC_ABSENT,
-                                 .stale_while_revalidate = CC_ABSENT,
-                                 .stale_if_error = CC_ABSENT};
-}
-
 static int64_t *seconds_of(struct cache_control *cc, const struct directive_row *row)
 {
     return (int64_t *)((char *)cc + row->place);
@@ -147,7 +137,7 @@ void cache_control_read(const struct head *head, struct cache_control *out)
     struct list_cursor cursor = {0};
     struct slice member, name;
     struct argument argument;
-    clear(out);
+    *out = CACHE_CONTROL_ABSENT;
     while (head_list_next(head, FIELD_CACHE_CONTROL, &cursor, &member)) {
         out->seen = true;
         if (split_member(member, &name, &argument))
@@ -405,13 +395,13 @@ static bool read_dictionary_line(struct slice line, struct cache_control *out)
 bool cache_control_read_targeted(const struct head *head, struct slice name, struct cache_control *out)
 {
     bool there = false;
-    clear(out);
+    *out = CACHE_CONTROL_ABSENT;
     for (int i = 0; i < head->field_count; i++) {
         if (!slice_equal_nocase(head_name(head, i), name))
             continue;
         there = true;
         if (!read_dictionary_line(head_value(head, i), out)) {
-            clear(out);
+            *out = CACHE_CONTROL_ABSENT;
             return false;
         }
     }

@@ -39,6 +39,10 @@ struct cache_control {
     int64_t stale_if_error;
 };
 
+/* No directive at all. */
+#define CACHE_CONTROL_ABSENT                                                                                 \
+    ((struct cache_control){0, false, CC_ABSENT, CC_ABSENT, CC_ABSENT, CC_ABSENT, CC_ABSENT, CC_ABSENT})
+
 /* Reads all lines of Cache-Control in a head. Without any, all is absent. */
 void cache_control_read(const struct head *head, struct cache_control *out);
 

@@ -25,6 +25,10 @@ static tick_t min_tick(tick_t a, tick_t b)
 void cache_ask_read(const struct head *request, struct cache_ask *out)
 {
     bool has_control = head_has(request, FIELD_CACHE_CONTROL);
+    if (!has_control && !head_has(request, FIELD_PRAGMA)) { /* nearly all requests */
+        *out = (struct cache_ask){CACHE_CONTROL_ABSENT, true};
+        return;
+    }
     cache_control_read(request, &out->cc);
     if (!has_control && head_has(request, FIELD_PRAGMA)) {
         struct list_cursor cursor = {0};
