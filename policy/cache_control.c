@@ -1,23 +1,25 @@
 /*
- * Reads cache directives. Invariants: a directive that we do not know changes nothing; a number once read is not
- * overwritten by a later duplicate (in Cache-Control; in a dictionary of RFC 8941 the last one counts); flags only add up,
- * so that of two contradicting directives the stricter holds.
+ * Reads cache directives. Invariants: a directive that we do not know changes nothing; a number once read is
+ * not overwritten by a later duplicate (in Cache-Control; in a dictionary of RFC 8941 the last one counts);
+ * flags only add up, so that of two contradicting directives the stricter holds.
  */
 #include "policy/cache_control.h"
 
+#include "policy/octet.h"
+
 enum directive {
     DIRECTIVE_UNKNOWN,
-    DIRECTIVE_FLAG,   /* sets a flag, whatever argument it has */
-    DIRECTIVE_NAMES,  /* sets a flag, or with field names another */
+    DIRECTIVE_FLAG,  /* sets a flag, whatever argument it has */
+    DIRECTIVE_NAMES, /* sets a flag, or with field names another */
     DIRECTIVE_SECONDS
 };
 
 struct directive_row {
     struct slice name;
     enum directive kind;
-    uint32_t flag;        /* FLAG, NAMES; SECONDS: the flag for "without a value" */
-    uint32_t named_flag;  /* NAMES */
-    size_t place;         /* SECONDS: offset in struct cache_control */
+    uint32_t flag;       /* FLAG, NAMES; SECONDS: the flag for "without a value" */
+    uint32_t named_flag; /* NAMES */
+    size_t place;        /* SECONDS: offset in struct cache_control */
 };
 
 #define AT(member) offsetof(struct cache_control, member)
@@ -53,22 +55,7 @@ static const struct directive_row *row_of(struct slice name)
 
 static bool token_char(char c)
 {
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'))
-        return true;
-    for (const char *p = "!#$%&'*+-.^_`|~"; *p; p++)
-        if (c == *p)
-            return true;
-    return false;
-}
-
-static void clear(struct cache_control *cc)
-{
-    *cc = (struct cache_control){.max_age = CC_ABSENT,
-                                 .s_maxage = CC_ABSENT,
-                                 .min_fresh = CC_ABSENT,
-                                 .max_stale = CC_ABSENT,
-                                 .stale_while_revalidate = CC_ABSENT,
-                                 .stale_if_error = CC_ABSENT};
+    return octet_is(c, OCTET_TOKEN);
 }
 
 static int64_t *seconds_of(struct cache_control *cc, const struct directive_row *row)
@@ -83,7 +70,7 @@ static int64_t read_seconds(struct slice text)
     if (text.n == 0)
         return CC_INVALID;
     for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] < '0' || text.p[i] > '9')
+        if (!octet_is_digit(text.p[i]))
             return CC_INVALID;
         value = value * 10 + (text.p[i] - '0');
         if (value > CC_SECONDS_MAX)
@@ -150,7 +137,7 @@ void cache_control_read(const struct head *head, struct cache_control *out)
     struct list_cursor cursor = {0};
     struct slice member, name;
     struct argument argument;
-    clear(out);
+    *out = CACHE_CONTROL_ABSENT;
     while (head_list_next(head, FIELD_CACHE_CONTROL, &cursor, &member)) {
         out->seen = true;
         if (split_member(member, &name, &argument))
@@ -172,7 +159,8 @@ static bool next_name(struct slice *list, struct slice *name)
     return name->n > 0;
 }
 
-bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor, struct slice *name)
+bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor,
+                             struct slice *name)
 {
     struct slice member, directive;
     struct argument argument;
@@ -283,7 +271,8 @@ static bool sf_bytes(struct sf *s)
     s->p++;
     while (s->p < s->end && *s->p != ':') {
         char c = *s->p;
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || sf_digit(s) || c == '+' || c == '/' || c == '='))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || sf_digit(s) || c == '+' || c == '/' ||
+              c == '='))
             return false;
         s->p++;
     }
@@ -364,7 +353,8 @@ static bool sf_member_value(struct sf *s, struct sf_value *value)
     return sf_parameters(s);
 }
 
-/* One member of a dictionary. A value of the wrong type leaves the directive out; but a qualified no-cache or private may only be read as the whole one. */
+/* One member of a dictionary. A value of the wrong type leaves the directive out; but a qualified no-cache or
+ * private may only be read as the whole one. */
 static void take_typed(struct cache_control *cc, struct slice key, const struct sf_value *value)
 {
     const struct directive_row *row = &unknown_row;
@@ -405,13 +395,13 @@ static bool read_dictionary_line(struct slice line, struct cache_control *out)
 bool cache_control_read_targeted(const struct head *head, struct slice name, struct cache_control *out)
 {
     bool there = false;
-    clear(out);
+    *out = CACHE_CONTROL_ABSENT;
     for (int i = 0; i < head->field_count; i++) {
         if (!slice_equal_nocase(head_name(head, i), name))
             continue;
         there = true;
         if (!read_dictionary_line(head_value(head, i), out)) {
-            clear(out);
+            *out = CACHE_CONTROL_ABSENT;
             return false;
         }
     }

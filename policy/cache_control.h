@@ -1,6 +1,6 @@
 /*
- * Cache-Control of requests and responses (RFC 9111 5.2) and targeted fields (RFC 9213), read into plain data.
- * Names are compared without case, quoted strings respected, unknown directives ignored, the first of
+ * Cache-Control of requests and responses (RFC 9111 5.2) and targeted fields (RFC 9213), read into plain
+ * data. Names are compared without case, quoted strings respected, unknown directives ignored, the first of
  * duplicates counts. Seconds are clamped at CC_SECONDS_MAX.
  */
 #ifndef POLICY_CACHE_CONTROL_H
@@ -9,8 +9,8 @@
 #include "policy/head.h"
 
 #define CC_SECONDS_MAX ((int64_t)1 << 31)
-#define CC_ABSENT ((int64_t)-1)  /* the directive is not there */
-#define CC_INVALID ((int64_t)-2) /* it is there, but its value is no number: to be read as 0 (stale) */
+#define CC_ABSENT      ((int64_t)-1) /* the directive is not there */
+#define CC_INVALID     ((int64_t)-2) /* it is there, but its value is no number: to be read as 0 (stale) */
 
 enum cc_flag {
     CC_NO_STORE = 1u << 0,
@@ -25,7 +25,7 @@ enum cc_flag {
     CC_NO_TRANSFORM = 1u << 9,
     CC_IMMUTABLE = 1u << 10,
     CC_ONLY_IF_CACHED = 1u << 11,
-    CC_MAX_STALE_ANY = 1u << 12   /* max-stale without a value: however stale */
+    CC_MAX_STALE_ANY = 1u << 12 /* max-stale without a value: however stale */
 };
 
 struct cache_control {
@@ -39,6 +39,10 @@ struct cache_control {
     int64_t stale_if_error;
 };
 
+/* No directive at all. */
+#define CACHE_CONTROL_ABSENT                                                                                 \
+    ((struct cache_control){0, false, CC_ABSENT, CC_ABSENT, CC_ABSENT, CC_ABSENT, CC_ABSENT, CC_ABSENT})
+
 /* Reads all lines of Cache-Control in a head. Without any, all is absent. */
 void cache_control_read(const struct head *head, struct cache_control *out);
 
@@ -46,16 +50,19 @@ void cache_control_read(const struct head *head, struct cache_control *out);
  * Reads the targeted field called `name` (RFC 9213 2.1) as a structured dictionary (RFC 8941).
  * Returns false, and the field is to be ignored whole, when it is missing, empty or not a valid dictionary.
  */
-bool cache_control_read_targeted(const struct head *head, struct slice name, struct cache_control *out) MUSTCHECK;
+bool cache_control_read_targeted(const struct head *head, struct slice name,
+                                 struct cache_control *out) MUSTCHECK;
 
 /*
  * Walks the field names in `no-cache="..."` and `private="..."` of a head, over all its lines.
- * Start with *cursor all zero; `which` is CC_NO_CACHE_FIELDS and CC_PRIVATE_FIELDS or-ed. Returns false at the end.
+ * Start with *cursor all zero; `which` is CC_NO_CACHE_FIELDS and CC_PRIVATE_FIELDS or-ed. Returns false at
+ * the end.
  */
 struct cc_name_cursor {
     struct list_cursor list;
-    struct slice rest;  /* names still to be given of the present directive */
+    struct slice rest; /* names still to be given of the present directive */
 };
-bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor, struct slice *name);
+bool cache_control_next_name(const struct head *head, uint32_t which, struct cc_name_cursor *cursor,
+                             struct slice *name);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Writes Cache-Status. Invariant: what is written is a valid member of a structured list (RFC 8941), whatever the key holds.
+ * Writes Cache-Status. Invariant: what is written is a valid member of a structured list (RFC 8941), whatever
+ * the key holds.
  */
 #include "policy/cache_status.h"
 

@@ -1,5 +1,6 @@
 /*
- * Conditions and ranges. Invariant: whatever cannot be read makes the answer the whole one, which is never wrong.
+ * Conditions and ranges. Invariant: whatever cannot be read makes the answer the whole one, which is never
+ * wrong.
  */
 #include "policy/condition.h"
 
@@ -24,7 +25,8 @@ bool etag_equal_weak(struct slice a, struct slice b)
 {
     bool weak_a, weak_b;
     struct slice opaque_a, opaque_b;
-    return etag_read(a, &weak_a, &opaque_a) && etag_read(b, &weak_b, &opaque_b) && slice_equal(opaque_a, opaque_b);
+    return etag_read(a, &weak_a, &opaque_a) && etag_read(b, &weak_b, &opaque_b) &&
+           slice_equal(opaque_a, opaque_b);
 }
 
 bool etag_equal_strong(struct slice a, struct slice b)
@@ -35,7 +37,8 @@ bool etag_equal_strong(struct slice a, struct slice b)
            slice_equal(opaque_a, opaque_b);
 }
 
-/* Takes the next entity tag off a list. A backslash is an ordinary byte in it, so the list walker for quoted strings does not do. */
+/* Takes the next entity tag off a list. A backslash is an ordinary byte in it, so the list walker for quoted
+ * strings does not do. */
 static bool next_etag(struct slice *list, struct slice *tag)
 {
     const char *p = list->p, *end = list->p + list->n;
@@ -61,7 +64,8 @@ static bool next_etag(struct slice *list, struct slice *tag)
 
 static bool none_match_hits(const struct head *request, struct slice etag)
 {
-    for (int i = head_find(request, FIELD_IF_NONE_MATCH, 0); i >= 0; i = head_find(request, FIELD_IF_NONE_MATCH, i + 1)) {
+    for (int i = head_find(request, FIELD_IF_NONE_MATCH, 0); i >= 0;
+         i = head_find(request, FIELD_IF_NONE_MATCH, i + 1)) {
         struct slice list = head_value(request, i), tag;
         if (slice_equal(list, SLICE("*")))
             return true;
@@ -141,7 +145,8 @@ static bool if_range_holds(const struct head *request, const struct validators *
         if (value.p[0] == '"' || (value.n > 1 && value.p[1] == '/'))
             return etag_equal_strong(value, stored->etag);
     /* A date is strong only when it was a minute old, or older, when the answer was made (8.8.2.2). */
-    return http_date_parse(value, stored->date, &when) && when == stored->last_modified && stored->date - when >= 60;
+    return http_date_parse(value, stored->date, &when) && when == stored->last_modified &&
+           stored->date - when >= 60;
 }
 
 enum range_verdict condition_range(const struct head *request, const struct validators *stored, uint64_t size,

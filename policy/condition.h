@@ -1,6 +1,6 @@
 /*
- * Conditions and ranges that a cache answers itself (RFC 9110 13 and 14, RFC 9111 4.3.2): from a complete stored
- * 200, is it a 304, a 206, a 416, or the whole?
+ * Conditions and ranges that a cache answers itself (RFC 9110 13 and 14, RFC 9111 4.3.2): from a complete
+ * stored 200, is it a 304, a 206, a 416, or the whole?
  */
 #ifndef POLICY_CONDITION_H
 #define POLICY_CONDITION_H
@@ -19,8 +19,8 @@ bool etag_equal_weak(struct slice a, struct slice b);
 bool etag_equal_strong(struct slice a, struct slice b);
 
 /*
- * True when the request's If-None-Match, or without one its If-Modified-Since, is satisfied by what is stored,
- * so that the answer is 304. `now` in unix seconds, for two-digit years.
+ * True when the request's If-None-Match, or without one its If-Modified-Since, is satisfied by what is
+ * stored, so that the answer is 304. `now` in unix seconds, for two-digit years.
  */
 bool condition_not_modified(const struct head *request, const struct validators *stored, int64_t now);
 
@@ -34,7 +34,8 @@ enum range_verdict {
 enum range_verdict condition_range(const struct head *request, const struct validators *stored, uint64_t size,
                                    uint64_t *first, uint64_t *last);
 
-/* Reads one byte-range-spec: `bytes=first-last`, `bytes=first-`, `bytes=-suffix`. More than one range: RANGE_WHOLE. */
+/* Reads one byte-range-spec: `bytes=first-last`, `bytes=first-`, `bytes=-suffix`. More than one range:
+ * RANGE_WHOLE. */
 enum range_verdict range_parse(struct slice value, uint64_t size, uint64_t *first, uint64_t *last);
 
 #endif

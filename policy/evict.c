@@ -1,6 +1,7 @@
 /*
- * Eviction. Invariants: a node is in exactly one list, the one that `queue` (and, for lfu, `level`) names, or in none and
- * then its `next` is NULL; lists are circular, newest first; a part's weight and count are the sums over its list.
+ * Eviction. Invariants: a node is in exactly one list, the one that `queue` (and, for lfu, `level`) names, or
+ * in none and then its `next` is NULL; lists are circular, newest first; a part's weight and count are the
+ * sums over its list.
  */
 #include "policy/evict.h"
 
@@ -10,11 +11,11 @@
 enum { QUEUE_MAIN, QUEUE_SMALL, QUEUE_LEVELS };
 
 enum {
-    LEVELS = 256,       /* of lfu: a level is a priority, modulo this */
-    HITS_MAX = 3,       /* two bits are enough to tell used from much used (S3-FIFO) */
-    HITS_TO_MAIN = 2,   /* uses on probation that make an entry stay */
-    SMALL_SHARE = 10,   /* one part in so many is the small queue's */
-    UNIT = 64,          /* bytes */
+    LEVELS = 256,     /* of lfu: a level is a priority, modulo this */
+    HITS_MAX = 3,     /* two bits are enough to tell used from much used (S3-FIFO) */
+    HITS_TO_MAIN = 2, /* uses on probation that make an entry stay */
+    SMALL_SHARE = 10, /* one part in so many is the small queue's */
+    UNIT = 64,        /* bytes */
     GHOST_WAYS = 4
 };
 
@@ -290,7 +291,8 @@ void evict_hit(struct evict_index *index, struct evict_node *node)
     }
 }
 
-/* The oldest of the small queue leaves it: for the main queue when it was used, else for good. NULL: it stayed. */
+/* The oldest of the small queue leaves it: for the main queue when it was used, else for good. NULL: it
+ * stayed. */
 static struct evict_node *pop_small(struct evict_index *index)
 {
     struct evict_node *node = index->small.head.prev;
@@ -320,8 +322,8 @@ static struct evict_node *pop_s3fifo(struct evict_index *index)
 {
     for (;;) {
         uint64_t total = index->small.weight + index->main.weight;
-        bool small = index->small.count > 0 &&
-                     (index->main.count == 0 || index->small.weight >= total / SMALL_SHARE);
+        bool small =
+            index->small.count > 0 && (index->main.count == 0 || index->small.weight >= total / SMALL_SHARE);
         struct evict_node *node = small ? pop_small(index) : pop_main(index);
         if (node)
             return node;

@@ -1,10 +1,9 @@
 /*
- * Which stored entry goes first: an index over nodes that live inside the caller's entries. It knows no bytes and no
- * keys, only a hash and a size; every operation is O(1). Single owner: the caller locks.
- *   lru       by last use
- *   fifo      by age of insertion
- *   lfu       by use count, aged: a new entry starts at the level of the last one that was evicted (LFU with dynamic aging)
- *   adaptive  S3-FIFO: a small queue on probation, a main queue with reinsertion, a ghost of hashes
+ * Which stored entry goes first: an index over nodes that live inside the caller's entries. It knows no bytes
+ * and no keys, only a hash and a size; every operation is O(1). Single owner: the caller locks. lru       by
+ * last use fifo      by age of insertion lfu       by use count, aged: a new entry starts at the level of the
+ * last one that was evicted (LFU with dynamic aging) adaptive  S3-FIFO: a small queue on probation, a main
+ * queue with reinsertion, a ghost of hashes
  */
 #ifndef POLICY_EVICT_H
 #define POLICY_EVICT_H
@@ -25,7 +24,8 @@ struct evict_node {
 
 struct evict_index; /* private to evict.c */
 
-/* An empty index that is expected to hold about `expected` entries. NULL: out of memory. Freed by evict_free (nodes stay the caller's). */
+/* An empty index that is expected to hold about `expected` entries. NULL: out of memory. Freed by evict_free
+ * (nodes stay the caller's). */
 struct evict_index *evict_new(enum evict_strategy strategy, size_t expected);
 void evict_free(struct evict_index *index);
 
@@ -43,8 +43,10 @@ void evict_hit(struct evict_index *index, struct evict_node *node);
 /* Chooses the entry that should go, takes it out and gives it; NULL when the index is empty. */
 struct evict_node *evict_pop(struct evict_index *index) MUSTCHECK;
 
-/* A new version takes the place of an old one: the node of `next` stands where `old` stood, with its history. */
-void evict_replace(struct evict_index *index, struct evict_node *old, struct evict_node *next, uint64_t bytes);
+/* A new version takes the place of an old one: the node of `next` stands where `old` stood, with its history.
+ */
+void evict_replace(struct evict_index *index, struct evict_node *old, struct evict_node *next,
+                   uint64_t bytes);
 
 size_t evict_count(const struct evict_index *index);
 

@@ -1,7 +1,7 @@
 /*
- * What a cache may do by RFC 9111. Invariants: every number of seconds from outside is clamped at CC_SECONDS_MAX before
- * it is used, so that no sum of ticks wraps; the age of an entry grows with the monotonic clock alone, so that a jump
- * of the wall clock makes nothing fresh again.
+ * What a cache may do by RFC 9111. Invariants: every number of seconds from outside is clamped at
+ * CC_SECONDS_MAX before it is used, so that no sum of ticks wraps; the age of an entry grows with the
+ * monotonic clock alone, so that a jump of the wall clock makes nothing fresh again.
  */
 #include "policy/freshness.h"
 
@@ -25,6 +25,10 @@ static tick_t min_tick(tick_t a, tick_t b)
 void cache_ask_read(const struct head *request, struct cache_ask *out)
 {
     bool has_control = head_has(request, FIELD_CACHE_CONTROL);
+    if (!has_control && !head_has(request, FIELD_PRAGMA)) { /* nearly all requests */
+        *out = (struct cache_ask){CACHE_CONTROL_ABSENT, true};
+        return;
+    }
     cache_control_read(request, &out->cc);
     if (!has_control && head_has(request, FIELD_PRAGMA)) {
         struct list_cursor cursor = {0};
@@ -36,8 +40,10 @@ void cache_ask_read(const struct head *request, struct cache_ask *out)
     out->plain = !out->cc.seen && out->cc.flags == 0;
 }
 
-/* The directives that hold for this answer. Returns true when they came from a targeted field, so that Expires does not count (RFC 9213 2.2). */
-static bool response_directives(const struct cache_rules *rules, const struct head *response, struct cache_control *cc)
+/* The directives that hold for this answer. Returns true when they came from a targeted field, so that
+ * Expires does not count (RFC 9213 2.2). */
+static bool response_directives(const struct cache_rules *rules, const struct head *response,
+                                struct cache_control *cc)
 {
     for (unsigned i = 0; rules->shared && i < rules->target_count && i < CACHE_MAX_TARGETS; i++)
         if (cache_control_read_targeted(response, rules->targets[i], cc))
@@ -74,19 +80,23 @@ static int64_t age_field(const struct head *response)
     return value;
 }
 
+static bool one_of(int status, const uint16_t *statuses, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (statuses[i] == status)
+            return true;
+    return false;
+}
+
 /* Statuses that may be kept without the origin's saying so (RFC 9110 15.1). */
 static bool heuristic_status(int status)
 {
-    switch (status) {
-    case 200: case 203: case 204: case 300: case 301: case 308:
-    case 404: case 405: case 410: case 414: case 501:
-        return true;
-    default:
-        return false;
-    }
+    static const uint16_t statuses[] = {200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501};
+    return one_of(status, statuses, ARRAY_LEN(statuses));
 }
 
-/* Statuses to which a lifetime that we configured applies. Not the errors: what is missing now may be there soon. */
+/* Statuses to which a lifetime that we configured applies. Not the errors: what is missing now may be there
+ * soon. */
 static bool configured_status(int status)
 {
     return heuristic_status(status) && status < 400;
@@ -95,16 +105,10 @@ static bool configured_status(int status)
 /* Statuses whose caching requirements we implement, for must-understand (RFC 9111 5.2.2.3). */
 static bool understood_status(int status)
 {
-    switch (status) {
-    case 200: case 201: case 202: case 203: case 204: case 205:
-    case 300: case 301: case 302: case 303: case 307: case 308:
-    case 400: case 401: case 402: case 403: case 404: case 405: case 406: case 407: case 408: case 409:
-    case 410: case 411: case 412: case 413: case 414: case 415: case 416: case 417: case 421: case 422: case 426:
-    case 500: case 501: case 502: case 503: case 504: case 505:
-        return true;
-    default:
-        return false;
-    }
+    static const uint16_t statuses[] = {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400,
+                                        401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413,
+                                        414, 415, 416, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505};
+    return one_of(status, statuses, ARRAY_LEN(statuses));
 }
 
 /* What the lifetime is worked out from. */
@@ -120,7 +124,8 @@ struct reading {
     bool configured;        /* the lifetime is the route's or the default */
 };
 
-/* The origin's own word, or CC_ABSENT: s-maxage, max-age, Expires minus Date (RFC 9111 4.2.1). Invalid ones are 0. */
+/* The origin's own word, or CC_ABSENT: s-maxage, max-age, Expires minus Date (RFC 9111 4.2.1). Invalid ones
+ * are 0. */
 static int64_t explicit_lifetime(const struct reading *r, int64_t date)
 {
     int64_t seconds = CC_ABSENT, expires;
@@ -173,7 +178,8 @@ static tick_t initial_age(const struct reading *r, const struct freshness *f)
     tick_t delay = r->times->received - r->times->sent;
     delay = delay < 0 ? 0 : min_tick(delay, ticks(CC_SECONDS_MAX));
     tick_t corrected = ticks(age_field(r->response)) + delay;
-    /* Date has whole seconds. Where the lifetime is ours and may be shorter than that, the rounding is not an age. */
+    /* Date has whole seconds. Where the lifetime is ours and may be shorter than that, the rounding is not an
+     * age. */
     if (r->configured && apparent <= TICK_S)
         apparent = 0;
     return apparent > corrected ? apparent : corrected;
@@ -194,7 +200,8 @@ static void measure(struct reading *r, struct freshness *f)
 {
     uint32_t flags = r->cc.flags;
     bool shared = r->rules->shared;
-    *f = (struct freshness){.received = r->times->received, .last_modified = INT64_MIN, .date = r->times->wall};
+    *f = (struct freshness){
+        .received = r->times->received, .last_modified = INT64_MIN, .date = r->times->wall};
     r->date_valid = single_date(r->response, FIELD_DATE, r->times->wall, &f->date);
     if (!single_date(r->response, FIELD_LAST_MODIFIED, r->times->wall, &f->last_modified))
         f->last_modified = INT64_MIN;
@@ -222,7 +229,8 @@ static bool allowed_with_authorization(const struct cache_control *cc)
     return (cc->flags & (CC_PUBLIC | CC_MUST_REVALIDATE)) || cc->s_maxage != CC_ABSENT;
 }
 
-/* Is there any use for it later: fresh for a while, to be validated, or to be served stale by the origin's leave? */
+/* Is there any use for it later: fresh for a while, to be validated, or to be served stale by the origin's
+ * leave? */
 static bool worth_storing(const struct reading *r, const struct freshness *f)
 {
     if (f->no_cache)
@@ -230,12 +238,14 @@ static bool worth_storing(const struct reading *r, const struct freshness *f)
     if (f->lifetime > 0)
         return true;
     if (f->has_validator)
-        return r->explicit_lifetime || heuristic_status(r->response->status) || (r->cc.flags & (CC_PUBLIC | CC_PRIVATE));
+        return r->explicit_lifetime || heuristic_status(r->response->status) ||
+               (r->cc.flags & (CC_PUBLIC | CC_PRIVATE));
     return r->explicit_lifetime && (r->cc.stale_while_revalidate > 0 || r->cc.stale_if_error > 0);
 }
 
-enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route, const struct head *request,
-                              const struct head *response, const struct freshness_times *times, struct freshness *out)
+enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route,
+                              const struct head *request, const struct head *response,
+                              const struct freshness_times *times, struct freshness *out)
 {
     struct reading r = {.rules = rules, .route = route, .response = response, .times = times};
     struct cache_control asked;
@@ -290,7 +300,8 @@ static bool takes_stale(const struct cache_control *cc, tick_t staleness)
     return cc->max_stale >= 0 && staleness <= ticks(cc->max_stale);
 }
 
-enum reuse freshness_reuse(const struct freshness *f, const struct cache_ask *ask, tick_t now, enum cache_fwd *fwd)
+enum reuse freshness_reuse(const struct freshness *f, const struct cache_ask *ask, tick_t now,
+                           enum cache_fwd *fwd)
 {
     tick_t age = freshness_age(f, now), left = f->lifetime - age;
     *fwd = CACHE_FWD_REQUEST;

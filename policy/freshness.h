@@ -1,6 +1,6 @@
 /*
- * The decisions of an HTTP cache (RFC 9111, 5861, 9213), as pure functions: may this answer be stored, how long is
- * it fresh, what may a stored answer do for this request.
+ * The decisions of an HTTP cache (RFC 9111, 5861, 9213), as pure functions: may this answer be stored, how
+ * long is it fresh, what may a stored answer do for this request.
  */
 #ifndef POLICY_FRESHNESS_H
 #define POLICY_FRESHNESS_H
@@ -8,21 +8,24 @@
 #include "policy/cache_control.h"
 #include "policy/cache_status.h"
 
-#define CACHE_MAX_TARGETS 4
+#define CACHE_MAX_TARGETS         4
 #define CACHE_MAX_PARTITION_NAMES 8
 
 /* What the configuration says about caching; filled by its reader, never changed while in use. */
 struct cache_rules {
-    bool shared;               /* scope: shared (a strict shared cache) or private (one cache a credential) */
-    tick_t default_ttl;        /* when neither the origin nor the route says; 0 = none */
+    bool shared;        /* scope: shared (a strict shared cache) or private (one cache a credential) */
+    tick_t default_ttl; /* when neither the origin nor the route says; 0 = none */
     tick_t stale_while_revalidate; /* when the origin says nothing; never longer than the lifetime itself */
-    tick_t stale_if_error;     /* when the origin says nothing */
-    double heuristic_fraction; /* of Date minus Last-Modified; 0 = none */
-    tick_t pass_life;          /* how long an uncacheable answer is remembered as such; 0 = 10 s */
-    struct slice targets[CACHE_MAX_TARGETS]; /* targeted fields in order of preference; obeyed in the shared scope */
+    tick_t stale_if_error;         /* when the origin says nothing */
+    double heuristic_fraction;     /* of Date minus Last-Modified; 0 = none */
+    tick_t pass_life;              /* how long an uncacheable answer is remembered as such; 0 = 10 s */
+    struct slice
+        targets[CACHE_MAX_TARGETS]; /* targeted fields in order of preference; obeyed in the shared scope */
     unsigned target_count;
-    struct slice partition_names[CACHE_MAX_PARTITION_NAMES]; /* fields that say who asks; obeyed in the private scope */
-    uint8_t partition_ids[CACHE_MAX_PARTITION_NAMES];        /* field_lookup of each: FIELD_OTHER = compare the name */
+    struct slice partition_names[CACHE_MAX_PARTITION_NAMES]; /* fields that say who asks; obeyed in the
+                                                                private scope */
+    uint8_t
+        partition_ids[CACHE_MAX_PARTITION_NAMES]; /* field_lookup of each: FIELD_OTHER = compare the name */
     unsigned partition_count;
 };
 
@@ -43,17 +46,18 @@ void cache_ask_read(const struct head *request, struct cache_ask *out);
 
 /* Everything about an answer that later decisions need, once it was received. */
 struct freshness {
-    tick_t lifetime;      /* freshness lifetime (RFC 9111 4.2.1) */
-    tick_t initial_age;   /* corrected initial age (4.2.3) */
-    tick_t received;      /* monotonic time of receipt: the age grows from here, whatever the wall clock does */
-    tick_t swr;           /* it may be served stale while it is refreshed, for so long */
-    tick_t sie;           /* ... when the refresh fails, for so long */
-    int64_t date;         /* Date, or the time of receipt when that is missing or invalid; unix seconds */
-    int64_t last_modified;/* unix seconds; INT64_MIN = none */
-    bool must_revalidate; /* never to be served stale (must-revalidate, proxy-revalidate, s-maxage when shared) */
-    bool no_cache;        /* each use must be validated first */
-    bool immutable;       /* RFC 8246 */
-    bool has_validator;   /* ETag or Last-Modified is there */
+    tick_t lifetime;    /* freshness lifetime (RFC 9111 4.2.1) */
+    tick_t initial_age; /* corrected initial age (4.2.3) */
+    tick_t received;    /* monotonic time of receipt: the age grows from here, whatever the wall clock does */
+    tick_t swr;         /* it may be served stale while it is refreshed, for so long */
+    tick_t sie;         /* ... when the refresh fails, for so long */
+    int64_t date;       /* Date, or the time of receipt when that is missing or invalid; unix seconds */
+    int64_t last_modified; /* unix seconds; INT64_MIN = none */
+    bool must_revalidate;  /* never to be served stale (must-revalidate, proxy-revalidate, s-maxage when
+                              shared) */
+    bool no_cache;         /* each use must be validated first */
+    bool immutable;        /* RFC 8246 */
+    bool has_validator;    /* ETag or Last-Modified is there */
 };
 
 /* When an answer was asked for and received. */
@@ -79,10 +83,12 @@ enum storable {
 
 /*
  * May the answer to this request be stored (RFC 9111 3)? Fills `out` in any case where the answer has one.
- * `request` is the client's request, `route` may be NULL. After a 304, `response` is the stored head with the 304's fields merged in (4.3.4).
+ * `request` is the client's request, `route` may be NULL. After a 304, `response` is the stored head with the
+ * 304's fields merged in (4.3.4).
  */
-enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route, const struct head *request,
-                              const struct head *response, const struct freshness_times *times, struct freshness *out);
+enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route,
+                              const struct head *request, const struct head *response,
+                              const struct freshness_times *times, struct freshness *out);
 
 /* The current age (RFC 9111 4.2.3), never below 0, never wrapping. */
 tick_t freshness_age(const struct freshness *f, tick_t now);
@@ -97,7 +103,8 @@ enum reuse {
     REUSE_REFRESH,  /* answer with it and refresh it behind (stale-while-revalidate) */
     REUSE_VALIDATE, /* ask the origin first; *fwd says why */
 };
-enum reuse freshness_reuse(const struct freshness *f, const struct cache_ask *ask, tick_t now, enum cache_fwd *fwd);
+enum reuse freshness_reuse(const struct freshness *f, const struct cache_ask *ask, tick_t now,
+                           enum cache_fwd *fwd);
 
 /* May it answer for a failed fetch (stale-if-error, RFC 5861 4; disconnected, RFC 9111 4.2.4)? */
 bool freshness_for_error(const struct freshness *f, const struct cache_ask *ask, tick_t now);

@@ -1,6 +1,6 @@
 /*
- * SipHash-1-3, 128 bits. Invariant: `tail` holds the last total % 8 bytes fed, in its low bytes, and zeros above; all
- * whole words before them are in v0 ... v3.
+ * SipHash-1-3, 128 bits. Invariant: `tail` holds the last total % 8 bytes fed, in its low bytes, and zeros
+ * above; all whole words before them are in v0 ... v3.
  */
 #include "policy/hash.h"
 
@@ -27,8 +27,19 @@ static inline uint64_t load_word(const unsigned char *p)
 static inline uint64_t load_part(const unsigned char *p, size_t n)
 {
     uint64_t word = 0;
-    for (size_t i = 0; i < n; i++)
-        word |= (uint64_t)p[i] << (8 * i);
+    unsigned at = 0;
+    if (n & 4) {
+        word = (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24;
+        p += 4;
+        at = 32;
+    }
+    if (n & 2) {
+        word |= ((uint64_t)p[0] | (uint64_t)p[1] << 8) << at;
+        p += 2;
+        at += 16;
+    }
+    if (n & 1)
+        word |= (uint64_t)p[0] << at;
     return word;
 }
 
@@ -65,23 +76,25 @@ static void init(struct hash_state *s, struct hash_key key)
     s->total = 0;
 }
 
-static inline void feed(struct hash_state *s, const unsigned char *p, size_t n, int rounds)
+static inline void feed(struct hash_state *state, const unsigned char *p, size_t n, int rounds)
 {
-    size_t have = s->total & 7;
-    s->total += n;
+    struct hash_state s = *state; /* in registers: stores through the pointer might change the text */
+    size_t have = s.total & 7;
+    s.total += n;
+    if (have + n < 8) {
+        state->tail = s.tail | load_part(p, n) << (8 * have);
+        state->total = s.total;
+        return;
+    }
     if (have) {
-        size_t room = 8 - have;
-        if (n < room) {
-            s->tail |= load_part(p, n) << (8 * have);
-            return;
-        }
-        take_word(s, s->tail | load_part(p, room) << (8 * have), rounds);
-        p += room;
-        n -= room;
+        take_word(&s, s.tail | load_part(p, 8 - have) << (8 * have), rounds);
+        p += 8 - have;
+        n -= 8 - have;
     }
     for (; n >= 8; p += 8, n -= 8)
-        take_word(s, load_word(p), rounds);
-    s->tail = load_part(p, n);
+        take_word(&s, load_word(p), rounds);
+    s.tail = load_part(p, n);
+    *state = s;
 }
 
 static inline struct hash128 end(struct hash_state *s, int word_rounds, int end_rounds)
@@ -109,10 +122,10 @@ void hash_feed(struct hash_state *state, const void *bytes, size_t n)
 
 void hash_feed_u64(struct hash_state *state, uint64_t number)
 {
-    unsigned char bytes[8];
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (unsigned char)(number >> (8 * i));
-    feed(state, bytes, sizeof bytes, ROUNDS_WORD);
+    size_t have = state->total & 7;
+    take_word(state, have ? state->tail | number << (8 * have) : number, ROUNDS_WORD);
+    state->tail = have ? number >> (64 - 8 * have) : 0;
+    state->total += 8;
 }
 
 void hash_feed_text(struct hash_state *state, struct slice text)

@@ -1,6 +1,7 @@
 /*
- * Dates of HTTP. Invariant: nothing is read that the three forms of RFC 9110 5.6.7 do not have at exactly that place; the day's name must
- * be a day's name, but need not be the right one (its error changes nothing that we decide).
+ * Dates of HTTP. Invariant: nothing is read that the three forms of RFC 9110 5.6.7 do not have at exactly
+ * that place; the day's name must be a day's name, but need not be the right one (its error changes nothing
+ * that we decide).
  */
 #include "policy/http_date.h"
 
@@ -168,7 +169,8 @@ static void asctime_date(struct reader *r, struct civil *c)
     c->year = digits(r, 4);
 }
 
-/* Days from 1970-01-01 to a day of the proleptic Gregorian calendar; any year, counted in eras of 400 years from March 1st. */
+/* Days from 1970-01-01 to a day of the proleptic Gregorian calendar; any year, counted in eras of 400 years
+ * from March 1st. */
 static int64_t days_from_civil(int64_t year, int m, int day)
 {
     year -= m <= 2;
@@ -209,7 +211,8 @@ static int64_t seconds(const struct civil *c)
     return days_from_civil(c->year, c->month, c->day) * 86400 + c->hour * 3600 + c->minute * 60 + c->second;
 }
 
-/* The four-digit year for two digits: the latest that is not more than 50 years ahead of now (RFC 9110 5.6.7). */
+/* The four-digit year for two digits: the latest that is not more than 50 years ahead of now (RFC
+ * 9110 5.6.7). */
 static void settle_century(struct civil *c, int64_t now)
 {
     struct civil today;

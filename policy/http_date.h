@@ -11,7 +11,8 @@
 /*
  * Reads an IMF-fixdate, an RFC 850 date or an asctime date, names in any letter case, and nothing else.
  * `now` (unix seconds) settles the century of an RFC 850 year: no more than 50 years ahead.
- * Returns false when text is not such a date or no such day or time exists (second 60 is taken); *out is then untouched.
+ * Returns false when text is not such a date or no such day or time exists (second 60 is taken); *out is then
+ * untouched.
  */
 bool http_date_parse(struct slice text, int64_t now, int64_t *out) MUSTCHECK;
 

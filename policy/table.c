@@ -1,6 +1,6 @@
 /*
- * Invariants: while `old` is there, the links of its buckets below `moved` are in `now`, and all others still in `old`;
- * so every hash has exactly one chain at any time.
+ * Invariants: while `old` is there, the links of its buckets below `moved` are in `now`, and all others still
+ * in `old`; so every hash has exactly one chain at any time.
  */
 #include "policy/table.h"
 
@@ -84,8 +84,8 @@ void table_remove(struct table *table, struct table_link *link)
     table->count--;
 }
 
-bool table_scan(struct table *table, size_t *cursor, size_t buckets, void (*visit)(void *arg, struct table_link *link),
-                void *arg)
+bool table_scan(struct table *table, size_t *cursor, size_t buckets,
+                void (*visit)(void *arg, struct table_link *link), void *arg)
 {
     size_t old_size = table->old ? table->old_size : 0;
     for (; buckets > 0 && *cursor < old_size + table->now_size; buckets--, ++*cursor) {

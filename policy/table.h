@@ -1,6 +1,7 @@
 /*
- * A hash table of links that live inside the caller's objects. It grows a few buckets at a time, so that no insertion
- * takes long, and never shrinks. Several links may have the same hash. Single owner: the caller locks.
+ * A hash table of links that live inside the caller's objects. It grows a few buckets at a time, so that no
+ * insertion takes long, and never shrinks. Several links may have the same hash. Single owner: the caller
+ * locks.
  */
 #ifndef POLICY_TABLE_H
 #define POLICY_TABLE_H
@@ -17,7 +18,7 @@ struct table {
     size_t now_size, old_size;      /* powers of two */
     size_t moved;                   /* buckets of old that were moved */
     size_t count;
-    unsigned pins;                  /* while above 0 nothing moves and nothing grows */
+    unsigned pins; /* while above 0 nothing moves and nothing grows */
 };
 
 /* False: out of memory. */
@@ -59,10 +60,11 @@ void table_insert(struct table *table, struct table_link *link, uint64_t hash);
 void table_remove(struct table *table, struct table_link *link);
 
 /*
- * Visits all links of up to `buckets` buckets, from *cursor (0 at first) on. `visit` may remove the link that it is given.
- * Returns false when all were visited. Between the first and the last call the table must be pinned.
+ * Visits all links of up to `buckets` buckets, from *cursor (0 at first) on. `visit` may remove the link that
+ * it is given. Returns false when all were visited. Between the first and the last call the table must be
+ * pinned.
  */
-bool table_scan(struct table *table, size_t *cursor, size_t buckets, void (*visit)(void *arg, struct table_link *link),
-                void *arg);
+bool table_scan(struct table *table, size_t *cursor, size_t buckets,
+                void (*visit)(void *arg, struct table_link *link), void *arg);
 
 #endif

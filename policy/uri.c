@@ -1,5 +1,6 @@
 /*
- * URI references. Invariant: what is written begins with `/`, has no dot segments in its path, and no fragment.
+ * URI references. Invariant: what is written begins with `/`, has no dot segments in its path, and no
+ * fragment.
  */
 #include "policy/uri.h"
 
@@ -52,7 +53,8 @@ static bool plain_bytes(struct slice text)
 }
 
 /* Splits host and port; a missing port is the scheme's. */
-static void split_authority(struct slice authority, struct slice scheme, struct slice *host, struct slice *port)
+static void split_authority(struct slice authority, struct slice scheme, struct slice *host,
+                            struct slice *port)
 {
     size_t n = authority.n;
     while (n > 0 && authority.p[n - 1] >= '0' && authority.p[n - 1] <= '9')
@@ -84,7 +86,8 @@ static bool same_origin(const struct reference *r, const struct uri_base *base)
     bool http = slice_equal_nocase(scheme, SLICE("http")) || slice_equal_nocase(scheme, SLICE("https"));
     if (http && base->authority.n > 0 && same_authority(r->authority, base->authority, scheme))
         return true;
-    return slice_equal_nocase(scheme, origin.scheme) && same_authority(r->authority, origin.authority, scheme);
+    return slice_equal_nocase(scheme, origin.scheme) &&
+           same_authority(r->authority, origin.authority, scheme);
 }
 
 struct output {
@@ -110,7 +113,8 @@ static void drop_segment(struct output *o)
         ;
 }
 
-/* Appends the segments of a path that is given without its first slash, acting on `.` and `..` (RFC 3986 5.2.4). */
+/* Appends the segments of a path that is given without its first slash, acting on `.` and `..` (RFC
+ * 3986 5.2.4). */
 static void put_segments(struct output *o, struct slice path, bool more_follow)
 {
     for (bool last = false; !last;) {

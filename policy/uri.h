@@ -14,8 +14,8 @@ struct uri_base {
 };
 
 /*
- * Resolves `reference` and, when it lies within the same origin, writes its path and query to out[0..cap) and returns their length.
- * 0: another origin, not a URI reference that we can read, or longer than cap.
+ * Resolves `reference` and, when it lies within the same origin, writes its path and query to out[0..cap) and
+ * returns their length. 0: another origin, not a URI reference that we can read, or longer than cap.
  */
 size_t uri_local(struct slice reference, const struct uri_base *base, char *out, size_t cap);
 

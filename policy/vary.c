@@ -1,27 +1,17 @@
 /*
- * Variants. Invariants: a field that is missing and one that is empty select different variants; white space is
- * only taken out around commas outside of quoted strings, so values that mean different things never meet; the hash is
- * keyed, so that nobody can make two requests meet.
+ * Variants. Invariants: a field that is missing and one that is empty select different variants; white space
+ * is only taken out around commas outside of quoted strings, so values that mean different things never meet;
+ * the hash is keyed, so that nobody can make two requests meet.
  */
 #include "policy/vary.h"
 
 #include <string.h>
 
+#include "policy/octet.h"
+
 static char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
-}
-
-static bool blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static bool name_char(char c)
-{
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
-        return true;
-    return c != '\0' && strchr("!#$%&'+-.^_`|~", c) != NULL;
 }
 
 /* Takes the next of the names that vary_names joined. */
@@ -55,8 +45,9 @@ static int add_name(char *out, size_t length, size_t cap, struct slice member)
         out[n++] = ',';
     for (size_t i = 0; i < member.n; i++) {
         out[n] = lower(member.p[i]);
-        if (!name_char(out[n++]))
-            return -1; /* `*` too */
+        if (!octet_is(out[n], OCTET_TOKEN) || out[n] == '*')
+            return -1;
+        n++;
     }
     return (int)n;
 }
@@ -104,9 +95,9 @@ static void sieve_line(struct sieve *s, struct slice value)
     bool quoted = false, after_comma = false;
     for (size_t i = 0; i < value.n; i++) {
         char c = value.p[i];
-        if (!quoted && blank(c)) {
+        if (!quoted && octet_is_blank(c)) {
             size_t next = i;
-            while (next < value.n && blank(value.p[next]))
+            while (next < value.n && octet_is_blank(value.p[next]))
                 next++;
             if (after_comma || (next < value.n && value.p[next] == ',')) {
                 i = next - 1;
@@ -155,7 +146,7 @@ static uint64_t hash_language(struct slice member, struct hash_key key)
     struct sieve s = {.hash = &hash};
     hash_init(&hash, key);
     for (size_t i = 0; i < member.n; i++)
-        if (!blank(member.p[i]))
+        if (!octet_is_blank(member.p[i]))
             sieve_put(&s, lower(member.p[i]));
     sieve_flush(&s);
     return hash_end(&hash).lo;
@@ -193,10 +184,10 @@ void vary_select(struct slice names, const struct head *request, struct hash_key
 static int weight_of(struct slice member, struct slice *tag)
 {
     size_t n = 0;
-    while (n < member.n && member.p[n] != ';' && !blank(member.p[n]))
+    while (n < member.n && member.p[n] != ';' && !octet_is_blank(member.p[n]))
         n++;
     *tag = (struct slice){member.p, n};
-    while (n < member.n && (blank(member.p[n]) || member.p[n] == ';'))
+    while (n < member.n && (octet_is_blank(member.p[n]) || member.p[n] == ';'))
         n++;
     if (n == member.n)
         return 1000;

@@ -17,9 +17,9 @@ struct vary_key {
 };
 
 /*
- * Gathers the names in the Vary lines of a response, in lower case, sorted by nothing, without duplicates, joined by commas,
- * into out[0..cap). Returns their length (0 = no Vary), or -1 when the answer cannot be stored: `*`, something that is no token,
- * more than VARY_MAX_NAMES, or more than cap bytes.
+ * Gathers the names in the Vary lines of a response, in lower case, sorted by nothing, without duplicates,
+ * joined by commas, into out[0..cap). Returns their length (0 = no Vary), or -1 when the answer cannot be
+ * stored: `*`, something that is no token, more than VARY_MAX_NAMES, or more than cap bytes.
  */
 int vary_names(const struct head *response, char *out, size_t cap);
 
@@ -27,8 +27,8 @@ int vary_names(const struct head *response, char *out, size_t cap);
 void vary_select(struct slice names, const struct head *request, struct hash_key key, struct vary_key *out);
 
 /*
- * Does the stored variant `stored` fit a request that selects `asked`? When only Accept-Language differs, the stored
- * Content-Language fits if it is the request's single most wanted language.
+ * Does the stored variant `stored` fit a request that selects `asked`? When only Accept-Language differs, the
+ * stored Content-Language fits if it is the request's single most wanted language.
  */
 bool vary_match(const struct vary_key *stored, const struct vary_key *asked, struct slice content_language,
                 const struct head *request);

@@ -1,7 +1,8 @@
 /*
- * Bodies. Invariants: `runs` is a chain that only grows at its end, and a link is never changed once a later byte was
- * published; so a reader that was told of n bytes may walk as far as they lie while the writer goes on behind them.
- * A descriptor is counted in the budget from memfd_create to close. `length` is the writer's; readers are told how far they may read.
+ * Bodies. Invariants: `runs` is a chain that only grows at its end, and a link is never changed once a later
+ * byte was published; so a reader that was told of n bytes may walk as far as they lie while the writer goes
+ * on behind them. A descriptor is counted in the budget from memfd_create to close. `length` is the writer's;
+ * readers are told how far they may read.
  */
 #include "proxy/body.h"
 
@@ -11,29 +12,29 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { RUN_MIN = 4096 - 64 };      /* first run of a body of unknown length, with its header a page */
+enum { RUN_MIN = 4096 - 64 }; /* first run of a body of unknown length, with its header a page */
 
 #define RUN_MAX ((uint64_t)16 << 20)
 
 struct run {
     struct run *next;
-    char *bytes;     /* behind this struct, or in the mapping of the descriptor */
+    char *bytes; /* behind this struct, or in the mapping of the descriptor */
     uint64_t room;
 };
 
 struct body {
     _Atomic int refs;
-    int fd;                     /* -1: all on the heap */
+    int fd; /* -1: all on the heap */
     struct body_budget *budget;
     struct run *runs, *last;
     uint64_t length, limit;
-    uint64_t expected;          /* UINT64_MAX: unknown */
-    uint64_t last_used;         /* bytes in the last run */
-    uint64_t heap;              /* bytes allocated for runs */
-    bool heap_only;             /* no descriptor could be had */
-    char *map;                  /* of fd, readable, `limit` or `expected` bytes long */
+    uint64_t expected;  /* UINT64_MAX: unknown */
+    uint64_t last_used; /* bytes in the last run */
+    uint64_t heap;      /* bytes allocated for runs */
+    bool heap_only;     /* no descriptor could be had */
+    char *map;          /* of fd, readable, `limit` or `expected` bytes long */
     uint64_t map_size;
-    struct body *keeper;        /* took over fd and map, and must live as long as our runs point into it */
+    struct body *keeper; /* took over fd and map, and must live as long as our runs point into it */
 };
 
 /* ---- runs ---- */
@@ -61,17 +62,21 @@ static bool add_heap_run(struct body *b, uint64_t room)
     return true;
 }
 
-/* How large the next run on the heap should be when n bytes wait: all of it where the length is known and small, else a share of what is there. */
+/* How large the next run on the heap should be when n bytes wait: all of it where the length is known and
+ * small, else a share of what is there. */
 static uint64_t next_room(const struct body *b, uint64_t n)
 {
     uint64_t left = (b->expected != UINT64_MAX ? b->expected : b->limit) - b->length;
-    uint64_t room = b->length < BODY_FD_MIN ? b->length : b->length / 4;
+    uint64_t room = b->length < BODY_FD_MIN / 2 ? b->length : b->length / 4;
     if (b->expected != UINT64_MAX && b->expected < BODY_FD_MIN)
         room = left;
     if (room > RUN_MAX)
         room = RUN_MAX;
     if (room < RUN_MIN)
         room = RUN_MIN;
+    /* So that it is full when the time for a descriptor has come. */
+    if (!b->heap_only && b->budget->max > 0 && b->length < BODY_FD_MIN && b->length + room >= BODY_FD_MIN)
+        room = BODY_FD_MIN - 1 - b->length;
     if (room < n)
         room = n;
     return room > left && left >= n ? left : room;
@@ -99,7 +104,8 @@ static void drop_descriptor(struct body *b)
     b->fd = -1;
 }
 
-/* From here on the bytes go into a memfd; what is on the heap so far is copied to its start. False: stay on the heap. */
+/* From here on the bytes go into a memfd; what is on the heap so far is copied to its start. False: stay on
+ * the heap. */
 static bool open_descriptor(struct body *b)
 {
     struct run *run;
@@ -247,7 +253,8 @@ static struct body *copy_in_one(const struct body *from)
     return b;
 }
 
-/* A body that owns the descriptor alone; what is on the heap in front of it goes with the old one. NULL: out of memory. */
+/* A body that owns the descriptor alone; what is on the heap in front of it goes with the old one. NULL: out
+ * of memory. */
 static struct body *take_over(struct body *from)
 {
     struct body *b = body_new(from->budget, UINT64_MAX, from->limit);
@@ -307,7 +314,7 @@ int body_iov(const struct body *body, uint64_t at, uint64_t n, struct iovec *iov
     int count = 0;
     if (n == 0)
         return 0;
-    for (const struct run *r = body->runs; r && n > 0 && count < max; r = n > 0 ? r->next : NULL) {
+    for (const struct run *r = body->runs; r && n > 0 && count<max; r = n> 0 ? r->next : NULL) {
         if (at >= r->room) {
             at -= r->room;
             continue;

@@ -1,10 +1,11 @@
 /*
- * Fills. Invariants: a fill is in its shard's table exactly while somebody has the leader's role (or was chosen for it); the role
- * and every attached waiter own a reference; the phase only goes forward, WAIT -> BODY -> an end, or WAIT -> an end; bytes
- * below `published` are never changed; a waiter's bytes stay until its `at` is behind them, be it cut or not, because
- * its thread may be sending them just now.
+ * Fills. Invariants: a fill is in its shard's table exactly while somebody has the leader's role (or was
+ * chosen for it); the role and every attached waiter own a reference; the phase only goes forward, WAIT ->
+ * BODY -> an end, or WAIT -> an end; bytes below `published` are never changed; a waiter's bytes stay until
+ * its `at` is behind them, be it cut or not, because its thread may be sending them just now.
  *
- * The leader copies bytes into the body outside of the lock (it is the only writer) and publishes them under it.
+ * The leader copies bytes into the body outside of the lock (it is the only writer) and publishes them under
+ * it.
  */
 #include "proxy/fill.h"
 
@@ -155,7 +156,8 @@ static void trim(struct fill *fill)
     if (!fill->overflowed)
         return;
     uint64_t at = slowest(fill);
-    while (fill->chunks && fill->chunks->start + fill->chunks->used <= at && fill->chunks != fill->last_chunk) {
+    while (fill->chunks && fill->chunks->start + fill->chunks->used <= at &&
+           fill->chunks != fill->last_chunk) {
         struct fill_chunk *next = fill->chunks->next;
         free(fill->chunks);
         fill->chunks = next;
@@ -217,11 +219,12 @@ struct judgement {
     struct slice vary;
 };
 
-static void judge(const struct fill *fill, const struct store_request *request, const struct head *response, tick_t sent,
-                  struct judgement *out)
+static void judge(const struct fill *fill, const struct store_request *request, const struct head *response,
+                  tick_t sent, struct judgement *out)
 {
     struct freshness_times times = {sent, request->now, request->wall};
-    out->storable = freshness_judge(request->rules, &request->route, request->head, response, &times, &out->fresh);
+    out->storable =
+        freshness_judge(request->rules, &request->route, request->head, response, &times, &out->fresh);
     int n = vary_names(response, out->names, sizeof out->names);
     out->vary = (struct slice){out->names, n > 0 ? (size_t)n : 0};
     out->expected = response->body == BODY_NONE     ? 0
@@ -284,7 +287,8 @@ static bool lasting(int status, enum storable why)
 /* Does this answer say that what is stored is no longer true, although it is not stored itself? */
 static bool supersedes(int status)
 {
-    return (status >= 200 && status < 400 && status != 304 && status != 206) || status == 404 || status == 410 || status == 451;
+    return (status >= 200 && status < 400 && status != 304 && status != 206) || status == 404 ||
+           status == 410 || status == 451;
 }
 
 static tick_t pass_until(const struct store_request *request)
@@ -314,8 +318,8 @@ static void leave_table(struct fill *fill, const struct store_request *request, 
     entry_release(find.best);
 }
 
-enum fill_verdict fill_response(struct fill *fill, const struct store_request *request, const struct head *response, tick_t sent,
-                                enum storable *why)
+enum fill_verdict fill_response(struct fill *fill, const struct store_request *request,
+                                const struct head *response, tick_t sent, enum storable *why)
 {
     struct judgement judged;
     struct entry *entry = NULL;
@@ -344,9 +348,11 @@ enum fill_verdict fill_response(struct fill *fill, const struct store_request *r
 /* Is the 304 about the stored answer (RFC 9111 4.3.4)? */
 static bool is_about(const struct entry *base, const struct head *response)
 {
-    struct slice etag = head_first(response, FIELD_ETAG), modified = head_first(response, FIELD_LAST_MODIFIED);
+    struct slice etag = head_first(response, FIELD_ETAG),
+                 modified = head_first(response, FIELD_LAST_MODIFIED);
     if (etag.n > 0)
-        return etag.p[0] == '"' ? etag_equal_strong(etag, entry_etag(base)) : etag_equal_weak(etag, entry_etag(base));
+        return etag.p[0] == '"' ? etag_equal_strong(etag, entry_etag(base))
+                                : etag_equal_weak(etag, entry_etag(base));
     return modified.n == 0 || base->last_modified.n == 0 || slice_equal(modified, entry_last_modified(base));
 }
 
@@ -360,7 +366,8 @@ static bool judge_merged(const struct store_request *request, struct entry *entr
     if (!fields)
         return false;
     entry_head_view(entry, fields, &merged);
-    enum storable storable = freshness_judge(request->rules, &request->route, request->head, &merged, &times, &entry->fresh);
+    enum storable storable =
+        freshness_judge(request->rules, &request->route, request->head, &merged, &times, &entry->fresh);
     int n = vary_names(&merged, names, sizeof names);
     free(fields);
     entry_drop_age(entry);
@@ -389,7 +396,8 @@ static void count_revalidated(struct fill *fill)
     shard_unlock(shard);
 }
 
-struct entry *fill_not_modified(struct fill *fill, const struct store_request *request, const struct head *response, tick_t sent)
+struct entry *fill_not_modified(struct fill *fill, const struct store_request *request,
+                                const struct head *response, tick_t sent)
 {
     if (!fill->base)
         return NULL;
@@ -428,7 +436,8 @@ static void count_bytes(struct fill *fill, size_t n)
     atomic_fetch_add_explicit(&fill->store->fill_bytes, n, memory_order_relaxed);
 }
 
-/* Too large to store: from now on only those who are here are served, and the next ones need not wait for one another. */
+/* Too large to store: from now on only those who are here are served, and the next ones need not wait for one
+ * another. */
 static void outgrow(struct fill *fill)
 {
     pthread_mutex_lock(&fill->lock);
@@ -496,7 +505,8 @@ static void close_fill(struct fill *fill, enum fill_phase phase, enum reason why
 static void mark_oversize(struct fill *fill, tick_t now)
 {
     struct shard *shard = shard_lock(fill->store, fill->home.place);
-    marker_set(shard, fill->home.place, now > TICK_NEVER - STORE_PASS_LIFE ? TICK_NEVER : now + STORE_PASS_LIFE);
+    marker_set(shard, fill->home.place,
+               now > TICK_NEVER - STORE_PASS_LIFE ? TICK_NEVER : now + STORE_PASS_LIFE);
     shard_unlock(shard);
 }
 
@@ -579,7 +589,8 @@ unsigned fill_cut_slow(struct fill *fill)
     unsigned count = 0;
     pthread_mutex_lock(&fill->lock);
     for (struct fill_waiter *w = fill->first; w; w = w->next) {
-        if (w->cut || !fill->overflowed || w->at > fill->published || fill->published - w->at <= FILL_BACKLOG_LOW)
+        if (w->cut || !fill->overflowed || w->at > fill->published ||
+            fill->published - w->at <= FILL_BACKLOG_LOW)
             continue;
         w->cut = true;
         count++;
@@ -613,7 +624,8 @@ void fill_watch(struct fill *fill, struct fill_waiter *waiter)
 }
 
 /* The head is there. Is this waiter's request one that it answers? */
-static enum fill_state offer(struct fill *fill, struct fill_waiter *waiter, const struct store_request *request, struct fill_news *news)
+static enum fill_state offer(struct fill *fill, struct fill_waiter *waiter,
+                             const struct store_request *request, struct fill_news *news)
 {
     if (!waiter->reading && !entry_fits(fill->entry, request->head, fill->store->seed_vary))
         return FILL_LOOSE;
@@ -626,8 +638,8 @@ static enum fill_state offer(struct fill *fill, struct fill_waiter *waiter, cons
     return FILL_HEAD;
 }
 
-static enum fill_state state_of(struct fill *fill, struct fill_waiter *waiter, const struct store_request *request,
-                                struct fill_news *news)
+static enum fill_state state_of(struct fill *fill, struct fill_waiter *waiter,
+                                const struct store_request *request, struct fill_news *news)
 {
     if (waiter->lead) {
         news->fill = fill;
@@ -656,7 +668,8 @@ static enum fill_state state_of(struct fill *fill, struct fill_waiter *waiter, c
     return FILL_FAILED;
 }
 
-enum fill_state fill_poll(struct fill_waiter *waiter, const struct store_request *request, struct fill_news *news)
+enum fill_state fill_poll(struct fill_waiter *waiter, const struct store_request *request,
+                          struct fill_news *news)
 {
     struct fill *fill = waiter->fill;
     *news = (struct fill_news){.why = REASON_NONE};
@@ -704,7 +717,9 @@ int fill_read(struct fill_waiter *waiter, struct iovec *iov, int max, enum reaso
     } else if (waiter->at >= fill->published) {
         count = read_nothing(fill, waiter, why);
     } else {
-        uint64_t kept = fill->overflowed && fill->published > body_length(fill->body) ? body_length(fill->body) : fill->published;
+        uint64_t kept = fill->overflowed && fill->published > body_length(fill->body)
+                            ? body_length(fill->body)
+                            : fill->published;
         count = waiter->at < kept ? body_iov(fill->body, waiter->at, kept - waiter->at, iov, max)
                                   : chunk_iov(fill, waiter->at, iov, max);
     }

@@ -1,6 +1,7 @@
 /*
- * The store's doors. Invariants: a request reads and writes the places of its own partition only, as the partition is part of every
- * place; a credential is fed to the keyed hash and kept nowhere; nothing is allocated, and nobody waited for, under a shard's lock.
+ * The store's doors. Invariants: a request reads and writes the places of its own partition only, as the
+ * partition is part of every place; a credential is fed to the keyed hash and kept nowhere; nothing is
+ * allocated, and nobody waited for, under a shard's lock.
  */
 #include "proxy/store.h"
 
@@ -49,7 +50,8 @@ struct store *store_new(const struct store_limits *limits, struct hash_key seed)
     bool ok = true;
     store->shard_mask = shards - 1;
     for (unsigned i = 0; i < STORE_SHARDS; i++)
-        if (!shard_init(&store->shards[i], limits->strategy, expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS))
+        if (!shard_init(&store->shards[i], limits->strategy,
+                        expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS))
             ok = false;
     store->seed = derive(seed, "place");
     store->seed_partition = derive(seed, "partition");
@@ -85,7 +87,8 @@ void store_set_limits(struct store *store, const struct store_limits *limits)
 
 /* ---- places ---- */
 
-/* Who asks: the values of the fields that say so, each with its number and length. Nobody in particular in the shared scope. */
+/* Who asks: the values of the fields that say so, each with its number and length. Nobody in particular in
+ * the shared scope. */
 static struct hash128 partition_of(struct store *store, const struct store_request *request)
 {
     const struct cache_rules *rules = request->rules;
@@ -108,7 +111,8 @@ static struct hash128 partition_of(struct store *store, const struct store_reque
     return hash_end(&hash);
 }
 
-struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin, struct slice path)
+struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
+                           struct slice path)
 {
     struct hash_state hash;
     hash_init(&hash, store->seed);
@@ -166,9 +170,9 @@ struct lookup {
     const struct store_request *request;
     struct store_result *result;
     struct cache_ask ask;
-    bool picky;          /* wants an answer that was asked for now: joins nobody */
+    bool picky; /* wants an answer that was asked for now: joins nobody */
     bool conditional;
-    struct fill *spare;  /* for when this request is to lead */
+    struct fill *spare; /* for when this request is to lead */
     bool no_memory;
 };
 
@@ -183,12 +187,20 @@ static enum cache_fwd must_forward(const struct lookup *l)
     const struct head *head = l->request->head;
     if (head->method != METHOD_GET && head->method != METHOD_HEAD)
         return CACHE_FWD_METHOD;
-    if (head->upgrade || (head->body != BODY_NONE && !(head->body == BODY_LENGTH && head->content_length == 0)))
+    if (head->upgrade ||
+        (head->body != BODY_NONE && !(head->body == BODY_LENGTH && head->content_length == 0)))
         return CACHE_FWD_BYPASS;
     /* If-Match and If-Unmodified-Since are for the origin to judge (RFC 9111 4.3.2). */
     if ((l->ask.cc.flags & CC_NO_STORE) || field_there(head, FIELD_IF_MATCH, FIELD_IF_UNMODIFIED_SINCE))
         return CACHE_FWD_REQUEST;
     return CACHE_FWD_NONE;
+}
+
+/* A request for an entry counts as its use, also when it has to be fetched anew. */
+static void count_use(struct shard *shard, const struct find *find)
+{
+    if (find->best)
+        evict_hit(shard->index, &find->best->node);
 }
 
 static void count_hit(struct shard *shard, struct entry *entry)
@@ -236,6 +248,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     if (running && !l->picky) {
         if (fill_waiters(running) >= FILL_MAX_WAITERS)
             return count(&shard->stats.passed, STORE_PASS);
+        count_use(shard, find);
         atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
         result->fill = running;
         return count(&shard->stats.coalesced, STORE_JOIN);
@@ -246,7 +259,9 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     }
     if (!l->spare)
         return l->no_memory ? count(&shard->stats.passed, STORE_PASS) : NEEDS_FILL;
-    /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else. */
+    /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else.
+     */
+    count_use(shard, find);
     lead(l, shard, find, !running && (validate || !l->conditional));
     if (find->best && freshness_left(&find->best->fresh, l->request->now) <= 0)
         shard->stats.expired++;
@@ -299,7 +314,8 @@ static enum store_verdict decide(struct lookup *l, struct shard *shard)
     return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
 }
 
-enum store_verdict store_lookup(struct store *store, const struct store_request *request, struct store_result *result)
+enum store_verdict store_lookup(struct store *store, const struct store_request *request,
+                                struct store_result *result)
 {
     const struct head *head = request->head;
     struct lookup l = {.store = store, .request = request, .result = result};
@@ -312,7 +328,8 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
         atomic_fetch_add_explicit(&store->passed, 1, memory_order_relaxed);
         return STORE_PASS;
     }
-    l.picky = !l.ask.plain && ((l.ask.cc.flags & CC_NO_CACHE) || l.ask.cc.max_age != CC_ABSENT || l.ask.cc.min_fresh > 0);
+    l.picky = !l.ask.plain &&
+              ((l.ask.cc.flags & CC_NO_CACHE) || l.ask.cc.max_age != CC_ABSENT || l.ask.cc.min_fresh > 0);
     l.conditional = field_there(head, FIELD_IF_NONE_MATCH, FIELD_IF_MODIFIED_SINCE);
     for (;;) {
         struct shard *shard = shard_lock(store, result->key.place);
@@ -331,7 +348,8 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
     return verdict;
 }
 
-bool store_stale_for_error(struct store *store, const struct store_request *request, struct store_result *result)
+bool store_stale_for_error(struct store *store, const struct store_request *request,
+                           struct store_result *result)
 {
     struct cache_ask ask;
     struct find find;

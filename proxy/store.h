@@ -1,7 +1,7 @@
 /*
  * The cache of the process: entries in memory, found by a keyed hash of who asks and what for, shared by all
- * workers. Every function may be called by any thread, unless it says otherwise. A lookup that hits allocates nothing and
- * holds its shard's lock for a pointer and a count.
+ * workers. Every function may be called by any thread, unless it says otherwise. A lookup that hits allocates
+ * nothing and holds its shard's lock for a pointer and a count.
  */
 #ifndef PROXY_STORE_H
 #define PROXY_STORE_H
@@ -34,14 +34,16 @@ void store_set_limits(struct store *store, const struct store_limits *limits);
 
 /* A request as the store sees it. Everything is the caller's, and is only looked at during the call. */
 struct store_request {
-    const struct head *head;         /* the client's request */
-    struct slice origin;             /* of the upstream: "https://api.promptops.ai:443", one spelling for each upstream */
+    const struct head *head; /* the client's request */
+    struct slice origin; /* of the upstream: "https://api.promptops.ai:443", one spelling for each upstream */
     const struct cache_rules *rules;
     struct cache_route route;
-    const struct slice *tags;        /* of the route, its names filled in, none with a newline. fill_response gives them to the entry; */
-    unsigned tag_count;              /* at most STORE_MAX_TAGS count. When store_lookup had none, any purge of tags meanwhile dooms the fetch */
+    const struct slice *tags; /* of the route, its names filled in, none with a newline. fill_response gives
+                                 them to the entry; */
+    unsigned tag_count;       /* at most STORE_MAX_TAGS count. When store_lookup had none, any purge of tags
+                                 meanwhile dooms the fetch */
     tick_t now;
-    int64_t wall;                    /* the same moment in unix seconds */
+    int64_t wall; /* the same moment in unix seconds */
 };
 
 /* Where a request's answers live. */
@@ -50,10 +52,17 @@ struct store_key {
     struct hash128 partition; /* who asks: the credential enters hashed, and leaves nowhere */
 };
 
+/*
+ * What the leader of a fill sends upstream: a GET with the client's fields. When fill_validates gives an
+ * entry, that one's validators take the place of the client's conditions and Range (RFC 9111 4.3.1); for a
+ * refresh behind a stale answer without one, these are merely left out; else they go along.
+ */
 enum store_verdict {
     STORE_HIT,        /* result.entry is the answer */
-    STORE_HIT_STALE,  /* result.entry is the answer, although stale; when result.fill is set, this caller also refreshes it behind */
-    STORE_REVALIDATE, /* this caller leads result.fill: send entry_etag and entry_last_modified of result.entry instead of the client's conditions */
+    STORE_HIT_STALE,  /* result.entry is the answer, although stale; when result.fill is set, this caller also
+                         refreshes it behind */
+    STORE_REVALIDATE, /* this caller leads result.fill: send entry_etag and entry_last_modified of
+                         result.entry instead of the client's conditions */
     STORE_LEAD,       /* miss: this caller leads result.fill */
     STORE_JOIN,       /* another fetch is under way: fill_join(result.fill, ...) */
     STORE_PASS,       /* forward without the store: nothing is to be stored, nobody waits */
@@ -61,49 +70,65 @@ enum store_verdict {
 };
 
 struct store_result {
-    struct entry *entry;  /* HIT, HIT_STALE, REVALIDATE: the caller's reference, to be given to entry_release. Else NULL */
-    struct fill *fill;    /* LEAD, REVALIDATE, HIT_STALE that refreshes: the leader's role. JOIN: to be given to fill_join or fill_drop. Else NULL */
-    enum cache_fwd fwd;   /* for Cache-Status */
-    tick_t age, ttl;      /* of entry, now; ttl below 0 when stale */
+    struct entry *entry; /* HIT, HIT_STALE, REVALIDATE: the caller's reference, to be given to entry_release.
+                            Else NULL */
+    struct fill *fill;  /* LEAD, REVALIDATE, HIT_STALE that refreshes: the leader's role. JOIN: to be given to
+                           fill_join or fill_drop. Else NULL */
+    enum cache_fwd fwd; /* for Cache-Status */
+    tick_t age, ttl;    /* of entry, now; ttl below 0 when stale */
     struct store_key key;
 };
 
 /*
  * The decision for one request. The exchange asks once the route is known and the request has no body.
- * GET and HEAD only; a HEAD never leads (a miss is PASS). Range is answered from complete entries, else PASS with
- * CACHE_FWD_PARTIAL or URI_MISS.
+ * GET and HEAD only; a HEAD never leads (a miss is PASS). Range is answered from complete entries, else PASS
+ * with CACHE_FWD_PARTIAL or URI_MISS.
  */
-enum store_verdict store_lookup(struct store *store, const struct store_request *request, struct store_result *result);
+enum store_verdict store_lookup(struct store *store, const struct store_request *request,
+                                struct store_result *result);
 
 /*
- * The fetch failed (status 0), or brought 500, 502, 503 or 504: is there an entry that may be served instead (RFC 5861 4,
- * RFC 9111 4.2.4)? True: result.entry is the caller's, result.ttl is below 0.
+ * The fetch failed (status 0), or brought 500, 502, 503 or 504: is there an entry that may be served instead
+ * (RFC 5861 4, RFC 9111 4.2.4)? True: result.entry is the caller's, result.ttl is below 0.
  */
-bool store_stale_for_error(struct store *store, const struct store_request *request, struct store_result *result);
+bool store_stale_for_error(struct store *store, const struct store_request *request,
+                           struct store_result *result);
 
 /*
- * An unsafe request had this non-error answer (RFC 9111 4.4): drops the target URI, and Location and Content-Location of
- * the same origin, in the partition of the request. Calling it for a safe method or an error status does nothing.
+ * An unsafe request had this non-error answer (RFC 9111 4.4): drops the target URI, and Location and
+ * Content-Location of the same origin, in the partition of the request. Calling it for a safe method or an
+ * error status does nothing.
  */
 void store_invalidate(struct store *store, const struct store_request *request, const struct head *response);
 
-/* The answer to a HEAD or a passed GET has news of a stored entry: a 200 to HEAD whose validators or length differ makes the entry stale (RFC 9111 4.3.5). */
+/* The answer to a HEAD or a passed GET has news of a stored entry: a 200 to HEAD whose validators or length
+ * differ makes the entry stale (RFC 9111 4.3.5). */
 void store_heard(struct store *store, const struct store_request *request, const struct head *response);
 
-/* The credential of this request was refused (401, 403): forgets everything in its partition. Returns the entries dropped. */
+/* The credential of this request was refused (401, 403): forgets everything in its partition. Returns the
+ * entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
-enum store_purge_kind { STORE_PURGE_KEY, STORE_PURGE_PREFIX, STORE_PURGE_TAG, STORE_PURGE_TAG_PREFIX, STORE_PURGE_ALL };
+enum store_purge_kind {
+    STORE_PURGE_KEY,
+    STORE_PURGE_PREFIX,
+    STORE_PURGE_TAG,
+    STORE_PURGE_TAG_PREFIX,
+    STORE_PURGE_ALL
+};
 
-/* Drops entries in all partitions: by path and query, by a prefix of them, by tag, by a prefix of tags, or all. Returns how many. */
+/* Drops entries in all partitions: by path and query, by a prefix of them, by tag, by a prefix of tags, or
+ * all. Returns how many. */
 size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice text);
 
 struct store_stats {
     uint64_t entries, bytes, fills;
-    uint64_t fill_bytes;              /* held by fills under way, not part of bytes */
-    uint64_t hits, misses, stale, coalesced, revalidated, passed, refused; /* lookups by verdict; revalidated = 304s merged */
-    uint64_t stored, evictions, expired, invalidated; /* expired = replaced or dropped when found too old to use */
-    uint64_t oom;                     /* something was not stored for want of memory */
+    uint64_t fill_bytes; /* held by fills under way, not part of bytes */
+    uint64_t hits, misses, stale, coalesced, revalidated, passed,
+        refused; /* lookups by verdict; revalidated = 304s merged */
+    uint64_t stored, evictions, expired,
+        invalidated; /* expired = replaced or dropped when found too old to use */
+    uint64_t oom;    /* something was not stored for want of memory */
 };
 void store_stats(struct store *store, struct store_stats *out);
 
@@ -118,9 +143,11 @@ struct store_view {
 };
 
 /*
- * Calls back for every entry, in no order, under a shard's lock for a few entries at a time: `see` copies what it wants and
- * returns at once; false stops the walk. Entries that come or go meanwhile may be missed, none is seen twice.
+ * Calls back for every entry, in no order, under a shard's lock for a few entries at a time: `see` copies
+ * what it wants and returns at once; false stops the walk. Entries that come or go meanwhile may be missed,
+ * none is seen twice.
  */
-void store_walk(struct store *store, tick_t now, bool (*see)(void *arg, const struct store_view *view), void *arg);
+void store_walk(struct store *store, tick_t now, bool (*see)(void *arg, const struct store_view *view),
+                void *arg);
 
 #endif

@@ -1,7 +1,8 @@
 /*
- * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one Content-Length line, in one piece
- * of memory with the entry; every line of the head is `name: value CRLF` with nothing else in it; a head holds no hop-by-hop field, no Age,
- * no Content-Length, and at least one Date.
+ * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one
+ * Content-Length line, in one piece of memory with the entry; every line of the head is `name: value CRLF`
+ * with nothing else in it; a head holds no hop-by-hop field, no Age, no Content-Length, and at least one
+ * Date.
  */
 #include "proxy/store_entry.h"
 
@@ -12,10 +13,10 @@
 #include "proxy/store_inner.h"
 
 enum {
-    LENGTH_ROOM = 48,          /* "Content-Length: 18446744073709551615 CRLF", and some */
+    LENGTH_ROOM = 48, /* "Content-Length: 18446744073709551615 CRLF", and some */
     DATE_LINE = 6 + HTTP_DATE_LEN + 2,
-    STATUS_LINE_REST = 15,     /* "HTTP/1.1 200 " and CRLF */
-    MAX_UNSTORED = 32,         /* names in no-cache="..." */
+    STATUS_LINE_REST = 15, /* "HTTP/1.1 200 " and CRLF */
+    MAX_UNSTORED = 32,     /* names in no-cache="..." */
     HEAD_MAX = 16 << 20
 };
 
@@ -71,7 +72,8 @@ static bool stored_field(const struct head *response, int index, const struct un
     return true;
 }
 
-/* Does a 304's field take the place of the stored one (RFC 9111 3.2)? Not when it describes the stored body. */
+/* Does a 304's field take the place of the stored one (RFC 9111 3.2)? Not when it describes the stored body.
+ */
 static bool updating_field(const struct head *response, int index, const struct unstored *unstored)
 {
     uint8_t id = response->fields[index].id;
@@ -85,6 +87,7 @@ static bool updating_field(const struct head *response, int index, const struct 
 struct writer {
     struct entry *entry;
     uint32_t at; /* in entry->text */
+    bool dated;  /* a Date was written */
 };
 
 static struct span put_text(struct writer *w, struct slice text)
@@ -104,6 +107,7 @@ static void put_line(struct writer *w, struct slice name, struct slice value, ui
     struct span span = put_text(w, value);
     put_text(w, SLICE("\r\n"));
     e->field_count++;
+    w->dated = w->dated || id == FIELD_DATE;
     if (id == FIELD_ETAG && e->etag.n == 0)
         e->etag = span;
     else if (id == FIELD_LAST_MODIFIED && e->last_modified.n == 0)
@@ -181,12 +185,12 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     struct unstored unstored;
     if (!unstored_read(response, recipe->shared, &unstored))
         return NULL;
-    uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST + (uint64_t)response->reason_len +
-                    fields_size(response) + DATE_LINE + LENGTH_ROOM;
+    uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST +
+                    (uint64_t)response->reason_len + fields_size(response) + DATE_LINE + LENGTH_ROOM;
     struct entry *e = entry_alloc(1 + recipe->tag_count, size);
     if (!e)
         return NULL;
-    struct writer w = {e, 0};
+    struct writer w = {e, 0, false};
     e->status = response->status;
     e->fresh = *recipe->fresh;
     e->vary = *recipe->vary;
@@ -194,11 +198,12 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     e->names = put_text(&w, recipe->names);
     put_tags(&w, recipe);
     e->head.at = w.at;
-    put_status_line(&w, e->status, (struct slice){response->base + response->reason_at, response->reason_len});
+    put_status_line(&w, e->status,
+                    (struct slice){response->base + response->reason_at, response->reason_len});
     for (int i = 0; i < response->field_count; i++)
         if (stored_field(response, i, &unstored))
             put_line(&w, head_name(response, i), head_value(response, i), response->fields[i].id);
-    if (!head_has(response, FIELD_DATE))
+    if (!w.dated) /* none came, or it was not to be stored */
         put_date(&w, recipe->wall);
     e->head.n = w.at - e->head.at;
     return e;
@@ -236,7 +241,8 @@ void entry_head_view(const struct entry *entry, struct field *fields, struct hea
 }
 
 /* Is a field of the stored head replaced by one that the 304 carries? */
-static bool replaced(const struct head *stored, int index, const struct head *news, const struct unstored *unstored)
+static bool replaced(const struct head *stored, int index, const struct head *news,
+                     const struct unstored *unstored)
 {
     uint8_t id = stored->fields[index].id;
     if (id == FIELD_DATE)
@@ -245,7 +251,8 @@ static bool replaced(const struct head *stored, int index, const struct head *ne
         return false;
     struct slice name = head_name(stored, index);
     for (int i = 0; i < news->field_count; i++)
-        if (news->fields[i].id == id && slice_equal_nocase(head_name(news, i), name) && updating_field(news, i, unstored))
+        if (news->fields[i].id == id && slice_equal_nocase(head_name(news, i), name) &&
+            updating_field(news, i, unstored))
             return true;
     return false;
 }
@@ -260,7 +267,7 @@ static void put_merged(struct writer *w, const struct head *stored, const struct
     for (int i = 0; i < news->field_count; i++)
         if (updating_field(news, i, unstored))
             put_line(w, head_name(news, i), head_value(news, i), news->fields[i].id);
-    if (!head_has(news, FIELD_DATE))
+    if (!w->dated)
         put_date(w, wall);
     if (!age.p)
         return;
@@ -283,7 +290,7 @@ struct entry *entry_merge(const struct entry *old, const struct head *response, 
         return NULL;
     }
     entry_head_view(old, fields, &stored);
-    struct writer w = {e, 0};
+    struct writer w = {e, 0, false};
     e->status = old->status;
     e->vary = old->vary;
     e->uri = put_text(&w, entry_span(old, old->uri));
@@ -395,7 +402,8 @@ int entry_body_iov(const struct entry *entry, uint64_t at, uint64_t n, struct io
 }
 
 /* Conditions and ranges: only a 200 has them answered here (RFC 9111 4.3.2). */
-static void answer_conditions(const struct entry *entry, const struct head *request, int64_t wall, struct answer *out)
+static void answer_conditions(const struct entry *entry, const struct head *request, int64_t wall,
+                              struct answer *out)
 {
     struct validators stored = {entry_etag(entry), entry->fresh.last_modified, entry->fresh.date};
     uint64_t last;
@@ -419,7 +427,8 @@ void entry_answer(const struct entry *entry, const struct head *request, int64_t
 {
     const uint64_t conditional = (uint64_t)1 << FIELD_IF_NONE_MATCH | (uint64_t)1 << FIELD_IF_MODIFIED_SINCE |
                                  (uint64_t)1 << FIELD_RANGE;
-    *out = (struct answer){ANSWER_WHOLE, entry->status, request->method != METHOD_HEAD && entry->length > 0, 0, entry->length};
+    *out = (struct answer){ANSWER_WHOLE, entry->status, request->method != METHOD_HEAD && entry->length > 0,
+                           0, entry->length};
     if ((request->present & conditional) && entry->status == 200)
         answer_conditions(entry, request, wall, out);
 }

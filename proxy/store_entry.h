@@ -1,6 +1,6 @@
 /*
- * A stored answer: immutable once complete, reference-counted, shared by all threads. Its head is kept as it goes on the
- * wire, so that a hit copies nothing.
+ * A stored answer: immutable once complete, reference-counted, shared by all threads. Its head is kept as it
+ * goes on the wire, so that a hit copies nothing.
  */
 #ifndef PROXY_STORE_ENTRY_H
 #define PROXY_STORE_ENTRY_H
@@ -22,9 +22,9 @@ struct entry *entry_ref(struct entry *entry);
 int entry_status(const struct entry *entry);
 
 /*
- * The head: status line (always HTTP/1.1) and the end-to-end fields as received, each line with its CRLF, without the empty
- * line, without Age and Content-Length. Date is always there. The caller adds Content-Length or its own framing, Age,
- * Cache-Status, Via and the empty line.
+ * The head: status line (always HTTP/1.1) and the end-to-end fields as received, each line with its CRLF,
+ * without the empty line, without Age and Content-Length. Date is always there. The caller adds
+ * Content-Length or its own framing, Age, Cache-Status, Via and the empty line.
  */
 struct slice entry_head(const struct entry *entry);
 
@@ -54,21 +54,21 @@ enum answer_kind {
 struct answer {
     enum answer_kind kind;
     int status;
-    bool has_body;   /* bytes follow the head */
-    uint64_t first;  /* of the body, for sendfile or entry_body_iov */
+    bool has_body;  /* bytes follow the head */
+    uint64_t first; /* of the body, for sendfile or entry_body_iov */
     uint64_t length;
 };
 
 /*
- * What this entry answers to this request: its conditions, its Range, and whether it is a HEAD (RFC 9110 13, 14; RFC 9111
- * 4.3.2). `wall` in unix seconds. Only on a complete entry.
+ * What this entry answers to this request: its conditions, its Range, and whether it is a HEAD (RFC 9110 13,
+ * 14; RFC 9111 4.3.2). `wall` in unix seconds. Only on a complete entry.
  */
 void entry_answer(const struct entry *entry, const struct head *request, int64_t wall, struct answer *out);
 
 /*
- * Writes the head of an answer that is not WHOLE (for WHOLE use entry_head_with_length): status line and fields with
- * Content-Range and Content-Length where due, no empty line. Returns the bytes, or 0 when cap is too small
- * (entry_head(entry).n + 256 is always enough).
+ * Writes the head of an answer that is not WHOLE (for WHOLE use entry_head_with_length): status line and
+ * fields with Content-Range and Content-Length where due, no empty line. Returns the bytes, or 0 when cap is
+ * too small (entry_head(entry).n + 256 is always enough).
  */
 size_t entry_answer_head(const struct entry *entry, const struct answer *answer, char *out, size_t cap);
 

@@ -1,9 +1,9 @@
 /*
  * What the files of the store share among themselves; nobody else includes this.
  *
- * Locks: a shard's lock and a fill's lock are never held together. What is behind a shard's lock: its tables, its index, its
- * counts, and of every entry and fill in them the links, `hits`, `joinable` and `doomed`. All else of an entry is written
- * before it is in a table and never changed.
+ * Locks: a shard's lock and a fill's lock are never held together. What is behind a shard's lock: its tables,
+ * its index, its counts, and of every entry and fill in them the links, `hits`, `joinable` and `doomed`. All
+ * else of an entry is written before it is in a table and never changed.
  */
 #ifndef PROXY_STORE_INNER_H
 #define PROXY_STORE_INNER_H
@@ -15,14 +15,14 @@
 #include "policy/vary.h"
 #include "proxy/store.h"
 
-#define CONTAINER(type, member, pointer) ((type *)((char *)(pointer) - offsetof(type, member)))
+#define CONTAINER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
 
-#define STORE_SHARDS 16
-#define STORE_ENTRIES_PER_SHARD 500 /* with fewer, one shard: an uneven spread would cost hits */
-#define STORE_MAX_VARIANTS 32       /* of one key; a further one takes the oldest one's place */
-#define STORE_MAX_MARKERS 1024      /* a shard */
-#define STORE_PASS_LIFE (10 * TICK_S)
-#define VARY_NAMES_CAP 512
+#define STORE_SHARDS            16
+#define STORE_ENTRIES_PER_SHARD 500  /* with fewer, one shard: an uneven spread would cost hits */
+#define STORE_MAX_VARIANTS      32   /* of one key; a further one takes the oldest one's place */
+#define STORE_MAX_MARKERS       1024 /* a shard */
+#define STORE_PASS_LIFE         (10 * TICK_S)
+#define VARY_NAMES_CAP          512
 
 /* An entry's place among all with the same tag, or partition. */
 struct tag_link {
@@ -41,24 +41,25 @@ struct span {
 };
 
 struct entry {
-    struct table_link link;   /* hash: place.lo */
+    struct table_link link; /* hash: place.lo */
     uint64_t place_hi;
     struct evict_node node;
     _Atomic int refs;
     uint32_t hits;
     uint16_t status;
-    uint8_t tag_count;        /* links in `tags`, the partition's (the first) included */
+    uint8_t tag_count; /* links in `tags`, the partition's (the first) included */
     bool complete;
     uint32_t field_count;
-    uint32_t head_full_n;     /* bytes of the head with the Content-Length line that follows it */
-    uint32_t age_n;           /* bytes of an Age line that ends the head, only while a 304 is being judged */
-    struct span uri, names, tag_text, head, etag, last_modified, language; /* tag_text: each tag with a newline behind it */
-    uint64_t footprint;       /* bytes accounted, once complete */
+    uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
+    uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
+    struct span uri, names, tag_text, head, etag, last_modified,
+        language;       /* tag_text: each tag with a newline behind it */
+    uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
     struct freshness fresh;
     struct vary_key vary;
-    char *text;               /* behind tags */
+    char *text; /* behind tags */
     struct tag_link tags[];
 };
 
@@ -70,7 +71,7 @@ static inline struct slice entry_span(const struct entry *e, struct span span)
 /* Where an entry belongs. */
 struct home {
     struct hash128 place, partition;
-    unsigned tag_count;                  /* of `tags`, the partition's (the first) included */
+    unsigned tag_count; /* of `tags`, the partition's (the first) included */
     uint64_t tags[1 + STORE_MAX_TAGS];
 };
 
@@ -87,19 +88,19 @@ struct shard {
     struct table entries, tags, fills, markers;
     struct marker *oldest, *newest;
     struct evict_index *index;
-    _Atomic uint64_t bytes;  /* written under the lock, read by whoever looks for a victim */
+    _Atomic uint64_t bytes; /* written under the lock, read by whoever looks for a victim */
     struct store_stats stats;
 };
 
 struct store {
     struct shard shards[STORE_SHARDS];
-    unsigned shard_mask;                 /* settled at creation */
+    unsigned shard_mask; /* settled at creation */
     struct hash_key seed, seed_partition, seed_tag, seed_vary;
     struct body_budget budget;
     _Atomic uint64_t max_entries, max_bytes, max_object;
-    _Atomic uint64_t entries, bytes;     /* of all shards, what is being inserted included */
+    _Atomic uint64_t entries, bytes; /* of all shards, what is being inserted included */
     _Atomic uint64_t fills, fill_bytes;
-    _Atomic uint64_t passed;             /* verdicts that needed no shard */
+    _Atomic uint64_t passed; /* verdicts that needed no shard */
 };
 
 /* ---- store_table.c: what happens under a shard's lock ---- */
@@ -110,19 +111,23 @@ void shard_unlock(struct shard *shard);
 bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected) MUSTCHECK;
 void shard_dispose(struct shard *shard);
 
-/* Makes the entry findable; takes the caller's reference. Tags for which there is no memory make it fail: false, nothing done. */
-bool shard_link(struct store *store, struct shard *shard, struct entry *entry, const struct home *home) MUSTCHECK;
+/* Makes the entry findable; takes the caller's reference. Tags for which there is no memory make it fail:
+ * false, nothing done. */
+bool shard_link(struct store *store, struct shard *shard, struct entry *entry,
+                const struct home *home) MUSTCHECK;
 
-/* Takes it out of all tables and the index. The table's reference goes to the caller, who drops it after unlocking. */
+/* Takes it out of all tables and the index. The table's reference goes to the caller, who drops it after
+ * unlocking. */
 void shard_unlink(struct store *store, struct shard *shard, struct entry *entry);
 
 /* What a lookup found. */
 struct find {
-    struct entry *best;    /* newest variant that fits; NULL: none */
-    struct entry *any;     /* a variant that does not fit, to learn the names of Vary from; NULL: none */
+    struct entry *best; /* newest variant that fits; NULL: none */
+    struct entry *any;  /* a variant that does not fit, to learn the names of Vary from; NULL: none */
 };
 struct entry *shard_first_variant(const struct shard *shard, struct hash128 place);
-void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request, struct find *out);
+void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
+                struct find *out);
 
 /* The stored variant that a new entry takes the place of, or NULL. */
 struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place);
@@ -131,7 +136,8 @@ struct entry *shard_same_variant(struct shard *shard, const struct entry *entry,
 struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place);
 
 /* The fill of this place that the request may join, or NULL. */
-struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place, const struct head *request);
+struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place,
+                            const struct head *request);
 
 /* What is being fetched for this place is not to be stored, and nobody joins it any more. */
 void shard_doom_place(struct shard *shard, struct hash128 place);
@@ -140,18 +146,21 @@ void shard_doom_place(struct shard *shard, struct hash128 place);
 void shard_doom_tag(struct shard *shard, uint64_t tag, bool unknown_too);
 
 /* Takes up to `max` entries with this tag out, chained by link.next. Returns how many. */
-unsigned shard_unlink_tagged(struct store *store, struct shard *shard, uint64_t tag, unsigned max, struct entry **out);
+unsigned shard_unlink_tagged(struct store *store, struct shard *shard, uint64_t tag, unsigned max,
+                             struct entry **out);
 
 bool marker_live(struct shard *shard, struct hash128 place, tick_t now);
 void marker_set(struct shard *shard, struct hash128 place, tick_t until);
 void marker_clear(struct shard *shard, struct hash128 place);
 
-/* Evicts until so much more fits. `from` is looked at first. False when nothing is left to evict. No lock held. */
+/* Evicts until so much more fits. `from` is looked at first. False when nothing is left to evict. No lock
+ * held. */
 bool store_make_room(struct store *store, struct shard *from, uint64_t more_entries, uint64_t more_bytes);
 
 /*
- * Puts a complete entry in, in place of its older version, with whatever room it takes. Takes the caller's reference in any case.
- * `fill` (may be NULL) leaves the table in the same moment; when it was doomed, nothing is stored. Returns whether it is in.
+ * Puts a complete entry in, in place of its older version, with whatever room it takes. Takes the caller's
+ * reference in any case. `fill` (may be NULL) leaves the table in the same moment; when it was doomed,
+ * nothing is stored. Returns whether it is in.
  */
 bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill);
 
@@ -160,11 +169,11 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
 /* What a new entry is made of. */
 struct entry_recipe {
     struct slice uri;
-    struct slice names;            /* of Vary */
+    struct slice names; /* of Vary */
     const struct vary_key *vary;
     const struct freshness *fresh;
     const struct slice *tags;
-    unsigned tag_count;            /* of tags; a link more is reserved for the partition */
+    unsigned tag_count; /* of tags; a link more is reserved for the partition */
     bool shared;
     int64_t wall;
 };
@@ -172,12 +181,13 @@ struct entry_recipe {
 /* An entry without a body, one reference. NULL: out of memory. */
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response);
 
-/* The head of `old` with a 304's fields put in place of its own (RFC 9111 3.2, 4.3.4), sharing the body. `fresh` is to be judged by entry_judge. */
+/* The head of `old` with a 304's fields put in place of its own (RFC 9111 3.2, 4.3.4), sharing the body.
+ * `fresh` is to be judged by entry_judge. */
 struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall);
 
 /*
- * Reads an entry's head back into a table of fields. `fields` has room for entry->field_count. With the Age line that entry_merge
- * left at the end, when there is one.
+ * Reads an entry's head back into a table of fields. `fields` has room for entry->field_count. With the Age
+ * line that entry_merge left at the end, when there is one.
  */
 void entry_head_view(const struct entry *entry, struct field *fields, struct head *out);
 
@@ -195,7 +205,8 @@ bool entry_fits(const struct entry *entry, const struct head *request, struct ha
 void store_key_of(struct store *store, const struct store_request *request, struct store_key *out);
 
 /* The place of another path in the partition of a key. */
-struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin, struct slice path);
+struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
+                           struct slice path);
 
 /* The place without tags but the partition's. */
 void home_init(struct home *home, const struct store_key *key);
@@ -212,10 +223,10 @@ uint64_t store_partition_tag(struct hash128 partition);
 /* ---- fill.c ---- */
 
 enum fill_phase {
-    PHASE_WAIT,   /* no head yet */
-    PHASE_BODY,   /* head is there, bytes are coming */
-    PHASE_DONE,   /* entry is complete, and may be served as such */
-    PHASE_ENDED,  /* all bytes came, but there is no entry to keep: too large */
+    PHASE_WAIT,  /* no head yet */
+    PHASE_BODY,  /* head is there, bytes are coming */
+    PHASE_DONE,  /* entry is complete, and may be served as such */
+    PHASE_ENDED, /* all bytes came, but there is no entry to keep: too large */
     PHASE_LOOSE,
     PHASE_FAILED
 };
@@ -229,29 +240,29 @@ struct fill_chunk {
 };
 
 struct fill {
-    struct table_link link;      /* in the shard's table from creation until the leader's role ends */
+    struct table_link link; /* in the shard's table from creation until the leader's role ends */
     struct home home;
-    bool joinable, doomed;       /* under the shard's lock */
-    bool tags_known;             /* likewise, as are the tags in home; if not, any purge of tags dooms it */
+    bool joinable, doomed; /* under the shard's lock */
+    bool tags_known;       /* likewise, as are the tags in home; if not, any purge of tags dooms it */
     struct store *store;
-    struct entry *base;          /* is being validated */
-    struct entry *sibling;       /* another variant: its names of Vary tell whose requests may join */
-    struct vary_key vary;        /* what the leader selects under those names */
+    struct entry *base;    /* is being validated */
+    struct entry *sibling; /* another variant: its names of Vary tell whose requests may join */
+    struct vary_key vary;  /* what the leader selects under those names */
     _Atomic int refs;
     _Atomic unsigned waiter_count;
 
-    pthread_mutex_t lock;        /* of what follows */
+    pthread_mutex_t lock; /* of what follows */
     enum fill_phase phase;
     struct fill_waiter *first, *last;
     struct entry *entry;
     struct body *body;
-    uint64_t published;          /* bytes that may be read */
-    uint64_t limit;              /* of the body; beyond it bytes go to chunks */
-    uint64_t expected;           /* length of the body, UINT64_MAX when unknown */
+    uint64_t published; /* bytes that may be read */
+    uint64_t limit;     /* of the body; beyond it bytes go to chunks */
+    uint64_t expected;  /* length of the body, UINT64_MAX when unknown */
     struct fill_chunk *chunks, *last_chunk;
-    uint64_t counted;            /* bytes in store->fill_bytes */
+    uint64_t counted; /* bytes in store->fill_bytes */
     bool overflowed, useless;
-    bool rest_loose;             /* FAILED: but who was given nothing may go and try again */
+    bool rest_loose; /* FAILED: but who was given nothing may go and try again */
     unsigned handovers;
     enum reason why;
     void (*drained)(void *arg);

@@ -1,7 +1,7 @@
 /*
- * What is taken out of the store before its time, and looking through it. Invariants: whatever is dropped, fetches under way for it
- * are doomed first, so that an answer that was made before the change cannot come in behind it; a shard's lock is held for
- * BATCH entries or buckets at a time.
+ * What is taken out of the store before its time, and looking through it. Invariants: whatever is dropped,
+ * fetches under way for it are doomed first, so that an answer that was made before the change cannot come in
+ * behind it; a shard's lock is held for BATCH entries or buckets at a time.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +44,8 @@ static size_t drop_place(struct store *store, struct hash128 place)
 
 static bool unsafe(enum method method)
 {
-    return method != METHOD_GET && method != METHOD_HEAD && method != METHOD_OPTIONS && method != METHOD_TRACE;
+    return method != METHOD_GET && method != METHOD_HEAD && method != METHOD_OPTIONS &&
+           method != METHOD_TRACE;
 }
 
 /* Drops what a field of the response refers to, when that is ours. */
@@ -52,7 +53,8 @@ static void drop_referred(struct store *store, const struct store_request *reque
                           struct slice reference)
 {
     const struct head *head = request->head;
-    struct uri_base base = {request->origin, {head->base + head->authority_at, head->authority_len}, head_path(head)};
+    struct uri_base base = {
+        request->origin, {head->base + head->authority_at, head->authority_len}, head_path(head)};
     char path[PATH_CAP];
     if (!reference.p)
         return;
@@ -75,7 +77,8 @@ void store_invalidate(struct store *store, const struct store_request *request, 
 /* Does what a 200 to HEAD says contradict what is stored (RFC 9111 4.3.5)? */
 static bool contradicts(const struct head *response, const struct entry *entry)
 {
-    struct slice etag = head_first(response, FIELD_ETAG), modified = head_first(response, FIELD_LAST_MODIFIED);
+    struct slice etag = head_first(response, FIELD_ETAG),
+                 modified = head_first(response, FIELD_LAST_MODIFIED);
     if (etag.p && !slice_equal(etag, entry_etag(entry)))
         return true;
     if (modified.p && !slice_equal(modified, entry_last_modified(entry)))
@@ -138,8 +141,8 @@ struct walk {
     enum store_purge_kind kind;
     struct slice text;
     size_t count;
-    struct entry *chain;                                         /* purges: what was unlinked */
-    bool (*see)(void *arg, const struct store_view *view);       /* walks */
+    struct entry *chain;                                   /* purges: what was unlinked */
+    bool (*see)(void *arg, const struct store_view *view); /* walks */
     void *arg;
     tick_t now;
     bool stopped;
@@ -190,7 +193,8 @@ static void purge_visit(void *arg, struct table_link *link)
 }
 
 /* Walks one shard's entries, BATCH buckets for each taking of its lock. */
-static void walk_shard(struct walk *walk, struct shard *shard, void (*visit)(void *arg, struct table_link *link))
+static void walk_shard(struct walk *walk, struct shard *shard,
+                       void (*visit)(void *arg, struct table_link *link))
 {
     size_t cursor = 0;
     bool more;
@@ -217,7 +221,8 @@ size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice
     for (unsigned i = 0; i <= store->shard_mask; i++) {
         struct shard *shard = &store->shards[i];
         pthread_mutex_lock(&shard->lock);
-        shard_doom_tag(shard, 0, true); /* their paths are not kept: what is being fetched now is not stored, no more */
+        shard_doom_tag(shard, 0,
+                       true); /* their paths are not kept: what is being fetched now is not stored, no more */
         pthread_mutex_unlock(&shard->lock);
         walk_shard(&walk, shard, purge_visit);
     }
@@ -241,7 +246,8 @@ static void see_visit(void *arg, struct table_link *link)
     walk->stopped = !walk->see(walk->arg, &view);
 }
 
-void store_walk(struct store *store, tick_t now, bool (*see)(void *arg, const struct store_view *view), void *arg)
+void store_walk(struct store *store, tick_t now, bool (*see)(void *arg, const struct store_view *view),
+                void *arg)
 {
     struct walk walk = {.store = store, .see = see, .arg = arg, .now = now};
     for (unsigned i = 0; i <= store->shard_mask && !walk.stopped; i++)

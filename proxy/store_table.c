@@ -1,6 +1,8 @@
 /*
- * The shards of the store. Invariants: an entry is in the shard's table, in its eviction index and in the group of each of its
- * tags, or in none of them; the table owns one reference; store->entries and store->bytes are the sums over all shards; a place's marker and its entries may be there together (the entry counts first).
+ * The shards of the store. Invariants: an entry is in the shard's table, in its eviction index and in the
+ * group of each of its tags, or in none of them; the table owns one reference; store->entries and
+ * store->bytes are the sums over all shards; a place's marker and its entries may be there together (the
+ * entry counts first).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +153,8 @@ static bool newer(const struct entry *a, const struct entry *b)
     return a->fresh.received > b->fresh.received;
 }
 
-void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request, struct find *out)
+void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
+                struct find *out)
 {
     struct vary_key asked = {{0, 0}, 0};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
@@ -195,7 +198,8 @@ struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place)
     return count > STORE_MAX_VARIANTS ? oldest : NULL;
 }
 
-unsigned shard_unlink_tagged(struct store *store, struct shard *shard, uint64_t tag, unsigned max, struct entry **out)
+unsigned shard_unlink_tagged(struct store *store, struct shard *shard, uint64_t tag, unsigned max,
+                             struct entry **out)
 {
     unsigned count = 0;
     struct tag_group *group;
@@ -231,7 +235,8 @@ static bool may_fit(struct store *store, const struct fill *fill, const struct h
     return vary_match(&fill->vary, &asked, (struct slice){NULL, 0}, request);
 }
 
-struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place, const struct head *request)
+struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place,
+                            const struct head *request)
 {
     struct fill *fill = fill_at(table_first(&shard->fills, place.lo), place.hi);
     for (; fill; fill = fill_at(table_next(&fill->link), place.hi))
@@ -360,7 +365,8 @@ static bool over_limits(struct store *store, uint64_t more_entries, uint64_t mor
 {
     uint64_t max_entries = atomic_load_explicit(&store->max_entries, memory_order_relaxed);
     uint64_t max_bytes = atomic_load_explicit(&store->max_bytes, memory_order_relaxed);
-    return (max_entries && atomic_load_explicit(&store->entries, memory_order_relaxed) + more_entries > max_entries) ||
+    return (max_entries &&
+            atomic_load_explicit(&store->entries, memory_order_relaxed) + more_entries > max_entries) ||
            (max_bytes && atomic_load_explicit(&store->bytes, memory_order_relaxed) + more_bytes > max_bytes);
 }
 
@@ -412,7 +418,8 @@ static bool make_room_for(struct store *store, const struct entry *entry, struct
     struct entry *old = shard_same_variant(shard, entry, place);
     uint64_t old_bytes = old ? old->footprint : 0;
     shard_unlock(shard);
-    return store_make_room(store, shard, old ? 0 : 1, entry->footprint > old_bytes ? entry->footprint - old_bytes : 0);
+    return store_make_room(store, shard, old ? 0 : 1,
+                           entry->footprint > old_bytes ? entry->footprint - old_bytes : 0);
 }
 
 /* The new version stands where the old one stood in the order of eviction. */
@@ -424,8 +431,8 @@ static void inherit(struct shard *shard, struct entry *old, struct entry *entry)
 }
 
 /* Under the lock. What falls out of the tables is put into out[0..2), to be released behind the lock. */
-static bool insert_locked(struct store *store, struct shard *shard, struct entry *entry, const struct home *home,
-                          struct entry *out[2])
+static bool insert_locked(struct store *store, struct shard *shard, struct entry *entry,
+                          const struct home *home, struct entry *out[2])
 {
     struct entry *old = shard_same_variant(shard, entry, home->place);
     if (!shard_link(store, shard, entry, home)) {
