@@ -76,9 +76,9 @@ def wait_for(path, pattern, process):
 
 
 class Sidecar:
-    def __init__(self, folder, control, upstream, leaks=True):
+    def __init__(self, folder, control, upstream):
         self.log = os.path.join(folder, "sidecar.log")
-        environment = dict(os.environ, OOM_CONTROL=control, ASAN_OPTIONS="detect_leaks=%d:exitcode=99" % leaks, UBSAN_OPTIONS="print_stacktrace=1")
+        environment = dict(os.environ, OOM_CONTROL=control, ASAN_OPTIONS="detect_leaks=1:exitcode=99", UBSAN_OPTIONS="print_stacktrace=1")
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(BUILD, "oom/promptops-sidecar"), "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
@@ -171,9 +171,28 @@ def under_traffic(folder, upstream):
         fail("did not stop cleanly", sidecar.log)
 
 
+def stops(folder, upstream):
+    """An order to stop is not lost because there was no memory when it came: it stops then, or once there is some again."""
+    path = os.path.join(folder, "control")
+    control = Control(path)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        control.reset()
+        sidecar = Sidecar(folder, path, upstream)
+        ask(sidecar.port, "GET", "/v1/client/prompts/prompt-1")
+        control.set(0, 1)
+        sidecar.process.send_signal(number)
+        time.sleep(1)  # without memory; nothing to wait for: it may have ended, or not
+        control.set(0, 0)
+        try:
+            sidecar.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            fail("%s was lost when memory was out: runs on, %d s after memory came back" % (number.name, PATIENCE))
+        sidecar.stop()
+    print("  stop: INT and TERM without memory are obeyed")
+
+
 def at_the_start(folder, upstream):
-    """Each allocation of the start fails once: the sidecar either starts and serves, or says why not and ends with 1 or 2.
-    Leaks are looked for when it started; a start that failed ends the process, which gives everything back."""
+    """Each allocation of the start fails once: the sidecar either starts and serves, or says why not and ends with 1 or 2."""
     path = os.path.join(folder, "control")
     control = Control(path)
     sidecar = Sidecar(folder, path, upstream)
@@ -184,7 +203,7 @@ def at_the_start(folder, upstream):
     for nth in list(range(1, 21)) + list(range(21, total + 1, step)):
         control.reset()
         control.set(3, nth)
-        sidecar = Sidecar(folder, path, upstream, leaks=False)
+        sidecar = Sidecar(folder, path, upstream)
         if sidecar.admin and ask(sidecar.admin, "GET", "/health/live") == 200:
             started += 1
             if sidecar.stop() != 0:
@@ -210,6 +229,7 @@ def main():
             print("  RUN   the whole program")
             under_traffic(folder, upstream)
             at_the_start(folder, upstream)
+            stops(folder, upstream)
         finally:
             end_all()
 
