@@ -71,6 +71,8 @@ unit: $(UNIT_BIN)         ## build and run the unit tests (T=policy/test_x for o
 # The bench's do-nothing programs, and simulations of policy in virtual time.
 include tests/bench/bench.mk
 include tests/sim/sim.mk
+comma := ,
+include tests/oom/oom.mk
 
 # ---- what a user runs -------------------------------------------------------------------------
 .PHONY: demo test install packages packages-test
