@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Real clients through the sidecar, as an application would use them: curl, and Python's urllib, requests, httpx and aiohttp.
+"""Real clients through the sidecar, as an application would use them: curl, and Python's urllib, requests, httpx and aiohttp,
+Node's fetch, and undici, axios and openai from npm.
 
     tests/clients/run.py        programs from $BUILD (build)
 
@@ -160,6 +161,25 @@ def test_node_fetch(p):
     """)
 
 
+class Skipped(Exception):
+    """The test cannot run here; says why."""
+
+
+def test_node_packages(_):
+    """undici, axios and openai from npm, with an upstream of their own: see node/test.mjs."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "node")
+    if not os.path.isdir(os.path.join(folder, "node_modules")):
+        try:
+            installed = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120)
+        except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+            raise Skipped("npm ci: %s" % error)
+        if installed.returncode:
+            raise Skipped("npm ci: %s" % installed.stderr.strip()[-200:])
+    done = subprocess.run(["node", os.path.join(folder, "test.mjs")], capture_output=True, text=True, timeout=300, env={**os.environ, "BUILD": os.path.abspath(BUILD)})
+    if done.returncode:
+        raise AssertionError(done.stdout + done.stderr)
+
+
 def main():
     passed = failed = skipped = 0
     with Programs() as programs:
@@ -173,6 +193,9 @@ def main():
             try:
                 test(programs)
                 passed += 1
+            except Skipped as why:
+                print("SKIPPED %s: %s" % (name, why))
+                skipped += 1
             except Exception:  # pylint: disable=broad-except
                 print("FAILED %s" % name)
                 traceback.print_exc(file=sys.stdout)

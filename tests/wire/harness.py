@@ -42,7 +42,7 @@ def sanitized():
     """Is the binary built with a sanitizer? Its memory says nothing then."""
     with open(BINARY, "rb") as binary:
         data = binary.read()
-    return b"AddressSanitizer" in data or b"ThreadSanitizer" in data
+    return b"__asan_" in data or b"__tsan_" in data
 
 
 def slow(seconds):

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import sys
+import tempfile
 import time
 import traceback
 
@@ -189,7 +190,10 @@ def main():
         print("there is no %s: run make first, or set SIDECAR" % harness.BINARY, file=sys.stderr)
         return 2
     totals = Totals(options.v)
-    run_all(tests, options.j, totals)
+    with tempfile.TemporaryDirectory(prefix="wire-") as folder:
+        os.chmod(folder, 0o755)         # some tests run the sidecar as another user
+        tempfile.tempdir = folder       # what a test that is killed leaves behind goes with it
+        run_all(tests, options.j, totals)
     if totals.failures:
         print("\nfailed:\n  " + "\n  ".join(totals.failures))
     skipped = ", %d skipped" % totals.skipped if totals.skipped else ""

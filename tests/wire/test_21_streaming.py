@@ -377,7 +377,7 @@ def test_stream_idle_timeout_cuts_a_body_that_stands_still(t):
             wait_for(lambda: not origin.alive(), "the upstream connection to be closed")
 
 
-def test_9110_the_three_timers_are_apart(t):
+def test_pain_16_the_three_timers_are_apart(t):
     """A first token later than stream_idle_timeout, and a stream longer than response_timeout, both pass."""
     origin = t.origin()
 

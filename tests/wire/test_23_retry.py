@@ -192,8 +192,8 @@ def test_a_body_too_large_to_keep_is_not_retried(t):
         equal(sidecar.raw(data, "PUT").body, b"at last abcdef", "body")
 
 
-def test_retry_budget_bounds_amplification(t):
-    """pain 3: a dead upstream gets at most 1.2 times the clients' load."""
+def test_pain_03_retry_budget_bounds_amplification(t):
+    """A dead upstream gets at most 1.2 times the clients' load."""
     origin = t.origin()
     origin.default = make_response(503, [], b"down")
     sidecar = t.sidecar(origin, {"retry.max_attempts": 3, "retry.base_delay": "1ms", "retry.budget": 0.1, "retry.success_rate_threshold": 0})

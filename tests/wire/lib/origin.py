@@ -75,7 +75,9 @@ class OriginConnection:
 
 
 class ScriptedOrigin:
-    def __init__(self, script=None, port=0, host="127.0.0.1", patience=None, receive_buffer=None):
+    def __init__(self, script=None, port=0, host="127.0.0.1", patience=None, receive_buffer=None, tls=None):
+        self.tls = tls             # an ssl.SSLContext: every connection begins with its handshake
+        self.handshake_errors = []
         self.script = script or ScriptedOrigin.serve
         self.patience = PATIENCE * 2 if patience is None else patience
         self.on = {}               # path -> bytes, or f(conn, request)
@@ -101,7 +103,7 @@ class ScriptedOrigin:
 
     @property
     def url(self):
-        return "http://%s:%d" % (self.host, self.port)
+        return "%s://%s:%d" % ("https" if self.tls else "http", self.host, self.port)
 
     def accept_loop(self):
         listener = self.socket
@@ -123,8 +125,9 @@ class ScriptedOrigin:
 
     def run(self, conn):
         try:
-            sock = conn.sock
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.tls and not self.handshake(conn):
+                return
             self.script(conn) if self.script is not ScriptedOrigin.serve else self.serve(conn)
         except (Gone, BrokenPipeError, ConnectionResetError):
             pass                    # the sidecar left; tests look at .cut and .requests
@@ -134,6 +137,15 @@ class ScriptedOrigin:
         finally:
             if conn.open:
                 conn.close()
+
+    def handshake(self, conn):
+        try:
+            conn.sock.settimeout(self.patience)
+            conn.sock = conn.reader.sock = self.tls.wrap_socket(conn.sock, server_side=True)
+            return True
+        except OSError as error:    # ssl.SSLError is one
+            self.handshake_errors.append(error)
+            return False
 
     def serve(self, conn):
         """The default script: answers request after request."""
