@@ -75,6 +75,8 @@ static const struct row chunked[] = {
     CHUNK("9112-7.1.1 NUL in quotes", "1;a=\"\0\"\r\na\r\n0\r\n\r\n", ""),
 
     GOOD("9112-7.1.2 trailers", A "0\r\nX-One: 1\r\nX-Two:2 \t \r\nX-Empty:\r\n\r\n", "a", "X-One: 1\r\nX-Two: 2\r\nX-Empty: \r\n", 0),
+    GOOD("9112-7.1.2 nothing but white space", A "0\r\nX: \t \r\nY:  \r\n\r\n", "a", "X: \r\nY: \r\n", 0),
+    GOOD("9112-7.1.2 empty behind a dropped one", A "0\r\nTE: a\r\nXY:\r\n\r\n", "a", "XY: \r\n", 0),
     GOOD("9112-7.1.2 obs-text", A "0\r\nX: \xc3\xa9\r\n\r\n", "a", "X: \xc3\xa9\r\n", 0),
     GOOD("9110-6.5.1 framing", A "0\r\nContent-Length: 5\r\ntransfer-encoding: chunked\r\nX: y\r\n\r\nrest", "a", "X: y\r\n", 4),
     GOOD("9110-6.5.1 routing", A "0\r\nHost: b\r\nX-Forwarded-For: c\r\nForwarded: d\r\nX-Real-IP: e\r\n\r\n", "a", "", 0),

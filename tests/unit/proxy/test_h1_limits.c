@@ -168,7 +168,7 @@ START_TEST(limit_named)
         size_t at = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive, upgrade, te, host");
         for (int i = 0; i < n; i++)
             at += (size_t)sprintf(text + at, ", x-%d", i);
-        sprintf(text + at, "\r\nX-30: 1\r\n\r\n");
+        sprintf(text + at, "\r\nX-30: 1\r\nY-30: 1\r\n\r\n");
         struct head_case c = limited_case(text);
         size_t known_at;
         ck_assert_int_eq(limited(&c, &known_at), n <= 32 ? REASON_NONE : REASON_BAD_FIELD);
