@@ -37,11 +37,10 @@ static void read_cache(const uint64_t *v, struct summary *out)
     out->compression_ratio = v[METRIC_COMPRESSED_TO] ? ratio(v[METRIC_COMPRESSED_FROM], v[METRIC_COMPRESSED_TO]) : 1;
 }
 
-void summary_read(struct recent *w, int64_t length, int64_t now, const struct process_values *process,
-                  struct recent_totals *scratch, struct summary *out)
+void summary_read(const struct summary_input *in, struct recent_totals *scratch, struct summary *out)
 {
-    *out = (struct summary){.uptime = (double)recent_age(w, now) / 1e9};
-    recent_read(w, length, now, scratch);
+    *out = (struct summary){.uptime = (double)recent_age(in->recent, in->now) / 1e9};
+    recent_read(in->recent, in->length, in->now, scratch);
     const uint64_t *v = scratch->v;
     out->window = (double)scratch->covered / 1e9;
     out->requests_total = v[METRIC_REQUESTS_DONE];
@@ -51,7 +50,7 @@ void summary_read(struct recent *w, int64_t length, int64_t now, const struct pr
     out->request_latency = spread(&scratch->request);
     out->upstream_latency = spread(&scratch->upstream);
     out->network_latency = spread(&scratch->round_trip);
-    out->memory_usage_mb = process ? (double)process->resident_bytes / 1e6 : 0;
+    out->memory_usage_mb = in->process ? (double)in->process->resident_bytes / 1e6 : 0;
     out->cpu_usage = out->window > 0 ? (double)v[METRIC_PROCESS_CPU] / 1e9 / out->window * 100 : 0;
     out->active_requests = metric_signed(v[METRIC_ACTIVE_REQUESTS]);
     out->connection_pool_size =

@@ -39,11 +39,14 @@ struct summary {
     uint64_t bytes_saved;
 };
 
-/*
- * Fills *out for the last `length` nanoseconds (0 = since the start). `scratch` is the caller's, its content of no account.
- * `process` may be NULL.
- */
-void summary_read(struct recent *w, int64_t length, int64_t now, const struct process_values *process,
-                  struct recent_totals *scratch, struct summary *out);
+struct summary_input {
+    struct recent *recent;
+    int64_t length;                       /* nanoseconds up to now; 0 = since the start */
+    int64_t now;                          /* on the clock of `recent` */
+    const struct process_values *process; /* may be NULL */
+};
+
+/* Fills *out. `scratch` is the caller's, its content of no account. */
+void summary_read(const struct summary_input *in, struct recent_totals *scratch, struct summary *out);
 
 #endif

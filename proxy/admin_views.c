@@ -152,7 +152,8 @@ static void show_summary(struct admin_request *r)
     struct view *v = scratch ? view_new() : NULL;
     if (v) {
         read_process(r, &process);
-        summary_read(r->sources->recent, length, r->sources->now(r->sources->ctx), &process, scratch, &summary);
+        struct summary_input input = {r->sources->recent, length, r->sources->now(r->sources->ctx), &process};
+        summary_read(&input, scratch, &summary);
         put_summary(v, &summary);
     }
     free(scratch);

@@ -133,7 +133,7 @@ START_TEST(the_summary)
     metric_add(metrics_block(w.m, 0), METRIC_COMPRESSED_FROM, 300);
     metric_add(metrics_block(w.m, 0), METRIC_COMPRESSED_TO, 100);
     metric_set(metrics_block(w.m, 2), METRIC_PROCESS_CPU, SECOND / 2);
-    summary_read(w.r, 60 * SECOND, 10 * SECOND, &process, w.totals, &s);
+    summary_read(&(struct summary_input){w.r, 60 * SECOND, 10 * SECOND, &process}, w.totals, &s);
     ck_assert(s.cache_hit_rate == 0.7);
     ck_assert(fabs(s.error_rate - 1.0 / 11) < 1e-12);
     ck_assert(fabs(s.throughput - 1.1) < 1e-12);
@@ -157,7 +157,7 @@ START_TEST(nothing_is_zero_and_not_a_division)
 {
     struct world w = world_new();
     struct summary s;
-    summary_read(w.r, 0, 0, NULL, w.totals, &s);
+    summary_read(&(struct summary_input){.recent = w.r}, w.totals, &s);
     ck_assert(s.cache_hit_rate == 0 && s.error_rate == 0 && s.throughput == 0 && s.cpu_usage == 0);
     ck_assert(s.request_latency.p99 == 0 && s.compression_ratio == 1 && s.batch_size == 0);
     world_free(&w);
