@@ -76,7 +76,8 @@ static bool queue_file(struct out *out, const struct gather *g, off_t at, size_t
     struct out_segment *seg = malloc(sizeof(*seg));
     if (!seg)
         return false;
-    *seg = (struct out_segment){.n = n, .fd = g->file_fd, .at = at, .owner = g->file_owner, .ops = g->file_ops};
+    *seg =
+        (struct out_segment){.n = n, .fd = g->file_fd, .at = at, .owner = g->file_owner, .ops = g->file_ops};
     seg->ops->hold(seg->owner);
     append(out, seg);
     return true;
@@ -175,18 +176,43 @@ static enum out_result queue_rest(struct out *out, const struct gather *g, size_
             return OUT_NO_MEMORY;
         skip = 0;
     }
-    if (g->file_fd >= 0 && g->file_len > skip && !queue_file(out, g, g->file_at + (off_t)skip, g->file_len - skip))
+    if (g->file_fd >= 0 && g->file_len > skip &&
+        !queue_file(out, g, g->file_at + (off_t)skip, g->file_len - skip))
         return OUT_NO_MEMORY;
     return OUT_QUEUED;
+}
+
+/* Up to here a copy costs less than the work that a further run makes for the kernel: measured at 1 KiB, a
+ * gathered write of two runs costs 5 % of a whole cached answer more than one plain send. */
+enum { FLAT_MAX = 4096 };
+
+/* Makes one run of `total` bytes in `flat`. */
+static struct iovec flatten(const struct gather *g, char *flat)
+{
+    char *p = flat;
+    for (int i = 0; i < g->count; i++)
+        p = (char *)memcpy(p, g->iov[i].iov_base, g->iov[i].iov_len) + g->iov[i].iov_len;
+    return (struct iovec){flat, (size_t)(p - flat)};
 }
 
 /* Offers the runs; says how many bytes of them went. */
 static enum out_result send_runs(struct gather *g, struct stream *s, size_t *gone)
 {
+    char flat[FLAT_MAX];
     size_t total = 0;
     for (int i = 0; i < g->count; i++)
         total += g->iov[i].iov_len;
     *gone = 0;
+    if (total == 0)
+        return OUT_DONE;
+    if (total <= FLAT_MAX && !s->tls) {
+        struct iovec one = g->count == 1 ? g->iov[0] : flatten(g, flat);
+        ssize_t r = stream_writev(s, &one, 1);
+        if (r < 0)
+            return result_of(r);
+        *gone = (size_t)r;
+        return *gone < total ? OUT_QUEUED : OUT_DONE;
+    }
     while (*gone < total) {
         struct iovec rest[GATHER_MAX];
         int n = 0;

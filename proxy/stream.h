@@ -59,7 +59,7 @@ static inline ssize_t stream_writev(struct stream *s, struct iovec *iov, int cou
         return tls_writev(s->tls, iov, count);
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     for (;;) {
-        ssize_t r = sendmsg(s->fd, &m, MSG_NOSIGNAL);
+        ssize_t r = count == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) : sendmsg(s->fd, &m, MSG_NOSIGNAL);
         if (r >= 0)
             return r;
         if (errno == EINTR)
