@@ -39,13 +39,15 @@ void ring_free(struct ring *r)
 
 void ring_put(struct ring *r, const struct observation *o)
 {
-    uint64_t words[WORDS];
-    memcpy(words, o, sizeof words);
+    const char *from = (const char *)o;
     uint64_t number = atomic_load_explicit(&r->count, memory_order_relaxed);
     struct slot *slot = &r->slots[number % RING_ENTRIES];
     atomic_store_explicit(&slot->version, 2 * number + 1, memory_order_relaxed);
-    for (size_t i = 0; i < WORDS; i++)
-        atomic_store_explicit(&slot->words[i], words[i], memory_order_release);
+    for (size_t i = 0; i < WORDS; i++) {
+        uint64_t word;
+        memcpy(&word, from + 8 * i, sizeof word);
+        atomic_store_explicit(&slot->words[i], word, memory_order_release);
+    }
     atomic_store_explicit(&slot->version, 2 * number + 2, memory_order_release);
     atomic_store_explicit(&r->count, number + 1, memory_order_release);
 }

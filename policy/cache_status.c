@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "policy/decimal.h"
+
 #define ROOM_FOR_THE_REST 256 /* everything but key and detail fits in this */
 
 static const struct slice names[] = {
@@ -32,8 +34,6 @@ static char *put(char *out, struct slice text)
 
 static char *put_number(char *out, int64_t value)
 {
-    char digits[20];
-    int n = 0;
     const int64_t most = 999999999999999; /* of an sf-integer */
     if (value > most)
         value = most;
@@ -41,12 +41,7 @@ static char *put_number(char *out, int64_t value)
         *out++ = '-';
         value = value < -most ? most : -value;
     }
-    do
-        digits[n++] = (char)('0' + value % 10);
-    while ((value /= 10) > 0);
-    while (n > 0)
-        *out++ = digits[--n];
-    return out;
+    return out + decimal_write(out, (uint64_t)value);
 }
 
 /* Can it be an sf-string without escapes that would make it longer than we reserved? */

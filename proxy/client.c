@@ -121,6 +121,8 @@ static void drop_settings(struct client *c)
 
 void client_in_clear(struct client *c)
 {
+    if (!c->in.p)
+        return;
     free(c->in.p);
     c->in.p = NULL;
     c->in.len = c->in.cap = 0;
@@ -415,6 +417,8 @@ void clients_resume(struct worker *w)
             continue;
         if (!c->body_paused && !c->d.half_closed)
             client_read_on(c, true);
+        if (c->state == CLIENT_IDLE && c->in.len == 0 && !c->d.half_closed)
+            continue; /* it was answered on the spot, and asked nothing more */
         client_process(c);
     }
 }

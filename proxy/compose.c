@@ -4,12 +4,12 @@
  */
 #include "proxy/compose.h"
 
-#include "proxy/h1_write.h"
+#include "policy/decimal.h"
 
 void compose_number(struct compose *c, uint64_t v)
 {
-    char digits[20];
-    compose_add(c, digits, h1_write_number(digits, v));
+    char digits[DECIMAL_MAX];
+    compose_add(c, digits, decimal_write(digits, v));
 }
 
 void compose_fields(struct compose *c, const struct head *head, uint64_t drop)

@@ -20,8 +20,9 @@ static inline struct compose compose_into(char *p, size_t cap)
 
 static inline void compose_add(struct compose *c, const char *p, size_t n)
 {
-    if (c->full || n > (size_t)(c->end - c->p)) {
+    if (n > (size_t)(c->end - c->p)) {
         c->full = true;
+        c->end = c->p; /* nothing fits any more */
         return;
     }
     if (n)

@@ -157,9 +157,7 @@ static void identify(struct exchange *x)
         request_id_make(x->id, &x->w->rng);
         x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
     }
-    x->trace_valid = trace_from_head(&x->req, &x->trace);
-    if (!x->trace_valid)
-        trace_start(&x->trace, false, &x->w->rng);
+    x->trace_valid = trace_from_head(&x->req, &x->trace); /* else exchange_forward() starts one */
 }
 
 static bool method_idempotent(uint8_t method)

@@ -88,14 +88,15 @@ struct exchange {
 
     /* The answer. */
     bool replied;            /* a final head went to the client */
-    char hint[HINT];         /* the beginning of a 401's or 403's body: a rate limit may hide there */
-    uint16_t hint_len;
+    uint16_t hint_len;       /* of `hint` */
     bool refused;            /* a 401 or 403 to a credential: judged when its body is known */
     bool up_closed;          /* tunnel: the upstream sends no more */
     struct observation o;
     enum reason why;
 
+    /* From here on nothing is cleared for a new exchange. */
     char id[ID_MAX];
+    char hint[HINT];         /* the beginning of a 401's or 403's body: a rate limit may hide there */
     char room[ROOM];
 };
 

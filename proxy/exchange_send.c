@@ -291,6 +291,8 @@ void exchange_forward(struct exchange *x)
     }
     if (x->o.cache == VERDICT_NONE)
         x->o.cache = VERDICT_MISS;
+    if (!x->trace_valid)
+        trace_start(&x->trace, false, &x->w->rng);
     exchange_attempt(x);
 }
 

@@ -71,18 +71,14 @@ size_t exchange_own_lines(struct exchange *x, const struct cache_status *status,
     return c.full ? 0 : compose_size(&c);
 }
 
-/* The head of an entry without its status line. */
-static struct slice fields_of(struct slice head)
+/* Cuts a stored head behind its status line, "HTTP/1.1 200 OK". Returns the field lines, and the reason phrase. */
+static struct slice fields_of(struct slice head, struct slice *reason)
 {
-    const char *end = memchr(head.p, '\n', head.n);
-    return end ? (struct slice){end + 1, head.n - (size_t)(end + 1 - head.p)} : (struct slice){head.p, 0};
-}
-
-/* The reason phrase of a status line "HTTP/1.1 200 OK". */
-static struct slice reason_of(struct slice head)
-{
+    enum { PHRASE_AT = sizeof("HTTP/1.1 200 ") - 1 };
     const char *end = memchr(head.p, '\r', head.n);
-    return end && end - head.p > 13 ? (struct slice){head.p + 13, (size_t)(end - head.p - 13)} : (struct slice){"", 0};
+    size_t n = end ? (size_t)(end - head.p) : head.n;
+    *reason = n > PHRASE_AT ? (struct slice){head.p + PHRASE_AT, n - PHRASE_AT} : (struct slice){"", 0};
+    return head.n - n > 2 ? (struct slice){end + 2, head.n - n - 2} : (struct slice){"", 0};
 }
 
 static void age_and_own(struct exchange *x, struct entry *entry, struct cache_status *status, struct compose *c)
@@ -133,22 +129,21 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
         return;
     }
     entry_answer(entry, &x->req, worker_wall(w), &answer);
-    struct slice head = entry_head(entry);
     struct reply reply = {.status = (uint16_t)answer.status, .runs = runs, .run_count = 2};
     if (answer.kind == ANSWER_WHOLE) {
-        reply.reason = reason_of(head);
+        runs[0] = fields_of(entry_head(entry), &reply.reason);
         bool no_body = x->req.method == METHOD_HEAD || answer.status == 204 || answer.status == 304;
         reply.framing = no_body ? BODY_NONE : BODY_LENGTH; /* an empty body has a length too */
         reply.length = entry_length(entry);
         reply.show_length = x->req.method == METHOD_HEAD;
     } else {
         size_t n = entry_answer_head(entry, &answer, c.p, (size_t)(c.end - c.p));
-        head = (struct slice){c.p, n};
+        struct slice usual; /* the phrase is the codec's own */
+        runs[0] = fields_of((struct slice){c.p, n}, &usual);
         c.p += n;
         reply.framing = answer.has_body ? BODY_LENGTH : BODY_NONE;
         reply.length_given = true;
     }
-    runs[0] = fields_of(head);
     char *own = c.p;
     age_and_own(x, entry, &status, &c);
     runs[1] = (struct slice){own, (size_t)(c.p - own)};
@@ -288,12 +283,13 @@ static void begin_serving(struct exchange *x, const struct fill_news *news)
     struct compose c = compose_into(x->w->lines, x->w->head_size);
     struct cache_status status = {.fwd = x->look.fwd == CACHE_FWD_NONE ? CACHE_FWD_URI_MISS : x->look.fwd, .collapsed = true};
     struct slice head = entry_head(news->entry);
-    struct slice runs[2] = {fields_of(head), {x->w->lines, 0}};
+    struct slice reason;
+    struct slice runs[2] = {fields_of(head, &reason), {x->w->lines, 0}};
     age_and_own(x, news->entry, &status, &c);
     runs[1].n = compose_size(&c);
     struct reply reply = {
         .status = (uint16_t)entry_status(news->entry),
-        .reason = reason_of(head),
+        .reason = reason,
         .runs = runs,
         .run_count = 2,
         .framing = news->has_length ? BODY_LENGTH : BODY_CHUNKED,

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "policy/decimal.h"
+
 struct writer {
     char *p, *end;
     bool full;
@@ -13,8 +15,9 @@ struct writer {
 
 static void add(struct writer *w, const char *p, size_t n)
 {
-    if (w->full || n > (size_t)(w->end - w->p)) {
+    if (n > (size_t)(w->end - w->p)) {
         w->full = true;
+        w->end = w->p; /* nothing fits any more */
         return;
     }
     if (n)
@@ -24,23 +27,10 @@ static void add(struct writer *w, const char *p, size_t n)
 
 #define ADD(w, literal) add(w, literal, sizeof(literal) - 1)
 
-size_t h1_write_number(char *out, uint64_t v)
-{
-    char digits[20];
-    size_t n = 0;
-    do {
-        digits[n++] = (char)('0' + v % 10);
-        v /= 10;
-    } while (v);
-    for (size_t i = 0; i < n; i++)
-        out[i] = digits[n - 1 - i];
-    return n;
-}
-
 static void add_number(struct writer *w, uint64_t v)
 {
-    char digits[20];
-    add(w, digits, h1_write_number(digits, v));
+    char digits[DECIMAL_MAX];
+    add(w, digits, decimal_write(digits, v));
 }
 
 static void add_runs(struct writer *w, const struct slice *runs, int count)

@@ -18,9 +18,6 @@ enum h1_write_flags {
 size_t h1_write_reply(char *out, size_t cap, const struct reply *reply, unsigned flags);
 size_t h1_write_call(char *out, size_t cap, const struct call *call, unsigned flags);
 
-/* Writes a decimal number; returns its digits (at most 20). */
-size_t h1_write_number(char *out, uint64_t v);
-
 /* The usual reason phrase of a status, "" for an unknown one (RFC 9110 15). */
 const char *h1_reason_phrase(unsigned status);
 

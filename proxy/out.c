@@ -182,37 +182,13 @@ static enum out_result queue_rest(struct out *out, const struct gather *g, size_
     return OUT_QUEUED;
 }
 
-/* Up to here a copy costs less than the work that a further run makes for the kernel: measured at 1 KiB, a
- * gathered write of two runs costs 5 % of a whole cached answer more than one plain send. */
-enum { FLAT_MAX = 4096 };
-
-/* Makes one run of `total` bytes in `flat`. */
-static struct iovec flatten(const struct gather *g, char *flat)
-{
-    char *p = flat;
-    for (int i = 0; i < g->count; i++)
-        p = (char *)memcpy(p, g->iov[i].iov_base, g->iov[i].iov_len) + g->iov[i].iov_len;
-    return (struct iovec){flat, (size_t)(p - flat)};
-}
-
 /* Offers the runs; says how many bytes of them went. */
 static enum out_result send_runs(struct gather *g, struct stream *s, size_t *gone)
 {
-    char flat[FLAT_MAX];
     size_t total = 0;
     for (int i = 0; i < g->count; i++)
         total += g->iov[i].iov_len;
     *gone = 0;
-    if (total == 0)
-        return OUT_DONE;
-    if (total <= FLAT_MAX && !s->tls) {
-        struct iovec one = g->count == 1 ? g->iov[0] : flatten(g, flat);
-        ssize_t r = stream_writev(s, &one, 1);
-        if (r < 0)
-            return result_of(r);
-        *gone = (size_t)r;
-        return *gone < total ? OUT_QUEUED : OUT_DONE;
-    }
     while (*gone < total) {
         struct iovec rest[GATHER_MAX];
         int n = 0;
@@ -260,10 +236,8 @@ enum out_result out_flush(struct out *out, struct gather *g, struct stream *s, u
             r = send_tail(g, s, sent);
         }
     }
-    if (r == OUT_QUEUED) {
-        struct gather rest = *g;
-        r = queue_rest(out, &rest, gone);
-    }
+    if (r == OUT_QUEUED)
+        r = queue_rest(out, g, gone);
     gather_clear(g);
     return r;
 }

@@ -57,6 +57,7 @@ struct store *store_new(const struct store_limits *limits, struct hash_key seed)
     store->seed_partition = derive(seed, "partition");
     store->seed_tag = derive(seed, "tag");
     store->seed_vary = derive(seed, "vary");
+    store->nobody = hash_bytes(store->seed_partition, "", 0);
     store->budget.max = BODY_FD_MAX;
     set_numbers(store, limits);
     if (ok)
@@ -94,10 +95,15 @@ static struct hash128 partition_of(struct store *store, const struct store_reque
     const struct cache_rules *rules = request->rules;
     const struct head *head = request->head;
     struct hash_state hash;
+    uint64_t wanted = 0;
+    for (unsigned i = 0; !rules->shared && i < rules->partition_count; i++)
+        wanted |= (uint64_t)1 << rules->partition_ids[i];
+    if (!(wanted & head->present))
+        return store->nobody;
     hash_init(&hash, store->seed_partition);
-    for (unsigned i = 0; !rules->shared && i < rules->partition_count; i++) {
+    for (unsigned i = 0; i < rules->partition_count; i++) {
         uint8_t id = rules->partition_ids[i];
-        if (id != FIELD_OTHER && !head_has(head, id))
+        if (!head_has(head, id))
             continue;
         for (int at = 0; at < head->field_count; at++) {
             if (head->fields[at].id != id)

@@ -96,6 +96,7 @@ struct store {
     struct shard shards[STORE_SHARDS];
     unsigned shard_mask; /* settled at creation */
     struct hash_key seed, seed_partition, seed_tag, seed_vary;
+    struct hash128 nobody; /* the partition of requests that say nothing of who asks */
     struct body_budget budget;
     _Atomic uint64_t max_entries, max_bytes, max_object;
     _Atomic uint64_t entries, bytes; /* of all shards, what is being inserted included */

@@ -32,13 +32,10 @@ static tick_t read_clock(clockid_t id)
     return (tick_t)t.tv_sec * TICK_S + t.tv_nsec;
 }
 
-tick_t worker_now(struct worker *w)
+void worker_read_now(struct worker *w)
 {
-    if (w->now == 0) {
-        w->now = read_clock(CLOCK_MONOTONIC);
-        w->wall = 0;
-    }
-    return w->now;
+    w->now = read_clock(CLOCK_MONOTONIC);
+    w->wall = 0;
 }
 
 int64_t worker_wall(struct worker *w)
@@ -183,6 +180,8 @@ static bool new_buffers(struct worker *w)
     w->field_max = 1024;
     w->fields = calloc(w->field_max, sizeof(*w->fields));
     w->wheel = malloc(sizeof(*w->wheel));
+    w->down.scratch = w->down_head;
+    w->up.scratch = w->up_head;
     return w->down_head && w->up_head && w->lines && w->fields && w->wheel;
 }
 

@@ -79,7 +79,13 @@ struct worker {
 };
 
 /* Nanoseconds on the monotonic clock, read once a turn. */
-tick_t worker_now(struct worker *w);
+void worker_read_now(struct worker *w);
+static inline tick_t worker_now(struct worker *w)
+{
+    if (w->now == 0)
+        worker_read_now(w);
+    return w->now;
+}
 
 /* Unix seconds, read once a turn. / The same as a Date value (29 bytes). */
 int64_t worker_wall(struct worker *w);

@@ -43,6 +43,35 @@ static size_t drain(char *into, size_t room)
     return n;
 }
 
+/* What follows a head that lies in the scratch is put behind it there, up to the limit; the head may be alone. */
+START_TEST(test_small_bodies_join_their_head)
+{
+    static char scratch[2 * GATHER_FLAT], body[GATHER_FLAT], got[2 * GATHER_FLAT];
+    memset(body, 'b', sizeof(body));
+    g.out = &out;
+    g.scratch = scratch;
+    memcpy(scratch, "head", 4);
+    ck_assert(gather_add(&g, scratch, 4, NULL, NULL));
+    ck_assert(gather_add(&g, body, GATHER_FLAT - 4 - 1, NULL, NULL));
+    ck_assert_int_eq(g.count, 1);
+    ck_assert(gather_add(&g, "z", 1, NULL, NULL));
+    ck_assert_int_eq(g.count, 1);
+    ck_assert(gather_add(&g, "apart", 5, NULL, NULL)); /* over the limit: a run of its own */
+    ck_assert_int_eq(g.count, 2);
+    ck_assert(gather_add(&g, "too", 3, NULL, NULL));
+    ck_assert_int_eq(g.count, 3);
+    for (size_t at = 0; g.out || out.first;) {
+        enum out_result r = g.out ? out_flush(&out, &g, &to, &sent) : out_push(&out, &to, &sent);
+        ck_assert(r == OUT_DONE || r == OUT_QUEUED);
+        at += drain(got + at, sizeof(got) - at);
+    }
+    ck_assert_uint_eq(sent, GATHER_FLAT + 8);
+    ck_assert_mem_eq(got, "headb", 5);
+    ck_assert_mem_eq(got + GATHER_FLAT - 2, "bzaparttoo", 10);
+    g.scratch = NULL;
+}
+END_TEST
+
 START_TEST(test_small_runs_leave_in_order)
 {
     char got[64];
@@ -177,6 +206,7 @@ int main(void)
     Suite *s = suite_create("out");
     TCase *c = tcase_create("out");
     tcase_add_checked_fixture(c, setup, teardown);
+    tcase_add_test(c, test_small_bodies_join_their_head);
     tcase_add_test(c, test_small_runs_leave_in_order);
     tcase_add_test(c, test_what_is_not_taken_is_held_and_sent_later);
     tcase_add_test(c, test_bytes_without_owner_are_copied);
