@@ -107,7 +107,7 @@ static ssize_t send_file(struct stream *s, int fd, off_t at, size_t n)
     if (r <= 0)
         return STREAM_ERROR;
     struct iovec iov = {piece, (size_t)r};
-    return stream_writev(s, &iov, 1);
+    return stream_writev(s, &iov, 1, false);
 }
 
 static enum out_result result_of(ssize_t r)
@@ -148,7 +148,7 @@ enum out_result out_push(struct out *out, struct stream *s, uint64_t *sent)
             want += seg->n;
         }
         if (count) {
-            r = stream_writev(s, iov, count);
+            r = stream_writev(s, iov, count, false);
         } else {
             want = out->first->n;
             r = send_file(s, out->first->fd, out->first->at, want);
@@ -201,7 +201,7 @@ static enum out_result send_runs(struct gather *g, struct stream *s, size_t *gon
             rest[n++] = (struct iovec){(char *)g->iov[i].iov_base + skip, g->iov[i].iov_len - skip};
             skip = 0;
         }
-        ssize_t r = stream_writev(s, rest, n);
+        ssize_t r = stream_writev(s, rest, n, g->file_fd >= 0);
         if (r < 0)
             return result_of(r);
         *gone += (size_t)r;

@@ -52,14 +52,16 @@ static inline ssize_t stream_read(struct stream *s, void *buf, size_t n)
 /*
  * Bytes taken (may be fewer than offered, may be of part of a vector), or AGAIN, ERROR, WANT_WRITE.
  * Bytes once offered must be offered again, first and unchanged (TLS has them encrypted already); more may follow.
+ * `more`: the next bytes are written right behind, so that these need no packet of their own; a mere hint.
  */
-static inline ssize_t stream_writev(struct stream *s, struct iovec *iov, int count)
+static inline ssize_t stream_writev(struct stream *s, struct iovec *iov, int count, bool more)
 {
     if (__builtin_expect(s->tls != NULL, 0))
         return tls_writev(s->tls, iov, count);
     struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+    int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     for (;;) {
-        ssize_t r = count == 1 ? send(s->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) : sendmsg(s->fd, &m, MSG_NOSIGNAL);
+        ssize_t r = count == 1 ? send(s->fd, iov->iov_base, iov->iov_len, flags) : sendmsg(s->fd, &m, flags);
         if (r >= 0)
             return r;
         if (errno == EINTR)

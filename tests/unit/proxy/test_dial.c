@@ -354,7 +354,7 @@ static void *tls_peer_run(void *arg)
         while ((r = tls_handshake(s.tls)) == TLS_WANT_READ && poll(&w, 1, 5000) == 1)
             continue;
         struct iovec iov = {.iov_base = "hello", .iov_len = 5};
-        ssize_t n = r == TLS_DONE ? stream_writev(&s, &iov, 1) : STREAM_EOF;
+        ssize_t n = r == TLS_DONE ? stream_writev(&s, &iov, 1, false) : STREAM_EOF;
         while (n > 0 || n == STREAM_AGAIN) {
             n = stream_read(&s, buf, sizeof(buf));
             if (n == STREAM_AGAIN && poll(&w, 1, 5000) != 1)

@@ -127,7 +127,7 @@ static ssize_t read_wait(struct stream *s, void *buf, size_t n)
 static void write_all(struct stream *s, const void *data, size_t n)
 {
     struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = n};
-    ck_assert_int_eq(stream_writev(s, &iov, 1), (ssize_t)n);
+    ck_assert_int_eq(stream_writev(s, &iov, 1, false), (ssize_t)n);
 }
 
 static struct tls_context *client_context(const struct tls_client_options *given)
@@ -486,7 +486,7 @@ START_TEST(partial_writes)
             iov[n] = (struct iovec){.iov_base = text + at, .iov_len = k};
             at += k;
         }
-        ssize_t w = sent < TOTAL ? stream_writev(&p.client, iov, n) : 0;
+        ssize_t w = sent < TOTAL ? stream_writev(&p.client, iov, n, false) : 0;
         ck_assert(w >= 0 || w == STREAM_AGAIN);
         sent += w > 0 ? (size_t)w : 0;
         if (w > 0)
@@ -514,19 +514,19 @@ START_TEST(small_pieces_share_a_record)
                            {.iov_base = "\r\n\r\n", .iov_len = 4}};
     struct tls_context *c = client_context(NULL), *s = server_context_of(&server_id, NULL, NULL);
     pair_open(&p, c, s);
-    ck_assert_int_eq(stream_writev(&p.server, iov, 4), 19);
+    ck_assert_int_eq(stream_writev(&p.server, iov, 4, false), 19);
     /* Behind the tickets lies one record: its type, version, length, 19 bytes, type byte, tag. */
     ck_assert(wait_for(p.client.fd, POLLIN));
     ck_assert_int_eq(read_wait(&p.client, buf, sizeof(buf)), 19);
     ck_assert_mem_eq(buf, "HTTP/1.1 200 OK\r\n\r\n", 19);
     ck_assert(!tls_pending(p.client.tls));
-    ck_assert_int_eq(stream_writev(&p.server, iov, 1), 9);
+    ck_assert_int_eq(stream_writev(&p.server, iov, 1, false), 9);
     ck_assert(wait_for(p.client.fd, POLLIN));
     int waiting = 0;
     unsigned char raw[128];
     waiting = (int)recv(p.client.fd, raw, sizeof(raw), MSG_PEEK);
     ck_assert_int_eq(waiting, 5 + 9 + 1 + 16);
-    ck_assert_int_eq(stream_writev(&p.server, iov, 0), 0);
+    ck_assert_int_eq(stream_writev(&p.server, iov, 0, false), 0);
     pair_close(&p);
     tls_context_unref(c);
     tls_context_unref(s);
@@ -633,9 +633,9 @@ START_TEST(writing_to_the_gone_raises_no_signal)
     p.server.fd = -1;
     ck_assert(wait_for(p.client.fd, POLLIN));
     for (int i = 0; i < 5 && w == 1; i++)
-        w = stream_writev(&p.client, &iov, 1);
+        w = stream_writev(&p.client, &iov, 1, false);
     ck_assert_int_eq(w, STREAM_ERROR);
-    ck_assert_int_eq(stream_writev(&p.client, &iov, 1), STREAM_ERROR);
+    ck_assert_int_eq(stream_writev(&p.client, &iov, 1, false), STREAM_ERROR);
     ck_assert_int_eq(tls_failure(p.client.tls, NULL), REASON_TLS_FAILED);
     pair_close(&p);
     tls_context_unref(c);
@@ -654,7 +654,7 @@ START_TEST(reading_goes_on_after_a_failed_write)
     write_all(&p.server, "413", 3);
     ck_assert(wait_for(p.client.fd, POLLIN));
     shutdown(p.client.fd, SHUT_WR);
-    ck_assert_int_eq(stream_writev(&p.client, &iov, 1), STREAM_ERROR);
+    ck_assert_int_eq(stream_writev(&p.client, &iov, 1, false), STREAM_ERROR);
     ck_assert_int_eq(read_wait(&p.client, buf, sizeof(buf)), 3);
     pair_close(&p);
     tls_context_unref(c);
