@@ -274,6 +274,13 @@ static enum reason request_line(struct reader *r, const struct line *line)
     return read_target(h, target, end);
 }
 
+/* The first bytes of a whole status line, when they are as nearly always: nothing is left to find fault with. */
+static bool usual_status(const char *p, uint32_t n)
+{
+    return n > 12 && memcmp(p, "HTTP/1.", 7) == 0 && octet_is_digit(p[7]) && p[8] == ' ' && octet_is_digit(p[9]) &&
+           octet_is_digit(p[10]) && octet_is_digit(p[11]) && p[12] == ' ';
+}
+
 /* HTTP/1.x SP 3DIGIT [SP reason] (RFC 9112 4). The last SP may be missing when there is no phrase: many leave it out. */
 static enum reason status_line(struct reader *r, const struct line *line)
 {
@@ -281,7 +288,7 @@ static enum reason status_line(struct reader *r, const struct line *line)
     struct head *h = r->head;
     const char *p = r->buf + line->at;
     uint32_t n = line->stop - line->at;
-    for (uint32_t i = 0; i < n && i < sizeof(form) - 1; i++) {
+    for (uint32_t i = usual_status(p, n) ? n : 0; i < n && i < sizeof(form) - 1; i++) {
         bool free_digit = i == 7 || (i >= 9 && i <= 11);
         if (free_digit ? !octet_is_digit(p[i]) : p[i] != form[i])
             return REASON_BAD_STATUS_LINE;

@@ -1,8 +1,8 @@
 /*
  * The bytes on their way to one peer. Within a loop turn they are only gathered (a head from the
- * worker's scratch, body runs that lie elsewhere) and then offered to the stream in one gathered
- * write; what the stream does not take is kept, by reference where the bytes have an owner that
- * can be held, else by a copy.
+ * worker's scratch, small body runs copied behind it, others where they lie) and then offered to the
+ * stream in one write; what the stream does not take is kept, by reference where the bytes have an
+ * owner that can be held, else by a copy.
  */
 #ifndef PROXY_OUT_H
 #define PROXY_OUT_H
