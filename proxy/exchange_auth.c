@@ -1,8 +1,8 @@
 /*
  * Whose credential goes up with a request, what signs it, and what that means for the cache and for retries.
  * Invariants:
- * - it is settled once, when the request begins (`held_key`), and told to the cache by exchange_store_request;
- *   what is signed is written anew for every attempt, last of all;
+ * - it is settled once, when the request begins (`held_key`), and told to the cache by
+ * exchange_store_request; what is signed is written anew for every attempt, last of all;
  * - where the sidecar's credential goes up, none of the client's own does, nor any field of a signature;
  * - an answer that was fetched with one credential is found under that one only; a request that its client
  *   signed finds it only when the signature could be checked here and is good;
@@ -20,7 +20,8 @@
 #include "proxy/signer.h"
 
 #define CREDENTIALS (FIELD_BIT(AUTHORIZATION) | FIELD_BIT(X_API_KEY))
-#define SIGNATURE   (FIELD_BIT(X_PROMPTOPS_TIMESTAMP) | FIELD_BIT(X_PROMPTOPS_NONCE) | FIELD_BIT(X_PROMPTOPS_SIGNATURE))
+#define SIGNATURE                                                                                            \
+    (FIELD_BIT(X_PROMPTOPS_TIMESTAMP) | FIELD_BIT(X_PROMPTOPS_NONCE) | FIELD_BIT(X_PROMPTOPS_SIGNATURE))
 
 static const struct signer *signer_of(const struct exchange *x)
 {
@@ -74,14 +75,16 @@ bool exchange_credential_checked(struct exchange *x)
     if (!x->client_signed)
         return true;
     client_signature_read(&x->req, &s);
-    if (s.whole && signer_client_good(signer_of(x), &s, head_method(&x->req), head_path(&x->req), worker_wall(x->w)))
+    if (s.whole &&
+        signer_client_good(signer_of(x), &s, head_method(&x->req), head_path(&x->req), worker_wall(x->w)))
         return true;
     x->unchecked = true;
     metric_add(x->w->metrics, METRIC_SIGNATURES_UNCHECKED, 1);
     return false;
 }
 
-/* ---- attempts ------------------------------------------------------------------------------------------- */
+/* ---- attempts -------------------------------------------------------------------------------------------
+ */
 
 bool exchange_may_resend(const struct exchange *x)
 {
@@ -113,14 +116,16 @@ bool exchange_sign(struct exchange *x, const struct call *call, char *out, struc
     return signer_lines(s, &request, &x->w->rng, out, &runs[1].n);
 }
 
-/* ---- a body that the signature covers --------------------------------------------------------------------- */
+/* ---- a body that the signature covers ---------------------------------------------------------------------
+ */
 
 static bool too_long(const struct exchange *x, uint64_t n)
 {
     return n > x_config(x)->retry_max_buffered_body;
 }
 
-/* A client that waits for 100 (Continue) would wait for ever: the upstream hears of the request only afterwards. */
+/* A client that waits for 100 (Continue) would wait for ever: the upstream hears of the request only
+ * afterwards. */
 static void ask_for_body(struct exchange *x)
 {
     struct reply go_on = {.status = 100};
@@ -172,7 +177,8 @@ void exchange_hold_end(struct exchange *x)
     exchange_attempt(x);
 }
 
-/* ---- the API refuses the sidecar's own credential ------------------------------------------------------------ */
+/* ---- the API refuses the sidecar's own credential
+ * ------------------------------------------------------------ */
 
 void exchange_credential_refused(struct exchange *x)
 {
@@ -184,7 +190,8 @@ void exchange_credential_refused(struct exchange *x)
     metric_add(x->w->metrics, METRIC_AUTH_REFUSED, 1);
     if ((last == 0 || now - last >= QUIET) && atomic_compare_exchange_strong(told, &last, now))
         log_write(x->w->service->log, LOG_WARNING, "auth",
-                  "the API answered %d to the key that the sidecar holds: look at auth.api_key_file, auth.secret_key_file, "
+                  "the API answered %d to the key that the sidecar holds: look at auth.api_key_file, "
+                  "auth.secret_key_file, "
                   "auth.scheme, auth.timestamp_format and the clock of this machine",
                   x->a.status);
 }

@@ -82,6 +82,72 @@ void secret_room_free(void *room, size_t n)
     munmap(room, whole_pages(n));
 }
 
+/* ---- traces ---- */
+
+/* More than a TLS write takes: tls_writev's record of 16 KiB and what OpenSSL needs below it. */
+enum { BURNT = 40 * 1024 };
+
+static __attribute__((noinline)) void burn_stack(void)
+{
+    char below[BURNT];
+    explicit_bzero(below, sizeof(below));
+}
+
+/* Leaves every register cleared that a function may change, where the compiler can. */
+#if defined(__has_attribute)
+#if __has_attribute(zero_call_used_regs)
+__attribute__((zero_call_used_regs("all")))
+#endif
+#endif
+static __attribute__((noinline)) void
+clear_registers(void)
+{
+    __asm__ volatile("" ::: "memory"); /* a call of a function that does nothing would be left out */
+}
+
+#if defined(__x86_64__)
+static __attribute__((noinline, target("avx"))) void clear_avx(void)
+{
+    __asm__ volatile("vzeroall" ::
+                         : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+                           "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
+
+#define CLEAR(n) __asm__ volatile("vpxorq %%zmm" #n ", %%zmm" #n ", %%zmm" #n ::: "xmm" #n)
+
+static __attribute__((noinline, target("avx512f"))) void clear_avx512(void)
+{
+    CLEAR(16);
+    CLEAR(17);
+    CLEAR(18);
+    CLEAR(19);
+    CLEAR(20);
+    CLEAR(21);
+    CLEAR(22);
+    CLEAR(23);
+    CLEAR(24);
+    CLEAR(25);
+    CLEAR(26);
+    CLEAR(27);
+    CLEAR(28);
+    CLEAR(29);
+    CLEAR(30);
+    CLEAR(31);
+}
+#endif
+
+void secret_burn_traces(void)
+{
+    burn_stack();
+    clear_registers();
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f"))
+        clear_avx512();
+    if (__builtin_cpu_supports("avx"))
+        clear_avx();
+#endif
+}
+
 /* ---- reading ---- */
 
 static bool say(char *why, size_t n, const char *format, ...) __attribute__((format(printf, 3, 4)));

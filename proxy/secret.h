@@ -44,4 +44,10 @@ void secret_free(struct secret *secret);
 void *secret_room(size_t n) MUSTCHECK;
 void secret_room_free(void *room, size_t n);
 
+/*
+ * Overwrites what code that has handled a key (copies and ciphers) may have left of it: the stack below the
+ * caller, and the vector registers, which a core dump holds of every thread.
+ */
+void secret_burn_traces(void);
+
 #endif

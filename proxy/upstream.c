@@ -19,6 +19,7 @@
 #include "proxy/h1.h"
 #include "proxy/h1_write.h"
 #include "proxy/pool.h"
+#include "proxy/secret.h"
 #include "proxy/settings.h"
 #include "proxy/tls.h"
 #include "proxy/worker.h"
@@ -206,8 +207,10 @@ static void flush_gather(struct h1_upstream *h)
     if (w->up.out != &h->out)
         return;
     enum out_result r = out_flush(&h->out, &w->up, &h->stream, &h->u.bytes_out);
-    if (h->secret > 0)
+    if (h->secret > 0) {
         explicit_bzero(w->up_head, h->secret);
+        secret_burn_traces();
+    }
     h->secret = 0;
     if (h->u.bytes_out > 0)
         h->u.request_begun = true;
@@ -629,6 +632,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     worker_now(h->u.worker);
     size_t before = h->out.bytes;
     enum out_result r = out_push(&h->out, &h->stream, &h->u.bytes_out);
+    if (h->out.wipe)
+        secret_burn_traces();
     if (h->u.bytes_out > 0)
         h->u.request_begun = true;
     if (r == OUT_BROKEN || r == OUT_NO_MEMORY) {
