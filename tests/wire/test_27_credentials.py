@@ -7,7 +7,7 @@ import threading
 import time
 
 from harness import *
-from lib.credentials import API_KEY, SCHEMES, SECRET_KEY, SIGNATURE_FIELDS, Api, Mounted, dumpable_memory, is_signed
+from lib.credentials import API_KEY, SCHEMES, SECRET_KEY, SIGNATURE_FIELDS, Api, Mounted, dumpable_memory, is_signed, real_core
 from test_23_retry import RETRY, flaky, say, drop
 from test_43_tls import Authority
 
