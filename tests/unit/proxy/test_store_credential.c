@@ -1,5 +1,6 @@
 /*
- * Partitions where the sidecar's own credential goes up: by that one, whatever the client's is, and by what else goes up.
+ * Partitions where the sidecar's own credential goes up: by that one, whatever the client's is, and by what
+ * else goes up.
  */
 #include "tests/unit/proxy/cache_case.h"
 
@@ -52,7 +53,8 @@ START_TEST(what_else_goes_up_does)
     struct hash128 plain = partition(HELD, "GET /");
     ck_assert(!same(plain, partition(HELD, "GET / | Cookie: a=b")));
     ck_assert(!same(plain, partition(HELD, "GET / | X-Tenant: t")));
-    ck_assert(same(partition(HELD, "GET / | Cookie: a=b"), partition(HELD, "GET / | Cookie: a=b | Authorization: c")));
+    ck_assert(same(partition(HELD, "GET / | Cookie: a=b"),
+                   partition(HELD, "GET / | Cookie: a=b | Authorization: c")));
 }
 END_TEST
 
