@@ -116,6 +116,31 @@ START_TEST(python_clients_scheme)
 }
 END_TEST
 
+/* Around the block of HMAC, and far beyond. */
+START_TEST(long_keys)
+{
+    static const struct {
+        size_t n;
+        const char *signature;
+    } table[] = {
+        {63, "71fa73aa3bc5eae4b1aa611dd94f40c0ab6fddd6834e80cae895d5ca90663830"},
+        {64, "7364523070e086d505b6fde997f749583dcbbc885b21195532a5de575c260312"},
+        {65, "e92c6329ede1673e312ab91e059c11e2bc8b8717301f5778932848593c75c8be"},
+        {3000, "69c0df30c9777a8587a010bf7fee1b0721f01e83b7b2fcb00cefca426425a9f7"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        char secret[3001], wanted[200];
+        int n = snprintf(secret, sizeof secret, "k%zu-", table[i].n);
+        memset(secret + n, 'x', sizeof secret - (size_t)n);
+        secret[table[i].n] = '\0';
+        put(secret_file, secret);
+        snprintf(wanted, sizeof wanted, "X-PromptOps-Timestamp: 1767225600\r\nX-PromptOps-Signature: %s\r\n",
+                 table[i].signature);
+        lines_are(SIGNER_SIGNED, TIMESTAMP_UNIX, &get, wanted);
+    }
+}
+END_TEST
+
 START_TEST(bearer_and_none)
 {
     lines_are(SIGNER_BEARER, TIMESTAMP_UNIX, &get, "");
@@ -287,6 +312,7 @@ int main(void)
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, documented_scheme);
     tcase_add_test(t, python_clients_scheme);
+    tcase_add_test(t, long_keys);
     tcase_add_test(t, bearer_and_none);
     tcase_add_test(t, what_is_shown);
     tcase_add_test(t, every_nonce_is_fresh);
