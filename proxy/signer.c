@@ -193,8 +193,8 @@ static bool begin_pad(const struct signer *s, EVP_MD_CTX *ctx, unsigned char blo
 
 /*
  * HMAC-SHA256 (RFC 2104) over all parts one behind the other, in hexadecimal. Put together here from
- * OpenSSL's SHA-256: its own HMAC takes three times as many instructions, most of them to look the digest up
- * by name again.
+ * OpenSSL's SHA-256: its own HMAC takes 7,500 instructions more, most of them to look the digest up by name
+ * again.
  */
 static bool hmac_hex(const struct signer *s, struct slice key, const struct slice *parts, size_t count,
                      char hex[SHA256_HEX_LEN])
