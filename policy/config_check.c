@@ -150,7 +150,8 @@ static void settle_timestamp(struct config_build *b)
                                             : CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC;
 }
 
-/* Fields that differ on every request and say nothing about who asks: with one of them nothing would ever hit. */
+/* Fields that differ on every request and say nothing about who asks: with one of them nothing would ever
+ * hit. */
 static void check_partition(struct config_build *b)
 {
     const struct config_list *names = &b->cfg->cache_partition_by;
@@ -158,12 +159,14 @@ static void check_partition(struct config_build *b)
         return;
     for (size_t i = 0; i < names->count; i++) {
         enum field_id id = field_lookup(names->items[i], strlen(names->items[i]));
-        if (id != FIELD_X_PROMPTOPS_TIMESTAMP && id != FIELD_X_PROMPTOPS_NONCE && id != FIELD_X_PROMPTOPS_SIGNATURE)
+        if (id != FIELD_X_PROMPTOPS_TIMESTAMP && id != FIELD_X_PROMPTOPS_NONCE &&
+            id != FIELD_X_PROMPTOPS_SIGNATURE)
             continue;
-        config_errors_add(b->errors, &b->places[CONFIG_OPTION_cache_partition_by], "cache.partition_by",
-                          "has %s, which differs on every request, so that nothing would be found again; allowed: fields "
-                          "that say who asks",
-                          names->items[i]);
+        config_errors_add(
+            b->errors, &b->places[CONFIG_OPTION_cache_partition_by], "cache.partition_by",
+            "has %s, which differs on every request, so that nothing would be found again; allowed: fields "
+            "that say who asks",
+            names->items[i]);
         return;
     }
 }
@@ -206,9 +209,22 @@ void config_check(struct config_build *b)
 
 const char *config_warning(const struct config *cfg, size_t i)
 {
-    if (i == 0 && cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH && !cfg->upstream_url.tls &&
-        !cfg->upstream_url.loopback)
-        return "auth.scheme: the API key goes to another machine over plain http (upstream.url), where it can be read on "
-               "the way; use https, unless something on the way encrypts it";
+    bool holds = cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH;
+    const struct {
+        bool applies;
+        const char *text;
+    } table[] = {
+        {holds && !cfg->upstream_url.tls && !cfg->upstream_url.loopback,
+         "auth.scheme: the API key goes to another machine over plain http (upstream.url), where it can be "
+         "read on the way; "
+         "use https, unless something on the way encrypts it"},
+        {holds && !cfg->listen_address.loopback && !*cfg->listen_tls_client_ca_file,
+         "auth.scheme: other machines reach listen.address, and whoever does uses the sidecar's API key; "
+         "listen on 127.0.0.1 "
+         "or a unix socket, or ask for client certificates (listen.tls.client_ca_file)"},
+    };
+    for (size_t k = 0; k < ARRAY_LEN(table); k++)
+        if (table[k].applies && i-- == 0)
+            return table[k].text;
     return NULL;
 }

@@ -17,7 +17,8 @@ static void file(const char *const lines[4], const char *want)
     fixture_build(&f);
     if (want)
         fixture_error(&f, 0, want);
-    ck_assert_msg(f.errors.count == (want != NULL), "%s: %s", lines[0], f.errors.count ? f.errors.items[0] : "no error");
+    ck_assert_msg(f.errors.count == (want != NULL), "%s: %s", lines[0],
+                  f.errors.count ? f.errors.items[0] : "no error");
     fixture_end(&f);
 }
 
@@ -31,13 +32,16 @@ START_TEST(what_a_scheme_needs)
     file(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k", "auth.secret_key_file=/s"), NULL);
     file(FILE_OF("auth.scheme=bearer"), "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
     file(FILE_OF("auth.scheme=promptops"), "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
-    file(FILE_OF("auth.scheme=signed", "auth.secret_key_file=/s"), "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
+    file(FILE_OF("auth.scheme=signed", "auth.secret_key_file=/s"),
+         "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
     file(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k"),
          "test.yaml:1:3: auth.scheme: needs auth.secret_key_file to sign with");
     file(FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "auth.secret_key_file=/s"),
-         "test.yaml:3:3: auth.secret_key_file: has no effect unless auth.scheme is signed; leave it out or choose that scheme");
+         "test.yaml:3:3: auth.secret_key_file: has no effect unless auth.scheme is signed; leave it out or "
+         "choose that scheme");
     file(FILE_OF("auth.scheme=passthrough", "auth.api_key_file=/k"),
-         "test.yaml:2:3: auth.api_key_file: has no effect while auth.scheme is passthrough; leave it out or choose another "
+         "test.yaml:2:3: auth.api_key_file: has no effect while auth.scheme is passthrough; leave it out or "
+         "choose another "
          "scheme");
 }
 END_TEST
@@ -59,13 +63,17 @@ static int form_of(const char *const lines[4])
 
 START_TEST(timestamps)
 {
-    ck_assert_int_eq(form_of(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k", "auth.secret_key_file=/s")),
-                     CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
-    ck_assert_int_eq(form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k")), CONFIG_AUTH_TIMESTAMP_FORMAT_UNIX);
-    ck_assert_int_eq(form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k", "auth.timestamp_format=naive_utc")),
-                     CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
-    ck_assert_int_eq(form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k", "auth.timestamp_format=zulu")),
-                     CONFIG_AUTH_TIMESTAMP_FORMAT_ZULU);
+    ck_assert_int_eq(
+        form_of(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k", "auth.secret_key_file=/s")),
+        CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
+    ck_assert_int_eq(form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k")),
+                     CONFIG_AUTH_TIMESTAMP_FORMAT_UNIX);
+    ck_assert_int_eq(
+        form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k", "auth.timestamp_format=naive_utc")),
+        CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
+    ck_assert_int_eq(
+        form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k", "auth.timestamp_format=zulu")),
+        CONFIG_AUTH_TIMESTAMP_FORMAT_ZULU);
 }
 END_TEST
 
@@ -87,7 +95,8 @@ END_TEST
 
 START_TEST(partitions_of_one_request)
 {
-    static const char *const names[] = {"X-PromptOps-Signature", "x-promptops-nonce", "X-PROMPTOPS-TIMESTAMP"};
+    static const char *const names[] = {"X-PromptOps-Signature", "x-promptops-nonce",
+                                        "X-PROMPTOPS-TIMESTAMP"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         struct fixture f;
         char want[256];
@@ -97,7 +106,8 @@ START_TEST(partitions_of_one_request)
         fixture_put(&f, "cache.partition_by[1]", CONFIG_SCALAR, names[i]);
         fixture_build(&f);
         snprintf(want, sizeof want,
-                 "test.yaml:1:3: cache.partition_by: has %s, which differs on every request, so that nothing would be found "
+                 "test.yaml:1:3: cache.partition_by: has %s, which differs on every request, so that nothing "
+                 "would be found "
                  "again; allowed: fields that say who asks",
                  names[i]);
         fixture_error(&f, 0, want);
@@ -137,6 +147,37 @@ START_TEST(a_key_in_the_clear)
 }
 END_TEST
 
+static const char *warning_about(const char *const lines[4], size_t i)
+{
+    struct fixture f;
+    fixture_begin(&f);
+    for (int k = 0; k < 4 && lines[k]; k++) {
+        char key[128];
+        const char *equals = strchr(lines[k], '=');
+        snprintf(key, sizeof key, "%.*s", (int)(equals - lines[k]), lines[k]);
+        fixture_put(&f, key, CONFIG_SCALAR, equals + 1);
+    }
+    const char *text = config_warning(fixture_good(&f), i);
+    fixture_end(&f);
+    return text;
+}
+
+START_TEST(a_key_for_everybody)
+{
+    const char *text = warning_about(
+        FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=0.0.0.0:8080"), 0);
+    ck_assert(text && strstr(text, "other machines reach listen.address"));
+    ck_assert_ptr_null(warning_about(
+        FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=unix:/run/s"), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF("listen.address=0.0.0.0:8080"), 0));
+    const char *const both[4] = {"auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=0.0.0.0:8080",
+                                 "upstream.url=http://x"};
+    ck_assert(strstr(warning_about(both, 0), "plain http"));
+    ck_assert(strstr(warning_about(both, 1), "other machines"));
+    ck_assert_ptr_null(warning_about(both, 2));
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("config_auth");
@@ -147,6 +188,7 @@ int main(void)
     tcase_add_test(t, timestamps_after_a_change);
     tcase_add_test(t, partitions_of_one_request);
     tcase_add_test(t, a_key_in_the_clear);
+    tcase_add_test(t, a_key_for_everybody);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);
