@@ -30,6 +30,7 @@ struct config_url {
     uint16_t port;         /* always set: 80 or 443 when the URL says none */
     const char *authority; /* as Host says it: brackets kept, the scheme's own port left out */
     const char *path;      /* what goes before every request's path: "" or "/x/y", no slash at its end */
+    bool loopback;         /* the host is this machine: 127/8, ::1, localhost */
 };
 
 struct config_list {
@@ -282,6 +283,12 @@ int config_next_pending(const struct config *fresh, const struct config *running
 
 /* True when the option has the same value in both. */
 bool config_same_value(const struct config *a, const struct config *b, int option);
+
+/*
+ * The i-th thing that is allowed, but hardly what was meant, as a sentence "key: ..."; NULL behind the last. For
+ * the log of a start or reload, and for --check.
+ */
+const char *config_warning(const struct config *cfg, size_t i);
 
 /* ---- Showing a snapshot ------------------------------------------------------------------------ */
 

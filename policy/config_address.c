@@ -235,6 +235,7 @@ static bool set_authority(struct config_parse *parse, const char *text, const st
         snprintf(authority + n, sizeof authority - (size_t)n, ":%u", (unsigned)out->port);
     out->host = config_arena_copy(parse->arena, a->host, a->host_length);
     out->authority = config_arena_copy(parse->arena, authority, strlen(authority));
+    out->loopback = out->host && is_loopback(out->host);
     return true;
 }
 

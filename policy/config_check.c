@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "policy/config_private.h"
+#include "policy/head.h"
 
 static bool was_set(const struct config_build *b, int option)
 {
@@ -140,6 +141,36 @@ static void check_auth(struct config_build *b)
         complain(b, CONFIG_OPTION_auth_scheme, "needs auth.secret_key_file to sign with");
 }
 
+/* The Python client's scheme has unix seconds: a default gives way to what was chosen. */
+static void settle_timestamp(struct config_build *b)
+{
+    if (!was_set(b, CONFIG_OPTION_auth_timestamp_format))
+        b->cfg->auth_timestamp_format = b->cfg->auth_scheme == CONFIG_AUTH_SCHEME_PROMPTOPS
+                                            ? CONFIG_AUTH_TIMESTAMP_FORMAT_UNIX
+                                            : CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC;
+}
+
+/* Fields that differ on every request and say nothing about who asks: with one of them nothing would ever
+ * hit. */
+static void check_partition(struct config_build *b)
+{
+    const struct config_list *names = &b->cfg->cache_partition_by;
+    if (b->bad[CONFIG_OPTION_cache_partition_by])
+        return;
+    for (size_t i = 0; i < names->count; i++) {
+        enum field_id id = field_lookup(names->items[i], strlen(names->items[i]));
+        if (id != FIELD_X_PROMPTOPS_TIMESTAMP && id != FIELD_X_PROMPTOPS_NONCE &&
+            id != FIELD_X_PROMPTOPS_SIGNATURE)
+            continue;
+        config_errors_add(
+            b->errors, &b->places[CONFIG_OPTION_cache_partition_by], "cache.partition_by",
+            "has %s, which differs on every request, so that nothing would be found again; allowed: fields "
+            "that say who asks",
+            names->items[i]);
+        return;
+    }
+}
+
 /* What this version does not do is refused, rather than ignored. */
 static void check_available(struct config_build *b)
 {
@@ -164,6 +195,8 @@ void config_check(struct config_build *b)
     check_listeners(b);
     check_upstream(b);
     check_auth(b);
+    settle_timestamp(b);
+    check_partition(b);
     if (!*cfg->log_file)
         complain(b, CONFIG_OPTION_log_file, "is empty, allowed: - for standard error, or a path");
     if (cfg->cache_scope == CONFIG_CACHE_SCOPE_PRIVATE && cfg->cache_partition_by.count == 0 &&
@@ -172,4 +205,26 @@ void config_check(struct config_build *b)
             b, CONFIG_OPTION_cache_partition_by,
             "is empty, so that all credentials would share stored answers; allowed: at least one field, or "
             "cache.scope: shared");
+}
+
+const char *config_warning(const struct config *cfg, size_t i)
+{
+    bool holds = cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH;
+    const struct {
+        bool applies;
+        const char *text;
+    } table[] = {
+        {holds && !cfg->upstream_url.tls && !cfg->upstream_url.loopback,
+         "auth.scheme: the API key goes to another machine over plain http (upstream.url), where it can be "
+         "read on the way; "
+         "use https, unless something on the way encrypts it"},
+        {holds && !cfg->listen_address.loopback && !*cfg->listen_tls_client_ca_file,
+         "auth.scheme: other machines reach listen.address, and whoever does uses the sidecar's API key; "
+         "listen on 127.0.0.1 "
+         "or a unix socket, or ask for client certificates (listen.tls.client_ca_file)"},
+    };
+    for (size_t k = 0; k < ARRAY_LEN(table); k++)
+        if (table[k].applies && i-- == 0)
+            return table[k].text;
+    return NULL;
 }

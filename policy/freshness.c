@@ -260,7 +260,8 @@ enum storable freshness_judge(const struct cache_rules *rules, const struct cach
         return STORABLE_NO_STORE;
     if (rules->shared && (r.cc.flags & CC_PRIVATE))
         return STORABLE_PRIVATE;
-    if (rules->shared && head_has(request, FIELD_AUTHORIZATION) && !allowed_with_authorization(&r.cc))
+    bool authorized = head_has(request, FIELD_AUTHORIZATION) || rules->adds_credential;
+    if (rules->shared && authorized && !allowed_with_authorization(&r.cc))
         return STORABLE_AUTHORIZED;
     return worth_storing(&r, out) ? STORABLE_YES : STORABLE_NO_FRESHNESS;
 }

@@ -14,6 +14,7 @@
 /* What the configuration says about caching; filled by its reader, never changed while in use. */
 struct cache_rules {
     bool shared;        /* scope: shared (a strict shared cache) or private (one cache a credential) */
+    bool adds_credential; /* requests go up with Authorization even when the client sent none */
     tick_t default_ttl; /* when neither the origin nor the route says; 0 = none */
     tick_t stale_while_revalidate; /* when the origin says nothing; never longer than the lifetime itself */
     tick_t stale_if_error;         /* when the origin says nothing */

@@ -39,6 +39,7 @@ struct call {
     enum body_kind framing; /* NONE: no body and no length field */
     uint64_t length;
     bool expect_continue;
+    bool secret;            /* the runs hold a key: wipe what is made of them once it is sent */
     bool upgrade;           /* ask for the protocol in the field run (which then has Upgrade) */
     enum method method_id;
 };

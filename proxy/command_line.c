@@ -281,6 +281,8 @@ static int check_or_print(const struct command_line *cl, FILE *out, FILE *err)
     const struct config *cfg = config_load(&cl->sources, &errors);
     int code = cfg ? EXIT_GOOD : EXIT_USAGE;
     config_print_errors(&errors, err);
+    for (size_t i = 0; cfg && config_warning(cfg, i); i++)
+        fprintf(err, "warning: %s\n", config_warning(cfg, i));
     if (cfg && cl->command == COMMAND_PRINT_CONFIG)
         config_print_yaml(cfg, out);
     else if (cfg)

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "policy/suggest.h"
+#include "proxy/secret.h"
 
 #define PREFIX    "PROMPTOPS_SIDECAR_"
 #define MAX_BYTES (1024u * 1024u)
@@ -248,6 +249,28 @@ static void put_variable(const char *variable, struct config_draft *draft, struc
     put_value(&entry, draft, errors);
 }
 
+/* ---- Keys --------------------------------------------------------------------------------------- */
+
+/* A file that can be read may still hold no key: said with its place, as all that is wrong. */
+static bool key_usable(const struct config *cfg, int option, const char *path, enum secret_use use, struct config_errors *errors)
+{
+    char why[256];
+    if (!*path)
+        return true;
+    struct secret *key = secret_read(path, use, why, sizeof why);
+    if (!key)
+        config_errors_add(errors, config_place_of(cfg, option), config_option_row(option)->key, "%s: %s", path, why);
+    secret_free(key);
+    return key != NULL;
+}
+
+static bool keys_usable(const struct config *cfg, struct config_errors *errors)
+{
+    bool key = key_usable(cfg, CONFIG_OPTION_auth_api_key_file, cfg->auth_api_key_file, SECRET_FOR_FIELD, errors);
+    bool secret = key_usable(cfg, CONFIG_OPTION_auth_secret_key_file, cfg->auth_secret_key_file, SECRET_FOR_MAC, errors);
+    return key && secret;
+}
+
 /* ---- All together ------------------------------------------------------------------------------ */
 
 const struct config *config_load(const struct config_sources *sources, struct config_errors *errors)
@@ -271,6 +294,10 @@ const struct config *config_load(const struct config_sources *sources, struct co
     /* Built even after an error, so that all errors are found at once. */
     const struct config *cfg = config_draft_build(draft, errors);
     config_draft_free(draft);
+    if (cfg && !keys_usable(cfg, errors)) {
+        config_unref(cfg);
+        return NULL;
+    }
     return cfg;
 }
 

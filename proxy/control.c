@@ -32,6 +32,7 @@
 #include "proxy/process.h"
 #include "proxy/resolve.h"
 #include "proxy/settings.h"
+#include "proxy/signer.h"
 #include "proxy/store.h"
 #include "proxy/worker.h"
 
@@ -104,18 +105,15 @@ static void addresses_changed(void *arg, struct address_list *list)
 
 /* ---- reload --------------------------------------------------------------------------------------------- */
 
-static void watch_files(struct control *c)
+/* Looks at the files before they are read, so that a change while they are read is seen as one. */
+static void watch_files(struct control *c, const struct config *cfg, struct file_watch *watch)
 {
-    const struct config *cfg = c->cfg;
     const char *files[] = {
-        c->sources->file,           cfg->listen_tls_certificate_file,   cfg->listen_tls_key_file,
-        cfg->listen_tls_client_ca_file, cfg->upstream_tls_ca_file,      cfg->upstream_tls_certificate_file,
-        cfg->upstream_tls_key_file,
+        cfg->listen_tls_certificate_file,   cfg->listen_tls_key_file,   cfg->listen_tls_client_ca_file, cfg->upstream_tls_ca_file,
+        cfg->upstream_tls_certificate_file, cfg->upstream_tls_key_file, cfg->auth_api_key_file,         cfg->auth_secret_key_file,
     };
-    file_watch_dispose(&c->watch);
-    file_watch_init(&c->watch);
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
-        if (!file_watch_add(&c->watch, files[i]))
+        if (!file_watch_add(watch, files[i]))
             log_write(c->service.log, LOG_WARNING, "control", "cannot watch %s: reload by HUP", files[i]);
 }
 
@@ -144,6 +142,17 @@ static void log_errors(struct control *c, const struct config_errors *errors)
         log_write(c->service.log, LOG_ERROR, "config", "%s", errors->items[i]);
 }
 
+/* What is allowed, but hardly what was meant. */
+static void warn(struct control *c)
+{
+    for (size_t i = 0; config_warning(c->cfg, i); i++)
+        log_write(c->service.log, LOG_WARNING, "config", "%s", config_warning(c->cfg, i));
+    if (!signer_protected(c->published->signer))
+        log_write(c->service.log, LOG_WARNING, "auth",
+                  "the keys could not be locked in memory, or kept out of core dumps: they may reach swap; raise the limit of "
+                  "locked memory (ulimit -l) to 64 KiB or more");
+}
+
 /* What the operator has set and this version does not act on is said, not passed over in silence. */
 static void name_ineffective(struct control *c)
 {
@@ -157,7 +166,13 @@ static void reload(struct control *c)
     struct config_errors errors = {0};
     char err[512];
     struct config_pending pending = {.count = 0};
+    struct file_watch watch;
+    file_watch_init(&watch);
+    if (!file_watch_add(&watch, c->sources->file))
+        log_write(c->service.log, LOG_WARNING, "control", "cannot watch %s: reload by HUP", c->sources->file);
     const struct config *fresh = config_reload(c->sources, c->cfg, &errors, &pending);
+    if (fresh)
+        watch_files(c, fresh, &watch);
     struct publication *p = fresh ? publication_new(fresh, c->published, c->service.metrics, err, sizeof(err)) : NULL;
     struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
     log_errors(c, &errors);
@@ -168,16 +183,21 @@ static void reload(struct control *c)
         if (fresh)
             log_write(c->service.log, LOG_ERROR, "config", "%s", err);
         log_write(c->service.log, LOG_ERROR, "config", "reload refused: the old configuration stays in force");
+        file_watch_dispose(&watch);
         config_unref(fresh);
         return;
     }
+    if (signer_holds_key(p->signer) && !signer_same_key(p->signer, c->published->signer))
+        log_write(c->service.log, LOG_INFO, "auth", "from now on requests are sent with another key");
     order_all(&c->service, ORDER_PUBLISH, p);
     publication_unref(c->published);
     c->published = p;
     config_unref(c->cfg);
     c->cfg = fresh;
     apply_shared(c);
-    watch_files(c);
+    file_watch_dispose(&c->watch);
+    c->watch = watch;
+    warn(c);
     name_ineffective(c);
     log_write(c->service.log, LOG_INFO, "config", "reloaded");
     for (size_t i = 0; i < pending.count; i++)
@@ -480,13 +500,16 @@ static bool start(struct control *c)
         return c->base ? false : fail(c, "no event loop", NULL);
     if (!make_metrics(c, workers) || !make_shared(c))
         return false;
+    file_watch_init(&c->watch);
+    if (!file_watch_add(&c->watch, c->sources->file))
+        return fail(c, "out of memory", NULL);
+    watch_files(c, c->cfg, &c->watch);
     c->published = publication_new(c->cfg, NULL, c->service.metrics, err, sizeof(err));
     if (!c->published)
         return fail(c, err, NULL);
     apply_shared(c);
+    warn(c);
     name_ineffective(c);
-    file_watch_init(&c->watch);
-    watch_files(c);
     if (!listen_for_events(c) || !start_workers(c, workers) || !start_admin(c))
         return false;
     set_stage(c, STAGE_SERVING);

@@ -17,6 +17,7 @@
 #include "proxy/exchange_internal.h"
 #include "proxy/log.h"
 #include "proxy/service.h"
+#include "proxy/signer.h"
 
 /* How long a client that has closed its sending side is believed to be still reading while no answer
  * has begun: a close and a half-close look the same until something is sent (RFC 9112 9.6). */
@@ -26,9 +27,10 @@ static const tick_t HALF_CLOSE_GRACE = TICK_S;
 #define FROM(p) (1u << PHASE_##p)
 static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_BEGIN] = 0,
+    [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_SERVING] = FROM(JOINED),
-    [PHASE_QUEUED] = FROM(BEGIN) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED),
+    [PHASE_QUEUED] = FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED),
     [PHASE_SENT] = FROM(QUEUED),
     [PHASE_RELAY] = FROM(SENT),
     [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
@@ -132,6 +134,7 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .rules = &x->settings->p->cache,
         .route = {x->route.route->has_ttl, x->route.route->ttl},
         .tags = tags,
+        .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
         .wall = worker_wall(x->w),
     };
@@ -215,7 +218,7 @@ void exchange_look(struct exchange *x)
 
 static void look_up(struct exchange *x)
 {
-    if (!cacheable_request(x)) {
+    if (!cacheable_request(x) || !exchange_credential_checked(x)) {
         x->look.fwd = x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
         x->o.cache = VERDICT_BYPASS;
         exchange_forward(x);
@@ -244,6 +247,7 @@ void exchange_begin(struct downstream *d, const struct head *request)
     if (x->route.route->timeout > 0)
         x->deadline = x->began + x->route.route->timeout;
     identify(x);
+    exchange_settle_credential(x);
     enum reason no = refused(x);
     if (no != REASON_NONE)
         exchange_answer(x, no, 0);
@@ -293,6 +297,7 @@ void exchange_check_health(struct worker *w)
     x->o.method = METHOD_GET;
     x->deadline = x->began + settings_config(w->settings)->pool_health_check_timeout;
     identify(x);
+    exchange_settle_credential(x);
     metric_add(w->metrics, METRIC_HEALTH_CHECKS, 1);
     exchange_forward(x);
 }
@@ -351,6 +356,7 @@ static void let_go(struct exchange *x)
         free(x->copy);
     free(x->body.p);
     free(x->trailers);
+    body_digest_free(x->digest);
     entry_release(x->entry);
     x->entry = NULL;
     settings_unref(x->settings);

@@ -1,6 +1,7 @@
 /*
  * An exchange from the inside, shared by the exchange_*.c files only:
  *   exchange.c        birth, phases, timer, end
+ *   exchange_auth.c   whose credential goes up, signing, and bodies that are held to be signed
  *   exchange_send.c   admission, connection, request, attempts and retries
  *   exchange_relay.c  the upstream's answer to the client and into the cache
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
@@ -24,6 +25,7 @@
 /* Where an exchange stands. PHASE(name, allowed from) */
 enum phase {
     PHASE_BEGIN,   /* the head is being looked at */
+    PHASE_HOLDING, /* waits for the rest of the request's body, which its signature will cover */
     PHASE_JOINED,  /* waits for another's fetch */
     PHASE_SERVING, /* reads another's fetch as it comes */
     PHASE_QUEUED,  /* waits for a connection */
@@ -69,6 +71,15 @@ struct exchange {
     char *trailers;
     size_t trailers_len;
 
+    /* The credential: exchange_auth.c. */
+    bool held_key;           /* the sidecar's goes up; the client's own, if any, does not */
+    bool client_signed;      /* the client's goes up, and the client has signed the request */
+    bool client_nonce;       /* ... with a nonce, which is good for one sending */
+    bool unchecked;          /* ... and that signature is not known here to be good: the cache has no part in it */
+    bool body_hashed;        /* body_sha256 is that of the whole body */
+    tick_t signature_until;  /* of the client's signature; TICK_NEVER: there is none */
+    struct body_digest *digest; /* HOLDING: of the body so far */
+
     /* The cache. */
     struct store_result look;
     struct fill *fill;       /* the leader's role */
@@ -97,6 +108,7 @@ struct exchange {
     /* From here on nothing is cleared for a new exchange. */
     char id[ID_MAX];
     char hint[HINT];         /* the beginning of a 401's or 403's body: a rate limit may hide there */
+    char body_sha256[64];
     char room[ROOM];
 };
 
@@ -126,7 +138,31 @@ static inline bool exchange_client(const struct exchange *x)
 /* Arms the clock between two bytes of an answer. */
 void exchange_arm_stream(struct exchange *x);
 
+/* exchange_auth.c */
+/* Settles whose credential goes up; once the head and the settings are there. */
+void exchange_settle_credential(struct exchange *x);
+/* For an exchange that sends the request of another on its own. */
+void exchange_inherit_credential(struct exchange *x, const struct exchange *from);
+/* The sidecar's own, as a line; {NULL, 0}: the client's goes up. */
+struct slice exchange_held_credential(const struct exchange *x);
+/* The client's fields (FIELD_BIT) that do not go up. */
+uint64_t exchange_dropped_fields(const struct exchange *x);
+/* False: the client signed the request, and its signature is not known here to be good: nothing stored may answer it. */
+bool exchange_credential_checked(struct exchange *x);
+/* False: what was sent once may not be sent again, whatever the method: the client's nonce was seen. */
+bool exchange_may_resend(const struct exchange *x);
+/* The field lines that show and sign the call; out holds SIGNED_LINES_MAX bytes and must stay with the runs. False: no memory. */
+bool exchange_sign(struct exchange *x, const struct call *call, char *out, struct slice runs[2]) MUSTCHECK;
+/* True: not to be sent yet, because the body must be whole to be signed (or it was answered: it cannot be). */
+bool exchange_hold(struct exchange *x);
+void exchange_hold_data(struct exchange *x, struct slice data);
+void exchange_hold_end(struct exchange *x);
+/* A 401 or 403 that is no rate limit: counts and tells it when it was our key. */
+void exchange_credential_refused(struct exchange *x);
+
 /* exchange_send.c */
+/* Appends to `body`. False: no memory. */
+bool exchange_buffer_body(struct exchange *x, struct slice data);
 void exchange_forward(struct exchange *x);
 void exchange_attempt(struct exchange *x);
 /* The attempt is over without an answer for the client: again, stale, or an error. */

@@ -86,6 +86,8 @@ static void purge_tags(struct exchange *x)
 /* Anything in the request that says who asks, by cache.partition_by. */
 static bool has_credential(const struct exchange *x)
 {
+    if (x->held_key)
+        return true;
     const struct cache_rules *rules = &x->settings->p->cache;
     for (unsigned i = 0; i < rules->partition_count; i++) {
         if (rules->partition_ids[i] != FIELD_OTHER && head_has(&x->req, (enum field_id)rules->partition_ids[i]))
@@ -101,6 +103,7 @@ static bool has_credential(const struct exchange *x)
 static void tell_cache(struct exchange *x, const struct head *response)
 {
     struct store_request ask;
+    x->refused = (x->looked || x->held_key) && (response->status == 401 || response->status == 403) && has_credential(x);
     if (!x_config(x)->cache_enabled)
         return;
     exchange_store_request(x, &ask, NULL, NULL, 0);
@@ -108,7 +111,6 @@ static void tell_cache(struct exchange *x, const struct head *response)
         store_invalidate(x->w->service->store, &ask, response);
         purge_tags(x);
     }
-    x->refused = x->looked && (response->status == 401 || response->status == 403) && has_credential(x);
     if (x->looked && !x->fill)
         store_heard(x->w->service->store, &ask, response);
 }
@@ -130,7 +132,10 @@ void exchange_judge_refusal(struct exchange *x)
         return;
     x->refused = false;
     x->a.rate_limited = says_rate_limit((struct slice){x->hint, x->hint_len});
-    if (!x->a.rate_limited)
+    if (x->a.rate_limited)
+        return;
+    exchange_credential_refused(x);
+    if (x->looked)
         store_drop_partition(x->w->service->store, &x->look.key);
 }
 
@@ -155,6 +160,8 @@ static void send_reply(struct exchange *x, const struct head *response)
     bool no_body = response->body == BODY_NONE;
     if (x->fill && x->entry)
         status.fwd_status = response->status;
+    if (x->unchecked)
+        status.detail = SLICE("unchecked-signature");
     compose_fields(&c, response, 0);
     if (!head_has(response, FIELD_DATE))
         compose_line(&c, SLICE("Date"), worker_date(w));
@@ -190,6 +197,10 @@ static bool revalidated(struct exchange *x, const struct head *response)
     exchange_attempt_done(x, REASON_NONE, 304);
     exchange_leave_upstream(x, true);
     if (!merged) { /* not about what is stored: ask again without conditions */
+        if (!exchange_may_resend(x)) {
+            exchange_attempt_failed(x, REASON_NONCE_SPENT, 0, -1);
+            return true;
+        }
         x->unconditional = true;
         exchange_set_phase(x, PHASE_BACKOFF);
         exchange_attempt(x);

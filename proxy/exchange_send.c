@@ -14,6 +14,7 @@
 #include "proxy/exchange_internal.h"
 #include "proxy/guard.h"
 #include "proxy/service.h"
+#include "proxy/signer.h"
 #include "proxy/upstream.h"
 
 enum { HIGH_MARK = 256 * 1024, LEAST_BUFFER = 64 * 1024 };
@@ -38,7 +39,7 @@ static size_t buffer_limit(const struct exchange *x)
     return keep_limit(x) < LEAST_BUFFER ? LEAST_BUFFER : keep_limit(x);
 }
 
-static bool buffer_append(struct exchange *x, struct slice data)
+bool exchange_buffer_body(struct exchange *x, struct slice data)
 {
     if (x->body.cap - x->body.len < data.n) {
         size_t cap = x->body.cap ? x->body.cap * 2 : 4096;
@@ -71,7 +72,7 @@ static void send_through(struct exchange *x, struct slice data, void *owner, con
 {
     if (!keeps_body(x)) {
         x->replayable = false;
-    } else if (x->body.len + data.n > keep_limit(x) || !buffer_append(x, data)) {
+    } else if (x->body.len + data.n > keep_limit(x) || !exchange_buffer_body(x, data)) {
         x->replayable = false;
         exchange_drop_body(x);
     }
@@ -88,9 +89,13 @@ void exchange_request_data(struct exchange *x, struct slice data, void *owner, c
         send_through(x, data, owner, ops);
         return;
     }
+    if (x->phase == PHASE_HOLDING) {
+        exchange_hold_data(x, data);
+        return;
+    }
     if (!x->replayable)
         return; /* the attempt has failed, and an answer is on its way */
-    if (!buffer_append(x, data)) {
+    if (!exchange_buffer_body(x, data)) {
         exchange_request_failed(x, REASON_OUT_OF_MEMORY);
         return;
     }
@@ -112,7 +117,9 @@ void exchange_request_end(struct exchange *x, struct slice trailers)
         }
     }
     x->body_whole = true;
-    if (can_send(x) && !x->end_sent) {
+    if (x->phase == PHASE_HOLDING)
+        exchange_hold_end(x);
+    else if (can_send(x) && !x->end_sent) {
         x->end_sent = true;
         x->up->ops->end(x->up, (struct slice){x->trailers, x->trailers_len});
     }
@@ -179,6 +186,7 @@ static size_t request_lines(struct exchange *x)
         drop |= FIELD_BIT(TRACESTATE);
     if (x->req.method == METHOD_OPTIONS)
         drop |= FIELD_BIT(MAX_FORWARDS);
+    drop |= exchange_dropped_fields(x);
     if (x->fill && x->entry)
         drop |= FIELD_BIT(IF_NONE_MATCH) | FIELD_BIT(IF_MODIFIED_SINCE) | FIELD_BIT(IF_RANGE) | FIELD_BIT(RANGE);
     compose_fields(&c, &x->req, drop);
@@ -197,33 +205,38 @@ static size_t request_lines(struct exchange *x)
     return c.full ? 0 : compose_size(&c);
 }
 
-/* Gives the head to the codec. False: it does not fit. */
-static bool send_head(struct exchange *x)
+/* Gives the head to the codec; REASON_NONE, or why that cannot be. */
+static enum reason send_head(struct exchange *x)
 {
     const struct config *cfg = x_config(x);
     struct slice base = {cfg->upstream_url.path, strlen(cfg->upstream_url.path)};
     struct slice authority = {cfg->upstream_url.authority, strlen(cfg->upstream_url.authority)};
-    struct slice lines = {x->w->lines, request_lines(x)};
+    char signature[SIGNED_LINES_MAX];
+    struct slice runs[3] = {{x->w->lines, request_lines(x)}};
     struct slice path = head_path(&x->req);
     if (x->req.target_form == TARGET_ASTERISK)
         base.n = 0;
-    if (lines.n == 0 || lines.n + path.n + base.n + authority.n + x->req.method_len + 512 > x->w->head_size)
-        return false;
     struct call call = {
         .method = head_method(&x->req),
         .method_id = (enum method)x->req.method,
         .base_path = base,
         .path = path,
         .authority = authority,
-        .runs = &lines,
-        .run_count = 1,
+        .runs = runs,
+        .run_count = ARRAY_LEN(runs),
         .framing = (enum body_kind)x->req.body,
         .length = x->req.content_length,
         .expect_continue = x->req.expect_continue && !x->body_whole,
         .upgrade = x->req.upgrade,
+        .secret = x->held_key,
     };
+    if (!exchange_sign(x, &call, signature, runs + 1))
+        return REASON_OUT_OF_MEMORY;
+    size_t size = runs[0].n + runs[1].n + runs[2].n + path.n + base.n + authority.n + x->req.method_len;
+    if (runs[0].n == 0 || size + 512 > x->w->head_size)
+        return REASON_HEAD_TOO_LARGE;
     x->up->ops->request(x->up, &call);
-    return true;
+    return REASON_NONE;
 }
 
 /* ---- attempts ---------------------------------------------------------------------------------------- */
@@ -293,7 +306,8 @@ void exchange_forward(struct exchange *x)
         x->o.cache = VERDICT_MISS;
     if (!x->trace_valid)
         trace_start(&x->trace, false, &x->w->rng);
-    exchange_attempt(x);
+    if (!exchange_hold(x))
+        exchange_attempt(x);
 }
 
 void exchange_attempt(struct exchange *x)
@@ -313,7 +327,8 @@ void exchange_attempt(struct exchange *x)
     memset(&x->a, 0, sizeof(x->a));
     x->attempt_began = x->wait_began = now;
     x->sent_at = 0;
-    exchange_arm(x, now + x_config(x)->pool_acquire_timeout);
+    tick_t wait = now + x_config(x)->pool_acquire_timeout;
+    exchange_arm(x, !first && wait > x->signature_until ? x->signature_until : wait);
     struct upstream *u = pool_acquire(w->pool, &x->wait);
     if (u)
         exchange_connected(x, u);
@@ -327,9 +342,10 @@ void exchange_connected(struct exchange *x, struct upstream *u)
     upstream_dial_times(u, &x->a.tcp, &x->a.tls);
     exchange_set_phase(x, PHASE_SENT);
     x->sent_at = now;
-    if (!send_head(x)) {
+    enum reason no = send_head(x);
+    if (no != REASON_NONE) {
         exchange_leave_upstream(x, false);
-        exchange_attempt_failed(x, REASON_HEAD_TOO_LARGE, 0, -1);
+        exchange_attempt_failed(x, no, 0, -1);
         return;
     }
     x->end_sent = false;
@@ -367,14 +383,14 @@ static struct retry_case describe(const struct exchange *x, enum reason why, int
         .status = status,
         .attempts = x->attempts,
         .replaced = x->replaced,
-        .idempotent = x->idempotent,
-        .idempotency_key = head_has(&x->req, FIELD_IDEMPOTENCY_KEY),
+        .idempotent = x->idempotent && exchange_may_resend(x),
+        .idempotency_key = head_has(&x->req, FIELD_IDEMPOTENCY_KEY) && exchange_may_resend(x),
         .sent = x->sent_at != 0 && (why != REASON_NONE ? x->a.bytes_sent > 0 : true),
         .pooled = x->a.reused,
         .replayable = x->replayable && !x->body_held,
         .answer_begun = x->replied,
         .began = x->began,
-        .deadline = x->deadline,
+        .deadline = x->signature_until < x->deadline ? x->signature_until : x->deadline,
         .retry_after = retry_after,
         .last_delay = x->last_delay,
     };

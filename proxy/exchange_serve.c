@@ -197,6 +197,7 @@ static struct exchange *refresher(struct exchange *x)
     y->o.method = x->o.method;
     y->fill = x->look.fill;
     y->entry = entry_ref(x->look.entry);
+    exchange_inherit_credential(y, x);
     memcpy(y->id, x->request_id.p, x->request_id.n);
     y->request_id = (struct slice){y->id, x->request_id.n};
     return y;

@@ -17,6 +17,7 @@ struct out_segment {
     off_t at;
     void *owner;
     const struct out_owner_ops *ops;
+    bool wipe;
     char copy[]; /* the bytes themselves when there is no owner */
 };
 
@@ -36,6 +37,8 @@ static void segment_free(struct out_segment *seg)
 {
     if (seg->owner)
         seg->ops->drop(seg->owner);
+    else if (seg->wipe && seg->p)
+        explicit_bzero(seg->copy, (size_t)(seg->p - seg->copy) + seg->n);
     free(seg);
 }
 
@@ -60,7 +63,7 @@ static bool queue_run(struct out *out, const char *p, size_t n, void *owner, con
     struct out_segment *seg = malloc(sizeof(*seg) + (owner ? 0 : n));
     if (!seg)
         return false;
-    *seg = (struct out_segment){.p = p, .n = n, .fd = -1, .owner = owner, .ops = ops};
+    *seg = (struct out_segment){.p = p, .n = n, .fd = -1, .owner = owner, .ops = ops, .wipe = out->wipe};
     if (owner) {
         ops->hold(owner);
     } else {

@@ -26,6 +26,7 @@ struct out_segment; /* private to out.c */
 struct out {
     struct out_segment *first, *last;
     size_t bytes; /* queued in the segments */
+    bool wipe;    /* copies made from now on may hold a key: they are wiped before they are freed */
 };
 
 /* What is gathered in this turn for one peer. */

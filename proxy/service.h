@@ -32,6 +32,7 @@ struct service {
     int worker_count;
     _Atomic unsigned clients;  /* open client connections over all workers, for the limit */
     _Atomic bool draining;     /* TERM came: readiness fails */
+    _Atomic int64_t refusal_told; /* tick of the last warning that the API refuses our key; 0: never */
     _Atomic int64_t last_request; /* coarse: tick of the newest request, stored at most once a loop turn by each worker */
 };
 

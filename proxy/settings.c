@@ -1,6 +1,6 @@
 /*
  * Publications and settings. Invariants: a publication never changes after publication_new(); it
- * owns a reference on its configuration and on each TLS context; settings are touched by one worker.
+ * owns a reference on its configuration and on each TLS context, and the keys; settings are touched by one worker.
  */
 #include "proxy/settings.h"
 
@@ -13,6 +13,7 @@
 #include "policy/config.h"
 #include "policy/head.h"
 #include "proxy/guard.h"
+#include "proxy/signer.h"
 #include "proxy/tls.h"
 
 static struct slice text_of(const char *s)
@@ -102,6 +103,31 @@ static bool load_tls(struct publication *p, char *err, size_t err_size)
     return p->tls_client != NULL;
 }
 
+static bool load_keys(struct publication *p, char *err, size_t err_size)
+{
+    static const enum signer_scheme schemes[] = {
+        [CONFIG_AUTH_SCHEME_PASSTHROUGH] = SIGNER_PASSTHROUGH,
+        [CONFIG_AUTH_SCHEME_BEARER] = SIGNER_BEARER,
+        [CONFIG_AUTH_SCHEME_SIGNED] = SIGNER_SIGNED,
+        [CONFIG_AUTH_SCHEME_PROMPTOPS] = SIGNER_PROMPTOPS,
+    };
+    static const enum timestamp_form forms[] = {
+        [CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC] = TIMESTAMP_NAIVE_UTC,
+        [CONFIG_AUTH_TIMESTAMP_FORMAT_ZULU] = TIMESTAMP_ZULU,
+        [CONFIG_AUTH_TIMESTAMP_FORMAT_UNIX] = TIMESTAMP_UNIX,
+    };
+    struct signer_options options = {
+        .scheme = schemes[p->cfg->auth_scheme],
+        .form = forms[p->cfg->auth_timestamp_format],
+        .replace = p->cfg->auth_replace_client_credentials,
+        .api_key_file = p->cfg->auth_api_key_file,
+        .secret_key_file = p->cfg->auth_secret_key_file,
+    };
+    p->signer = signer_new(&options, err, err_size);
+    p->cache.adds_credential = options.scheme != SIGNER_PASSTHROUGH;
+    return p->signer != NULL;
+}
+
 static bool name_origin(struct publication *p)
 {
     const struct config_url *url = &p->cfg->upstream_url;
@@ -126,7 +152,8 @@ struct publication *publication_new(const struct config *cfg, const struct publi
     read_cache_rules(cfg, &p->cache);
     guard_retry_rules(cfg, &p->retry);
     read_limits(cfg, p);
-    if (!name_origin(p) || !compile_routes(p, previous, metrics, err, err_size) || !load_tls(p, err, err_size)) {
+    if (!name_origin(p) || !compile_routes(p, previous, metrics, err, err_size) || !load_tls(p, err, err_size) ||
+        !load_keys(p, err, err_size)) {
         publication_unref(p);
         return NULL;
     }
@@ -147,6 +174,7 @@ void publication_unref(struct publication *p)
     free(p->operations);
     tls_context_unref(p->tls_server);
     tls_context_unref(p->tls_client);
+    signer_free(p->signer);
     free(p->origin);
     config_unref(p->cfg);
     free(p);

@@ -14,6 +14,7 @@
 #include "proxy/h1.h"
 
 struct config;
+struct signer;
 struct tls_context;
 
 struct publication {
@@ -26,6 +27,7 @@ struct publication {
     struct h1_limits client_limits, upstream_limits;
     struct tls_context *tls_server; /* NULL: plain */
     struct tls_context *tls_client; /* NULL: plain */
+    struct signer *signer;          /* never NULL; may hold no key */
     char *origin;                   /* "https://host:port" */
     uint32_t generation;            /* grows with every publication */
 };
@@ -39,7 +41,7 @@ struct metrics;
 
 /*
  * Works everything out. `previous` (or NULL) keeps operation numbers stable. Takes its own reference on
- * cfg. NULL with a sentence in err: a certificate that cannot be read, a bad template, no memory.
+ * cfg. NULL with a sentence in err: a certificate or a key that cannot be read, a bad template, no memory.
  */
 struct publication *publication_new(const struct config *cfg, const struct publication *previous, struct metrics *metrics,
                                     char *err, size_t err_size);

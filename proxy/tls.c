@@ -662,10 +662,12 @@ ssize_t tls_writev(struct tls_session *s, const struct iovec *iov, int count)
         if (s->retry && n < s->retry)
             return STREAM_ERROR;
         forget_errors();
-        if (!SSL_write_ex(s->ssl, p, n, &sent)) {
-            ssize_t stopped = write_stopped(s, n);
+        bool went = SSL_write_ex(s->ssl, p, n, &sent);
+        ssize_t stopped = went ? 0 : write_stopped(s, n);
+        if (p == scratch)
+            explicit_bzero(scratch, n); /* it may have been a key's */
+        if (!went)
             return total ? total : stopped;
-        }
         s->retry = 0;
         total += (ssize_t)sent;
         if (sent < n)

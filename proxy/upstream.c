@@ -19,6 +19,7 @@
 #include "proxy/h1.h"
 #include "proxy/h1_write.h"
 #include "proxy/pool.h"
+#include "proxy/secret.h"
 #include "proxy/settings.h"
 #include "proxy/tls.h"
 #include "proxy/worker.h"
@@ -43,6 +44,7 @@ struct h1_upstream {
     struct h1_scan scan;
     struct h1_body body;
     struct settings *settings;
+    size_t secret;      /* bytes of the worker's head buffer that hold a key, until they are flushed */
     uint8_t method;     /* of the request under way */
     uint8_t interims;
     bool idle;          /* on the pool's idle list */
@@ -205,6 +207,11 @@ static void flush_gather(struct h1_upstream *h)
     if (w->up.out != &h->out)
         return;
     enum out_result r = out_flush(&h->out, &w->up, &h->stream, &h->u.bytes_out);
+    if (h->secret > 0) {
+        explicit_bzero(w->up_head, h->secret);
+        secret_burn_traces();
+    }
+    h->secret = 0;
     if (h->u.bytes_out > 0)
         h->u.request_begun = true;
     if (r == OUT_QUEUED) {
@@ -242,6 +249,8 @@ static void up_request(struct upstream *u, const struct call *call)
     h->chunked = call->framing == BODY_CHUNKED;
     h->asked_upgrade = call->upgrade;
     h->keep = true;
+    h->secret = call->secret ? n : 0;
+    h->out.wipe = call->secret;
     put(h, w->up_head, n, NULL, NULL);
 }
 
@@ -623,6 +632,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     worker_now(h->u.worker);
     size_t before = h->out.bytes;
     enum out_result r = out_push(&h->out, &h->stream, &h->u.bytes_out);
+    if (h->out.wipe)
+        secret_burn_traces();
     if (h->u.bytes_out > 0)
         h->u.request_begun = true;
     if (r == OUT_BROKEN || r == OUT_NO_MEMORY) {

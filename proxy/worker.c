@@ -22,6 +22,7 @@
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/pool.h"
+#include "proxy/secret.h"
 #include "proxy/service.h"
 #include "proxy/settings.h"
 
@@ -175,7 +176,7 @@ static bool new_buffers(struct worker *w)
                                                                                      : cfg->upstream_max_header_bytes;
     w->head_size = (size_t)largest + HEAD_ROOM;
     w->down_head = malloc(w->head_size);
-    w->up_head = malloc(w->head_size);
+    w->up_head = secret_room(w->head_size); /* keys pass through it on their way up */
     w->lines = malloc(w->head_size);
     w->field_max = 1024;
     w->fields = calloc(w->field_max, sizeof(*w->fields));
@@ -260,7 +261,7 @@ void worker_free(struct worker *w)
     if (w->base)
         event_base_free(w->base);
     free(w->down_head);
-    free(w->up_head);
+    secret_room_free(w->up_head, w->head_size);
     free(w->lines);
     free(w->fields);
     free(w->wheel);

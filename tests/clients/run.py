@@ -8,6 +8,7 @@ JSON, a large upload, a streamed answer event by event, and a WebSocket. Prints 
 """
 import asyncio
 import hashlib
+import hmac
 import json
 import os
 import subprocess
@@ -16,9 +17,11 @@ import tempfile
 import time
 import traceback
 import urllib.request
+import uuid
 
 BUILD = os.environ.get("BUILD", "build")
 KEY = "po_demoDemo0000000000000001"
+SECRET = "demo-secret-key-of-the-stand-in"
 AUTH = {"Authorization": "Bearer " + KEY}
 UPLOAD = os.urandom(8 << 20)
 DIGEST = hashlib.sha256(UPLOAD).hexdigest()
@@ -28,11 +31,15 @@ PROMPT = "/v1/client/prompts/prompt-1"
 class Programs:
     """The stand-in API and the sidecar in front of it, on free ports."""
 
+    def __init__(self, *flags):
+        self.flags = flags
+
     def __enter__(self):
         self.folder = tempfile.TemporaryDirectory()
         self.origin = subprocess.Popen([BUILD + "/promptops-origin", "--listen", "127.0.0.1:0", "--no-limits"], stdout=subprocess.PIPE, text=True)
         upstream = self.origin.stdout.readline().rsplit(" ", 1)[1].strip()
-        self.sidecar = subprocess.Popen([BUILD + "/promptops-sidecar", "--upstream", "http://" + upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"],
+        self.upstream = "http://" + upstream
+        self.sidecar = subprocess.Popen([BUILD + "/promptops-sidecar", "--upstream", "http://" + upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *self.flags],
                                         stderr=subprocess.PIPE, text=True)
         self.url = None
         while not self.url:
@@ -141,6 +148,61 @@ def test_aiohttp(p):
                     await ws.send_str(text)
                     same((await ws.receive(timeout=20)).data, text, "echo")
     asyncio.run(run())
+
+
+def control(p, body=None):
+    """What the stand-in has counted; with a body, its settings are changed."""
+    ask = urllib.request.Request(p.upstream + "/__control", data=body and json.dumps(body).encode())
+    with urllib.request.urlopen(ask, timeout=30) as r:
+        return json.load(r)
+
+
+def signed_by_python(method, target, body=b""):
+    """A request's fields as the PromptOps Python client signs it: time, nonce and, with the key, a signature of them all."""
+    stamp, nonce = str(int(time.time())), uuid.uuid4().hex
+    message = ":".join([method, target, stamp, nonce] + ([hashlib.sha256(body).hexdigest()] if body else []))
+    return {"Authorization": "PromptOps " + KEY, "X-PromptOps-Timestamp": stamp, "X-PromptOps-Nonce": nonce,
+            "X-PromptOps-Signature": hmac.new(KEY.encode(), message.encode(), hashlib.sha256).hexdigest()}
+
+
+def test_requests_that_sign_themselves(p):
+    import requests
+    session, before = requests.Session(), control(p)["received"]
+    batch = json.dumps({"prompt_ids": ["prompt-3"]}).encode()
+    for number in range(5):
+        r = session.get(p.url + "/v1/client/prompts/prompt-3", headers=signed_by_python("GET", "/v1/client/prompts/prompt-3"), timeout=30)
+        same((r.status_code, "hit" in r.headers["Cache-Status"]), (200, number > 0), "status, hit")
+        path = "/v1/client/prompts/batch"
+        same(session.post(p.url + path, data=batch, headers={**signed_by_python("POST", path, batch), "Content-Type": "application/json"}, timeout=30).status_code, 200, "batch")
+    after = control(p)["received"]
+    same((after["unauthorized"] - before["unauthorized"], after["replays"] - before["replays"]), (0, 0), "refusals")
+
+
+def test_clients_without_a_key(_):
+    """The sidecar holds it: curl, urllib and requests say nothing, in each scheme; the stand-in checks every signature."""
+    import requests
+    for scheme in ("bearer", "signed", "promptops"):
+        with tempfile.TemporaryDirectory() as folder:
+            files = {}
+            for name, value in (("key", KEY), ("secret", SECRET)):
+                files[name] = os.path.join(folder, name)
+                with open(files[name], "w") as f:
+                    f.write(value + "\n")
+            flags = ["--set", "auth.scheme=" + scheme, "--set", "auth.api_key_file=" + files["key"]]
+            flags += ["--set", "auth.secret_key_file=" + files["secret"]] if scheme == "signed" else []
+            with Programs(*flags) as p:
+                control(p, {"auth": {"required": True, "signature_required": scheme == "signed"}})
+                check_prompt(curl(p, p.url + PROMPT))
+                with urllib.request.urlopen(p.url + PROMPT + "?project_id=project-1", timeout=30) as r:
+                    check_prompt(r.read())
+                batch = json.dumps({"prompt_ids": ["prompt-1"]}).encode()
+                for data in (batch, (batch[i:i + 5] for i in range(0, len(batch), 5))):  # with a length, and chunked
+                    r = requests.post(p.url + "/v1/client/prompts/batch", data=data, headers={"Content-Type": "application/json"}, timeout=30)
+                    same((r.status_code, r.json()["total_found"]), (200, 1), scheme)
+                curl(p, "-H", "Expect: 100-continue", "-H", "Content-Type: application/json", "--data-binary", batch.decode(), p.url + "/v1/client/prompts/batch")
+                large = requests.post(p.url + "/upload", data=UPLOAD, timeout=30)
+                same(large.status_code, 413 if scheme == "promptops" else 200, "a body of 8 MiB, " + scheme)
+                same(control(p)["received"]["unauthorized"], 0, "refusals, " + scheme)
 
 
 def node(p, script):

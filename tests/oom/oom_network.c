@@ -11,11 +11,12 @@
 #include "proxy/file_watch.h"
 #include "proxy/out.h"
 #include "proxy/resolve.h"
+#include "proxy/signer.h"
 #include "proxy/tls.h"
 #include "tests/oom/inject.h"
 #include "tests/unit/proxy/certificates.h"
 
-static char dir[64];
+static char dir[64], secret_file[96];
 static struct identity ca, server_id;
 static struct event_base *base;
 
@@ -223,12 +224,38 @@ static bool file_watch_scenario(void)
     return well;
 }
 
+/* Keys from files, a signature with a body's digest. */
+static bool signer_scenario(void)
+{
+    char err[512], lines[SIGNED_LINES_MAX], hex[SHA256_HEX_LEN];
+    size_t n = 0;
+    struct rng rng;
+    struct signer_options o = {SIGNER_SIGNED, TIMESTAMP_ZULU, true, secret_file, secret_file};
+    struct signed_request request = {.method = SLICE("GET"), .path = SLICE("/x?y"), .body_sha256 = {hex, sizeof(hex)}};
+    rng_seed(&rng, 1);
+    struct signer *s = signer_new(&o, err, sizeof(err));
+    struct body_digest *d = s ? body_digest_new(s) : NULL;
+    bool well = d && body_digest_add(d, SLICE("body")) && body_digest_end(d, hex) && signer_lines(s, &request, &rng, lines, &n);
+    body_digest_free(d);
+    signer_free(s);
+    return well && n > 0;
+}
+
+static void write_secret(void)
+{
+    snprintf(secret_file, sizeof(secret_file), "%s/secret", dir);
+    FILE *f = fopen(secret_file, "w");
+    if (!f || fputs("po_1\n", f) < 0 || fclose(f) != 0)
+        abort();
+}
+
 static void set_up(void)
 {
     scratch_make(dir);
     identity_make(&ca, NULL, dir, &(struct identity_wish){.name = "ca"});
     identity_make(&server_id, &ca, dir, &(struct identity_wish){.name = "server", .san = "DNS:localhost"});
     base = event_base_new();
+    write_secret();
 }
 
 static void tear_down(void)
@@ -250,6 +277,7 @@ int main(void)
         {"resolver", resolver_scenario},
         {"out", out_scenario},
         {"file watch", file_watch_scenario},
+        {"signer", signer_scenario},
     };
     return inject_main("network without memory", scenarios, (int)ARRAY_LEN(scenarios), set_up, tear_down);
 }

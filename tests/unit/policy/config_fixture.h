@@ -3,6 +3,7 @@
 #define TESTS_CONFIG_FIXTURE_H
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -364,6 +364,18 @@ static enum reuse use_after(const char *response, int seconds)
     return freshness_reuse(&f, &ask, NOW + seconds * S, &fwd);
 }
 
+/* 3.5 for a request that gets its Authorization here. */
+START_TEST(a_credential_that_is_added)
+{
+    struct freshness f;
+    rules.shared = rules.adds_credential = true;
+    ck_assert_int_eq(judge("GET /", "200 | Cache-Control: max-age=5", &f), STORABLE_AUTHORIZED);
+    ck_assert_int_eq(judge("GET /", "200 | Cache-Control: max-age=5, public", &f), STORABLE_YES);
+    rules.shared = false;
+    ck_assert_int_eq(judge("GET /", "200 | Cache-Control: max-age=5", &f), STORABLE_YES);
+}
+END_TEST
+
 /* 5.2.2.8, 5.2.2.10: what only a shared cache must obey. */
 START_TEST(directives_of_shared_caches)
 {
@@ -476,6 +488,7 @@ int main(void)
     tcase_add_test(t, rounding_of_date);
     tcase_add_test(t, ages_never_wrap);
     tcase_add_test(t, what_it_may_answer);
+    tcase_add_test(t, a_credential_that_is_added);
     tcase_add_test(t, directives_of_shared_caches);
     tcase_add_test(t, configured_windows);
     tcase_add_test(t, after_an_error);

@@ -16,6 +16,7 @@ struct world {
     struct cache_route route;
     struct slice tags[STORE_MAX_TAGS];
     unsigned tag_count;
+    struct slice credential; /* the sidecar's own */
 };
 
 static inline void world_init(struct world *w, const struct store_limits *limits)
@@ -46,6 +47,7 @@ static inline struct store_request ask_of(struct world *w, const struct message 
 {
     return (struct store_request){.head = &m->head,
                                   .origin = SLICE("http://origin:80"),
+                                  .credential = w->credential,
                                   .rules = &w->rules,
                                   .route = w->route,
                                   .tags = w->tags,

@@ -1,0 +1,197 @@
+/*
+ * The auth options together: what a scheme needs, what its timestamps are, and what is warned of.
+ */
+#include "tests/unit/policy/config_fixture.h"
+
+/* Lines `key=value` of a file, up to four; the only error, or NULL for none. */
+static void file(const char *const lines[4], const char *want)
+{
+    struct fixture f;
+    fixture_begin(&f);
+    for (int i = 0; i < 4 && lines[i]; i++) {
+        char key[128];
+        const char *equals = strchr(lines[i], '=');
+        snprintf(key, sizeof key, "%.*s", (int)(equals - lines[i]), lines[i]);
+        fixture_put(&f, key, CONFIG_SCALAR, equals + 1);
+    }
+    fixture_build(&f);
+    if (want)
+        fixture_error(&f, 0, want);
+    ck_assert_msg(f.errors.count == (want != NULL), "%s: %s", lines[0],
+                  f.errors.count ? f.errors.items[0] : "no error");
+    fixture_end(&f);
+}
+
+#define FILE_OF(...) ((const char *const[4]){__VA_ARGS__})
+
+START_TEST(what_a_scheme_needs)
+{
+    file(FILE_OF("auth.scheme=passthrough"), NULL);
+    file(FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k"), NULL);
+    file(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k"), NULL);
+    file(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k", "auth.secret_key_file=/s"), NULL);
+    file(FILE_OF("auth.scheme=bearer"), "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
+    file(FILE_OF("auth.scheme=promptops"), "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
+    file(FILE_OF("auth.scheme=signed", "auth.secret_key_file=/s"),
+         "test.yaml:1:3: auth.scheme: needs auth.api_key_file");
+    file(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k"),
+         "test.yaml:1:3: auth.scheme: needs auth.secret_key_file to sign with");
+    file(FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "auth.secret_key_file=/s"),
+         "test.yaml:3:3: auth.secret_key_file: has no effect unless auth.scheme is signed; leave it out or "
+         "choose that scheme");
+    file(FILE_OF("auth.scheme=passthrough", "auth.api_key_file=/k"),
+         "test.yaml:2:3: auth.api_key_file: has no effect while auth.scheme is passthrough; leave it out or "
+         "choose another "
+         "scheme");
+}
+END_TEST
+
+static int form_of(const char *const lines[4])
+{
+    struct fixture f;
+    fixture_begin(&f);
+    for (int i = 0; i < 4 && lines[i]; i++) {
+        char key[128];
+        const char *equals = strchr(lines[i], '=');
+        snprintf(key, sizeof key, "%.*s", (int)(equals - lines[i]), lines[i]);
+        fixture_put(&f, key, CONFIG_SCALAR, equals + 1);
+    }
+    int form = fixture_good(&f)->auth_timestamp_format;
+    fixture_end(&f);
+    return form;
+}
+
+START_TEST(timestamps)
+{
+    ck_assert_int_eq(
+        form_of(FILE_OF("auth.scheme=signed", "auth.api_key_file=/k", "auth.secret_key_file=/s")),
+        CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
+    ck_assert_int_eq(form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k")),
+                     CONFIG_AUTH_TIMESTAMP_FORMAT_UNIX);
+    ck_assert_int_eq(
+        form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k", "auth.timestamp_format=naive_utc")),
+        CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
+    ck_assert_int_eq(
+        form_of(FILE_OF("auth.scheme=promptops", "auth.api_key_file=/k", "auth.timestamp_format=zulu")),
+        CONFIG_AUTH_TIMESTAMP_FORMAT_ZULU);
+}
+END_TEST
+
+/* A default follows the scheme when that is changed live, too. */
+START_TEST(timestamps_after_a_change)
+{
+    struct fixture f;
+    struct config_errors errors = {0};
+    fixture_begin(&f);
+    fixture_put(&f, "auth.scheme", CONFIG_SCALAR, "promptops");
+    fixture_put(&f, "auth.api_key_file", CONFIG_SCALAR, "/k");
+    const struct config *changed = config_with(fixture_good(&f), "auth.scheme", "bearer", &errors);
+    ck_assert_ptr_nonnull(changed);
+    ck_assert_int_eq(changed->auth_timestamp_format, CONFIG_AUTH_TIMESTAMP_FORMAT_NAIVE_UTC);
+    config_unref(changed);
+    fixture_end(&f);
+}
+END_TEST
+
+START_TEST(partitions_of_one_request)
+{
+    static const char *const names[] = {"X-PromptOps-Signature", "x-promptops-nonce",
+                                        "X-PROMPTOPS-TIMESTAMP"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct fixture f;
+        char want[256];
+        fixture_begin(&f);
+        fixture_put(&f, "cache.partition_by", CONFIG_SEQUENCE, NULL);
+        fixture_put(&f, "cache.partition_by[0]", CONFIG_SCALAR, "Authorization");
+        fixture_put(&f, "cache.partition_by[1]", CONFIG_SCALAR, names[i]);
+        fixture_build(&f);
+        snprintf(want, sizeof want,
+                 "test.yaml:1:3: cache.partition_by: has %s, which differs on every request, so that nothing "
+                 "would be found "
+                 "again; allowed: fields that say who asks",
+                 names[i]);
+        fixture_error(&f, 0, want);
+        ck_assert_uint_eq(f.errors.count, 1);
+        fixture_end(&f);
+    }
+}
+END_TEST
+
+static bool warned(const char *scheme, const char *url)
+{
+    struct fixture f;
+    fixture_begin(&f);
+    fixture_put(&f, "upstream.url", CONFIG_SCALAR, url);
+    if (*scheme) {
+        fixture_put(&f, "auth.scheme", CONFIG_SCALAR, scheme);
+        fixture_put(&f, "auth.api_key_file", CONFIG_SCALAR, "/k");
+    }
+    const struct config *c = fixture_good(&f);
+    const char *text = config_warning(c, 0);
+    bool yes = text && strstr(text, "auth.scheme: the API key goes to another machine over plain http");
+    ck_assert_ptr_null(config_warning(c, 1));
+    fixture_end(&f);
+    return yes;
+}
+
+START_TEST(a_key_in_the_clear)
+{
+    ck_assert(warned("bearer", "http://api.example"));
+    ck_assert(warned("promptops", "http://10.0.0.1:8000"));
+    ck_assert(warned("promptops", "http://127.example:8000"));
+    ck_assert(!warned("bearer", "https://api.example"));
+    ck_assert(!warned("bearer", "http://localhost:8000"));
+    ck_assert(!warned("bearer", "http://127.0.0.1"));
+    ck_assert(!warned("bearer", "http://[::1]:8000"));
+    ck_assert(!warned("", "http://api.example"));
+}
+END_TEST
+
+static const char *warning_about(const char *const lines[4], size_t i)
+{
+    struct fixture f;
+    fixture_begin(&f);
+    for (int k = 0; k < 4 && lines[k]; k++) {
+        char key[128];
+        const char *equals = strchr(lines[k], '=');
+        snprintf(key, sizeof key, "%.*s", (int)(equals - lines[k]), lines[k]);
+        fixture_put(&f, key, CONFIG_SCALAR, equals + 1);
+    }
+    const char *text = config_warning(fixture_good(&f), i);
+    fixture_end(&f);
+    return text;
+}
+
+START_TEST(a_key_for_everybody)
+{
+    const char *text = warning_about(
+        FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=0.0.0.0:8080"), 0);
+    ck_assert(text && strstr(text, "other machines reach listen.address"));
+    ck_assert_ptr_null(warning_about(
+        FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=unix:/run/s"), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF("listen.address=0.0.0.0:8080"), 0));
+    const char *const both[4] = {"auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=0.0.0.0:8080",
+                                 "upstream.url=http://x"};
+    ck_assert(strstr(warning_about(both, 0), "plain http"));
+    ck_assert(strstr(warning_about(both, 1), "other machines"));
+    ck_assert_ptr_null(warning_about(both, 2));
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("config_auth");
+    Suite *s = suite_create("config_auth");
+    suite_add_tcase(s, t);
+    tcase_add_test(t, what_a_scheme_needs);
+    tcase_add_test(t, timestamps);
+    tcase_add_test(t, timestamps_after_a_change);
+    tcase_add_test(t, partitions_of_one_request);
+    tcase_add_test(t, a_key_in_the_clear);
+    tcase_add_test(t, a_key_for_everybody);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed > 0;
+}
