@@ -114,6 +114,8 @@ static void put_line(struct writer *w, struct slice name, struct slice value, ui
         e->last_modified = span;
     else if (id == FIELD_CONTENT_LANGUAGE)
         e->language = e->language.n == 0 ? span : (struct span){0, 0};
+    else if (id == FIELD_CONTENT_ENCODING)
+        e->coding = e->coding.n == 0 ? span : (struct span){0, 0};
 }
 
 static void put_date(struct writer *w, int64_t wall)
@@ -349,7 +351,8 @@ bool entry_fits(const struct entry *entry, const struct head *request, struct ha
     if (entry->names.n == 0)
         return true;
     vary_select(entry_span(entry, entry->names), request, seed, &asked);
-    return vary_match(&entry->vary, &asked, entry_span(entry, entry->language), request);
+    struct vary_content content = entry_content(entry);
+    return vary_match(&entry->vary, &asked, &content, request);
 }
 
 /* ---- what the exchange sees ---- */

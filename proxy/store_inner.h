@@ -52,8 +52,8 @@ struct entry {
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
-    struct span uri, names, tag_text, head, etag, last_modified,
-        language;       /* tag_text: each tag with a newline behind it */
+    struct span uri, names, tag_text, head, etag, last_modified, language,
+        coding;         /* tag_text: each tag with a newline behind it */
     uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
@@ -196,6 +196,11 @@ void entry_drop_age(struct entry *entry);
 
 /* The body is whole: sets length, Content-Length line and footprint. Takes the reference to the body. */
 void entry_complete(struct entry *entry, struct body *body);
+
+static inline struct vary_content entry_content(const struct entry *e)
+{
+    return (struct vary_content){entry_span(e, e->language), entry_span(e, e->coding)};
+}
 
 /* Does it fit the request, as far as Vary goes? */
 bool entry_fits(const struct entry *entry, const struct head *request, struct hash_key seed);

@@ -156,7 +156,7 @@ static bool newer(const struct entry *a, const struct entry *b)
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out)
 {
-    struct vary_key asked = {{0, 0}, 0};
+    struct vary_key asked = {{0, 0}, 0, 0, false};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
     *out = (struct find){NULL, NULL};
     for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
@@ -165,7 +165,8 @@ void shard_find(struct store *store, struct shard *shard, struct hash128 place, 
             vary_select(own, request, store->seed_vary, &asked);
             names = own;
         }
-        if (own.n > 0 && !vary_match(&e->vary, &asked, entry_span(e, e->language), request)) {
+        struct vary_content content = entry_content(e);
+        if (own.n > 0 && !vary_match(&e->vary, &asked, &content, request)) {
             out->any = e;
             continue;
         }
@@ -177,7 +178,7 @@ void shard_find(struct store *store, struct shard *shard, struct hash128 place, 
 static bool same_variant(const struct entry *a, const struct entry *b)
 {
     return hash_equal(a->vary.fields, b->vary.fields) && a->vary.language == b->vary.language &&
-           slice_equal(entry_span(a, a->names), entry_span(b, b->names));
+           a->vary.coding == b->vary.coding && slice_equal(entry_span(a, a->names), entry_span(b, b->names));
 }
 
 struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place)
@@ -232,7 +233,7 @@ static bool may_fit(struct store *store, const struct fill *fill, const struct h
     if (!fill->sibling)
         return true;
     vary_select(entry_span(fill->sibling, fill->sibling->names), request, store->seed_vary, &asked);
-    return vary_match(&fill->vary, &asked, (struct slice){NULL, 0}, request);
+    return vary_match(&fill->vary, &asked, &(struct vary_content){{NULL, 0}, {NULL, 0}}, request);
 }
 
 struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place,

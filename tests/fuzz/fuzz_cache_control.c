@@ -120,9 +120,14 @@ static void check_variants(const struct head *request, const struct head *respon
         return;
     vary_select((struct slice){names, (size_t)n}, request, (struct hash_key){1, 2}, &a);
     vary_select((struct slice){names, (size_t)n}, request, (struct hash_key){1, 2}, &b);
-    assert(vary_match(&a, &b, (struct slice){NULL, 0}, request));
+    struct vary_content content = {{NULL, 0}, {NULL, 0}};
+    assert(vary_match(&a, &b, &content, request));
+    content.language = head_first(response, FIELD_CONTENT_LANGUAGE);
+    content.coding = head_first(response, FIELD_CONTENT_ENCODING);
     b.language++;
-    vary_match(&a, &b, head_first(response, FIELD_CONTENT_LANGUAGE), request);
+    vary_match(&a, &b, &content, request);
+    b.coding++;
+    vary_match(&a, &b, &content, request);
 }
 
 static void check_conditions(const struct head *request, const struct head *response)
