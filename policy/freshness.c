@@ -243,6 +243,13 @@ static bool worth_storing(const struct reading *r, const struct freshness *f)
     return r->explicit_lifetime && (r->cc.stale_while_revalidate > 0 || r->cc.stale_if_error > 0);
 }
 
+/* RFC 9110 9.3.3 */
+static bool cacheable_post(const struct reading *r, const struct head *request)
+{
+    return request->method == METHOD_POST && r->explicit_lifetime &&
+           head_has(r->response, FIELD_CONTENT_LOCATION);
+}
+
 enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route,
                               const struct head *request, const struct head *response,
                               const struct freshness_times *times, struct freshness *out)
@@ -252,7 +259,7 @@ enum storable freshness_judge(const struct cache_rules *rules, const struct cach
     r.targeted = response_directives(rules, response, &r.cc);
     measure(&r, out);
     cache_control_read(request, &asked);
-    if (request->method != METHOD_GET)
+    if (request->method != METHOD_GET && !cacheable_post(&r, request))
         return STORABLE_METHOD;
     if (response->status < 200 || response->status == 206 || response->status == 304)
         return STORABLE_STATUS;

@@ -79,7 +79,7 @@ static void purge_tags(struct exchange *x)
         bool prefix = false;
         size_t n = route_invalidate(&x->route, i, tag, sizeof(tag), &prefix);
         if (n <= sizeof(tag))
-            store_purge(x->w->service->store, STORE_PURGE_TAG, (struct slice){tag, n});
+            store_purge(x->w->service->store, prefix ? STORE_PURGE_TAG_PREFIX : STORE_PURGE_TAG, (struct slice){tag, n});
     }
 }
 
@@ -110,7 +110,7 @@ static void tell_cache(struct exchange *x, const struct head *response)
     }
     x->refused = x->looked && (response->status == 401 || response->status == 403) && has_credential(x);
     if (x->looked && !x->fill)
-        store_heard(x->w->service->store, &ask, response);
+        store_heard(x->w->service->store, &ask, response, x->sent_at);
 }
 
 /* The API says 401 or 403 also when the caller is over its rate limit; the body tells which. */
@@ -134,14 +134,24 @@ void exchange_judge_refusal(struct exchange *x)
         store_drop_partition(x->w->service->store, &x->look.key);
 }
 
+/* The answer to a POST may be one for later GETs (RFC 9110 9.3.3). */
+static bool may_adopt(const struct exchange *x)
+{
+    return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store;
+}
+
 static void offer_to_cache(struct exchange *x, const struct head *response)
 {
     struct slice tags[STORE_MAX_TAGS];
     char room[TAG_ROOM];
     struct store_request ask;
-    if (!x->fill)
+    if (!x->fill && !may_adopt(x))
         return;
     exchange_store_request(x, &ask, tags, room, sizeof(room));
+    if (!x->fill)
+        x->fill = store_adopt(x->w->service->store, &ask, response);
+    if (!x->fill)
+        return;
     x->stored = fill_response(x->fill, &ask, response, x->sent_at, NULL) == FILL_STORED;
     if (!x->stored)
         x->fill = NULL;

@@ -85,11 +85,17 @@ static struct slice reason_of(struct slice head)
     return end && end - head.p > 13 ? (struct slice){head.p + 13, (size_t)(end - head.p - 13)} : (struct slice){"", 0};
 }
 
+/* Rounds down below 0 too: what is stale by half a second must not look fresh. */
+static int64_t floor_seconds(tick_t t)
+{
+    return t / TICK_S - (t % TICK_S < 0);
+}
+
 static void age_and_own(struct exchange *x, struct entry *entry, struct cache_status *status, struct compose *c)
 {
     tick_t now = worker_now(x->w);
     status->has_ttl = true;
-    status->ttl = freshness_left(entry_freshness(entry), now) / TICK_S;
+    status->ttl = floor_seconds(freshness_left(entry_freshness(entry), now));
     COMPOSE(c, "Age: ");
     compose_number(c, (uint64_t)(freshness_age(entry_freshness(entry), now) / TICK_S));
     COMPOSE(c, "\r\n");

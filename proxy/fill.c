@@ -310,7 +310,7 @@ static void leave_table(struct fill *fill, const struct store_request *request, 
         shard_unlink(fill->store, shard, find.best);
         shard->stats.invalidated++;
     }
-    if (lasting(status, why) && !fill->doomed)
+    if (lasting(status, why) && !fill->doomed && request->head->method == METHOD_GET)
         marker_set(shard, fill->home.place, pass_until(request));
     if (why == STORABLE_MEMORY)
         shard->stats.oom++;

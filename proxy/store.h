@@ -101,9 +101,21 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
  */
 void store_invalidate(struct store *store, const struct store_request *request, const struct head *response);
 
-/* The answer to a HEAD or a passed GET has news of a stored entry: a 200 to HEAD whose validators or length
- * differ makes the entry stale (RFC 9111 4.3.5). */
-void store_heard(struct store *store, const struct store_request *request, const struct head *response);
+/*
+ * The 200 to a HEAD has news of a stored entry (RFC 9111 4.3.5): validators or a length that differ drop it;
+ * a validator that is the same freshens it with the fields of the answer, which was asked for at `sent`.
+ * Without any validator it says nothing of the body, and changes nothing.
+ */
+void store_heard(struct store *store, const struct store_request *request, const struct head *response,
+                 tick_t sent);
+
+/*
+ * A fill for an answer that no lookup led to: the one to a POST, which later GETs may be answered with when
+ * it has explicit freshness and a Content-Location equal to its own URI (RFC 9110 9.3.3). Nobody joins it.
+ * NULL: it is not such an answer, or there is no memory; else go on with fill_response.
+ */
+struct fill *store_adopt(struct store *store, const struct store_request *request,
+                         const struct head *response);
 
 /* The credential of this request was refused (401, 403): forgets everything in its partition. Returns the
  * entries dropped. */

@@ -291,35 +291,6 @@ START_TEST(conditional_misses_are_not_joined)
 }
 END_TEST
 
-/* 4.3.5 */
-START_TEST(head_freshens_or_contradicts)
-{
-    static const struct {
-        const char *request, *response;
-        bool gone;
-    } rows[] = {
-        {"HEAD /a", "200 | ETag: \"1\" | Content-Length: 4", false},
-        {"HEAD /a", "200", false},
-        {"HEAD /a", "404 | ETag: \"2\"", false},
-        {"GET /a", "200 | ETag: \"2\"", false},
-        {"HEAD /b", "200 | ETag: \"2\"", false},
-        {"HEAD /a", "200 | ETag: \"2\"", true},
-        {"HEAD /a", "200 | Last-Modified: @-1", true},
-        {"HEAD /a", "200 | Content-Length: 5", true},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct message q, p;
-        must(fetch(&w, "GET /a | Cache-Control: no-cache", VALIDATABLE, "body") == STORABLE_YES);
-        request_text(&q, rows[i].request);
-        response_text(&p, rows[i].response);
-        struct store_request ask = ask_of(&w, &q);
-        store_heard(w.store, &ask, &p.head);
-        if ((stats_now().entries == 0) != rows[i].gone)
-            ck_abort_msg("%s, %s", rows[i].request, rows[i].response);
-    }
-}
-END_TEST
-
 /* ---- variants: 4.1 ---- */
 
 START_TEST(several_variants)
@@ -833,7 +804,6 @@ int main(void)
     tcase_add_test(t, stale_while_revalidate);
     tcase_add_test(t, stale_if_error);
     tcase_add_test(t, conditional_misses_are_not_joined);
-    tcase_add_test(t, head_freshens_or_contradicts);
     tcase_add_test(t, several_variants);
     tcase_add_test(t, the_newest_that_fits);
     tcase_add_test(t, variants_are_bounded);
