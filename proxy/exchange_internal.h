@@ -75,6 +75,7 @@ struct exchange {
     struct entry *entry;     /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
+    bool completing;         /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
     uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
 
@@ -150,6 +151,8 @@ void exchange_judge_refusal(struct exchange *x);
 
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word);
+/* The head of a 200 that the cache made whole: to the client with the bytes that were stored. `whole` is borrowed. */
+void exchange_serve_completed(struct exchange *x, struct entry *whole);
 /* A stale answer instead of a failure, when there is one that is allowed. */
 bool exchange_serve_stale(struct exchange *x);
 /* Acts on a lookup's verdict. */

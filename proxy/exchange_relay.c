@@ -163,7 +163,7 @@ static void send_reply(struct exchange *x, const struct head *response)
     struct compose c = compose_into(w->lines, w->head_size);
     struct cache_status status = {.fwd = x->look.fwd, .stored = x->stored};
     bool no_body = response->body == BODY_NONE;
-    if (x->fill && x->entry)
+    if (x->fill && x->entry && !x->completing)
         status.fwd_status = response->status;
     compose_fields(&c, response, 0);
     if (!head_has(response, FIELD_DATE))
@@ -189,20 +189,51 @@ static void send_reply(struct exchange *x, const struct head *response)
 
 /* ---- the final answer ------------------------------------------------------------------------------------ */
 
+/* The answer is not about what is stored: once more, without conditions. */
+static void ask_for_all(struct exchange *x)
+{
+    x->unconditional = true;
+    exchange_set_phase(x, PHASE_BACKOFF);
+    exchange_attempt(x);
+}
+
+/* The answer to our asking for the rest of a stored beginning (RFC 9111 3.3). True: dealt with. */
+static bool completed(struct exchange *x, const struct head *response)
+{
+    struct store_request ask;
+    struct entry *whole;
+    if (!x->completing || x->unconditional || !x->fill || (response->status != 206 && response->status != 416))
+        return false;
+    exchange_store_request(x, &ask, NULL, NULL, 0);
+    if (response->status == 416 || !fill_complete_part(x->fill, &ask, response, x->sent_at, &whole)) {
+        exchange_attempt_done(x, REASON_NONE, response->status);
+        exchange_leave_upstream(x, true);
+        ask_for_all(x);
+        return true;
+    }
+    exchange_set_phase(x, PHASE_RELAY);
+    x->deadline = TICK_NEVER;
+    x->a.status = 206;
+    x->stored = true;
+    if (x->down)
+        exchange_serve_completed(x, whole);
+    entry_release(whole);
+    exchange_arm_stream(x);
+    return true;
+}
+
 /* A 304 to our own validation. True: dealt with. */
 static bool revalidated(struct exchange *x, const struct head *response)
 {
     struct store_request ask;
-    if (response->status != 304 || !x->fill || !x->entry || x->unconditional)
+    if (response->status != 304 || !x->fill || !x->entry || x->unconditional || x->completing)
         return false;
     exchange_store_request(x, &ask, NULL, NULL, 0);
     struct entry *merged = fill_not_modified(x->fill, &ask, response, x->sent_at);
     exchange_attempt_done(x, REASON_NONE, 304);
     exchange_leave_upstream(x, true);
-    if (!merged) { /* not about what is stored: ask again without conditions */
-        x->unconditional = true;
-        exchange_set_phase(x, PHASE_BACKOFF);
-        exchange_attempt(x);
+    if (!merged) {
+        ask_for_all(x);
         return true;
     }
     x->fill = NULL;
@@ -225,7 +256,7 @@ void exchange_response(struct exchange *x, const struct head *response)
     x->a.first_byte = now - x->sent_at;
     x->a.rate_limited = status == 429;
     exchange_report(x, judge(status));
-    if (revalidated(x, response))
+    if (revalidated(x, response) || completed(x, response))
         return;
     if (config_retries_status(x_config(x), status) && exchange_retry(x, REASON_NONE, status, retry_after_of(x, response)))
         return;

@@ -167,6 +167,29 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     exchange_over(x, true);
 }
 
+void exchange_serve_completed(struct exchange *x, struct entry *whole)
+{
+    struct compose c = compose_into(x->w->lines, x->w->head_size);
+    struct cache_status status = {.fwd = CACHE_FWD_PARTIAL, .fwd_status = 206, .stored = true};
+    struct slice head = entry_head(whole);
+    struct slice runs[2] = {fields_of(head), {x->w->lines, 0}};
+    struct answer beginning = {ANSWER_WHOLE, 200, true, 0, entry_length(x->entry)};
+    age_and_own(x, whole, &status, &c);
+    runs[1].n = compose_size(&c);
+    struct reply reply = {
+        .status = 200,
+        .reason = reason_of(head),
+        .runs = runs,
+        .run_count = 2,
+        .framing = BODY_LENGTH,
+        .length = entry_total(x->entry),
+    };
+    x->replied = true;
+    x->o.status = 200;
+    x->down->ops->reply(x->down, &reply);
+    serve_body(x, x->entry, &beginning);
+}
+
 bool exchange_serve_stale(struct exchange *x)
 {
     struct store_request ask;
@@ -269,6 +292,12 @@ void exchange_act(struct exchange *x, enum store_verdict verdict)
     case STORE_REVALIDATE:
         x->entry = x->look.entry;
         x->fill = x->look.fill;
+        exchange_forward(x);
+        return;
+    case STORE_COMPLETE:
+        x->entry = x->look.entry;
+        x->fill = x->look.fill;
+        x->completing = true;
         exchange_forward(x);
         return;
     case STORE_LEAD:

@@ -55,6 +55,15 @@ enum fill_verdict fill_response(struct fill *fill, const struct store_request *r
 struct entry *fill_not_modified(struct fill *fill, const struct store_request *request,
                                 const struct head *response, tick_t sent) MUSTCHECK;
 
+/*
+ * A 206 came for the rest of the beginning that this fill is to make whole (STORE_COMPLETE). True: the stored
+ * beginning is the first bytes of the fill, go on with fill_append; *entry has the head of the whole, the
+ * caller's reference. False: it is not the rest (another validator, other bytes), or there is no memory: the
+ * role goes on, ask for all of it.
+ */
+bool fill_complete_part(struct fill *fill, const struct store_request *request, const struct head *response,
+                        tick_t sent, struct entry **entry) MUSTCHECK;
+
 enum fill_more {
     FILL_MORE,    /* go on */
     FILL_USELESS, /* it has grown too large to store, and nobody reads: stop appending; fill_end or fill_abort

@@ -64,16 +64,18 @@ enum store_verdict {
     STORE_REVALIDATE, /* this caller leads result.fill: send entry_etag and entry_last_modified of
                          result.entry instead of the client's conditions */
     STORE_LEAD,       /* miss: this caller leads result.fill */
-    STORE_JOIN,       /* another fetch is under way: fill_join(result.fill, ...) */
-    STORE_PASS,       /* forward without the store: nothing is to be stored, nobody waits */
-    STORE_REFUSE      /* only-if-cached and nothing usable: 504, REASON_ONLY_IF_CACHED */
+    STORE_COMPLETE, /* this caller leads result.fill: result.entry is the beginning of the answer; ask for the
+                       rest with Range and If-Range, and give a 206 to fill_complete_part */
+    STORE_JOIN,     /* another fetch is under way: fill_join(result.fill, ...) */
+    STORE_PASS,     /* forward without the store: nothing is to be stored, nobody waits */
+    STORE_REFUSE    /* only-if-cached and nothing usable: 504, REASON_ONLY_IF_CACHED */
 };
 
 struct store_result {
-    struct entry *entry; /* HIT, HIT_STALE, REVALIDATE: the caller's reference, to be given to entry_release.
-                            Else NULL */
-    struct fill *fill;  /* LEAD, REVALIDATE, HIT_STALE that refreshes: the leader's role. JOIN: to be given to
-                           fill_join or fill_drop. Else NULL */
+    struct entry *entry; /* HIT, HIT_STALE, REVALIDATE, COMPLETE: the caller's reference, to be given to
+                            entry_release. Else NULL */
+    struct fill *fill; /* LEAD, REVALIDATE, COMPLETE, HIT_STALE that refreshes: the leader's role. JOIN: to be
+                          given to fill_join or fill_drop. Else NULL */
     enum cache_fwd fwd; /* for Cache-Status */
     tick_t age, ttl;    /* of entry, now; ttl below 0 when stale */
     struct store_key key;
@@ -81,8 +83,8 @@ struct store_result {
 
 /*
  * The decision for one request. The exchange asks once the route is known and the request has no body.
- * GET and HEAD only; a HEAD never leads (a miss is PASS). Range is answered from complete entries, else PASS
- * with CACHE_FWD_PARTIAL or URI_MISS.
+ * GET and HEAD only; a HEAD never leads (a miss is PASS). Range is answered from complete entries and from
+ * parts that hold all of it; else it leads a fill that nobody joins, and a 206 is kept as a part.
  */
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
                                 struct store_result *result);

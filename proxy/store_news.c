@@ -33,7 +33,7 @@ static bool contradicts(const struct head *response, const struct entry *entry)
         return true;
     if (modified.p && !slice_equal(modified, entry_last_modified(entry)))
         return true;
-    return response->has_content_length && response->content_length != entry->length;
+    return response->has_content_length && response->content_length != entry_total(entry);
 }
 
 /* Is there a validator in both? As they do not contradict, it says that the body is the same. */
@@ -43,26 +43,33 @@ static bool confirms(const struct head *response, const struct entry *entry)
            (head_first(response, FIELD_LAST_MODIFIED).n > 0 && entry->last_modified.n > 0);
 }
 
+/* Takes it out of the store when it is contradicted. The table's reference is the caller's then; else NULL.
+ */
+static struct entry *drop_contradicted(struct store *store, struct shard *shard, const struct head *response,
+                                       struct entry *entry)
+{
+    if (!entry || (entry->status != 200 && !entry->partial) || !contradicts(response, entry))
+        return NULL;
+    shard_unlink(store, shard, entry);
+    shard->stats.invalidated++;
+    return entry;
+}
+
 /* Finds what the HEAD is about: out of the store with it when contradicted, into fill->base when confirmed.
  */
 static void compare(struct store *store, const struct store_request *request, const struct store_key *key,
                     const struct head *response, struct fill *fill)
 {
     struct find find;
-    struct entry *dropped = NULL;
     struct shard *shard = shard_lock(store, key->place);
     shard_find(store, shard, key->place, request->head, &find);
-    if (find.best && find.best->status == 200) {
-        if (contradicts(response, find.best)) {
-            dropped = find.best;
-            shard_unlink(store, shard, dropped);
-            shard->stats.invalidated++;
-        } else if (confirms(response, find.best)) {
-            fill->base = entry_ref(find.best);
-        }
-    }
+    struct entry *whole = drop_contradicted(store, shard, response, find.best);
+    struct entry *part = drop_contradicted(store, shard, response, find.part);
+    if (find.best && !whole && find.best->status == 200 && confirms(response, find.best))
+        fill->base = entry_ref(find.best);
     shard_unlock(shard);
-    entry_release(dropped);
+    entry_release(whole);
+    entry_release(part);
 }
 
 void store_heard(struct store *store, const struct store_request *request, const struct head *response,

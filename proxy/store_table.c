@@ -158,7 +158,7 @@ void shard_find(struct store *store, struct shard *shard, struct hash128 place, 
 {
     struct vary_key asked = {{0, 0}, 0, 0, false};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
-    *out = (struct find){NULL, NULL};
+    *out = (struct find){NULL, NULL, NULL};
     for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
         struct slice own = entry_span(e, e->names);
         if (own.n > 0 && !slice_equal(own, names)) {
@@ -170,8 +170,9 @@ void shard_find(struct store *store, struct shard *shard, struct hash128 place, 
             out->any = e;
             continue;
         }
-        if (!out->best || newer(e, out->best))
-            out->best = e;
+        struct entry **best = e->partial ? &out->part : &out->best;
+        if (!*best || newer(e, *best))
+            *best = e;
     }
 }
 
@@ -181,12 +182,23 @@ static bool same_variant(const struct entry *a, const struct entry *b)
            a->vary.coding == b->vary.coding && slice_equal(entry_span(a, a->names), entry_span(b, b->names));
 }
 
-struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place)
+static struct entry *find_variant(struct shard *shard, const struct entry *entry, struct hash128 place,
+                                  bool partial)
 {
     for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e))
-        if (same_variant(e, entry))
+        if (e->partial == partial && same_variant(e, entry))
             return e;
     return NULL;
+}
+
+struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place)
+{
+    return find_variant(shard, entry, place, entry->partial);
+}
+
+struct entry *shard_same_part(struct shard *shard, const struct entry *entry, struct hash128 place)
+{
+    return find_variant(shard, entry, place, true);
 }
 
 struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place)
@@ -431,9 +443,9 @@ static void inherit(struct shard *shard, struct entry *old, struct entry *entry)
     entry->hits = old->hits;
 }
 
-/* Under the lock. What falls out of the tables is put into out[0..2), to be released behind the lock. */
+/* Under the lock. What falls out of the tables is put into out[0..3), to be released behind the lock. */
 static bool insert_locked(struct store *store, struct shard *shard, struct entry *entry,
-                          const struct home *home, struct entry *out[2])
+                          const struct home *home, struct entry *out[3])
 {
     struct entry *old = shard_same_variant(shard, entry, home->place);
     if (!shard_link(store, shard, entry, home)) {
@@ -445,6 +457,9 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
         forget(store, shard, old);
         out[0] = old;
     }
+    out[2] = entry->partial ? NULL : shard_same_part(shard, entry, home->place);
+    if (out[2]) /* the whole has it all */
+        shard_unlink(store, shard, out[2]);
     out[1] = shard_surplus_variant(shard, home->place);
     if (out[1]) {
         shard_unlink(store, shard, out[1]);
@@ -457,7 +472,7 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
 
 bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill)
 {
-    struct entry *out[2] = {NULL, NULL};
+    struct entry *out[3] = {NULL, NULL, NULL};
     bool in = make_room_for(store, entry, home->place);
     struct shard *shard = shard_lock(store, home->place);
     if (fill) {
@@ -471,6 +486,7 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
         entry_release(entry);
     entry_release(out[0]);
     entry_release(out[1]);
+    entry_release(out[2]);
     store_make_room(store, shard, 0, 0); /* others may have inserted at the same time */
     return in;
 }

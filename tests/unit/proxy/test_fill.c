@@ -737,6 +737,7 @@ static void act_once(struct actor *a, int key, const struct message *m)
             return;
         case STORE_LEAD:
         case STORE_REVALIDATE:
+        case STORE_COMPLETE: /* of an answer that broke off; asked for whole */
             entry_release(r.entry);
             act_lead(a, r.fill, key, &ask);
             return;

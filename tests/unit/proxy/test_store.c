@@ -74,7 +74,9 @@ START_TEST(requests_that_are_passed)
         {"HEAD /a", STORE_HIT, CACHE_FWD_NONE}, /* answered from the GET's entry */
         {"HEAD /b", STORE_PASS, CACHE_FWD_URI_MISS},
         {"GET /a | Range: bytes=0-1", STORE_HIT, CACHE_FWD_NONE},
-        {"GET /b | Range: bytes=0-1", STORE_PASS, CACHE_FWD_URI_MISS},
+        {"GET /b | Range: bytes=0-1", STORE_LEAD, CACHE_FWD_URI_MISS},
+        {"GET /b | Range: bytes=0-1,3-4", STORE_PASS, CACHE_FWD_URI_MISS},
+        {"GET /b | Range: lines=0-1", STORE_PASS, CACHE_FWD_URI_MISS},
         {"GET /a | If-None-Match: \"9\"", STORE_HIT, CACHE_FWD_NONE},
         {"GET /a | Cache-Control: only-if-cached", STORE_HIT, CACHE_FWD_NONE},
         {"GET /b | Cache-Control: only-if-cached", STORE_REFUSE, CACHE_FWD_URI_MISS}, /* RFC 9111 5.2.1.7 */
