@@ -75,6 +75,7 @@ struct exchange {
     struct entry *entry;     /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
+    tick_t held;             /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
     bool completing;         /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
     uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
@@ -113,6 +114,8 @@ void exchange_arm(struct exchange *x, tick_t due);
 bool exchange_keep_head(struct exchange *x);
 /* The end. `whole`: the client has its answer (or was told what went wrong); false: it was broken off. */
 void exchange_over(struct exchange *x, bool whole);
+/* The fetch goes on without its client, who is counted and let go. */
+void exchange_detach_client(struct exchange *x, enum reason why);
 /* Looks the request up in the cache and acts on the verdict. */
 void exchange_look(struct exchange *x);
 /* Fills in what the store asks about a request. `tags` has room for STORE_MAX_TAGS. */
@@ -146,6 +149,11 @@ void exchange_drop_body(struct exchange *x);
 /* exchange_relay.c */
 /* The answer that is being relayed cannot be completed. */
 void exchange_break_off(struct exchange *x, enum reason why);
+/* The leader waits for a slow reader: is that over, or too long? */
+void exchange_held_drained(struct exchange *x);
+void exchange_held_too_long(struct exchange *x);
+/* How long a leader may be held up by one slow reader while others wait. */
+#define EXCHANGE_HELD_MAX (2 * TICK_S)
 /* Ends the doubt about a 401 or 403, by as much of its body as came. */
 void exchange_judge_refusal(struct exchange *x);
 

@@ -298,17 +298,54 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner, 
         x->down->ops->body(x->down, data, owner, ops);
 }
 
+/* The client of this exchange, or one who reads along, has so many bytes before it that no more should come. The queue of
+ * one's own client is bounded by the stored body until the answer has outgrown that. */
+static bool held_up(struct exchange *x)
+{
+    bool kept = x->fill && !x->fill_full && !fill_outgrown(x->fill);
+    if (x->down && !kept && x->down->ops->backlog(x->down) > HIGH_MARK)
+        return true;
+    return x->fill && !x->fill_full && fill_backlog(x->fill, fill_drained, x) >= FILL_BACKLOG_HIGH;
+}
+
 void exchange_response_flush(struct exchange *x)
 {
-    bool full = false;
-    if (x->down) {
+    if (x->down)
         x->down->ops->flush(x->down);
-        full = x->down->ops->backlog(x->down) > HIGH_MARK && (!x->fill || x->fill_full);
-    }
-    if (x->fill && !x->fill_full && fill_backlog(x->fill, fill_drained, x) >= FILL_BACKLOG_HIGH)
-        full = true;
-    if (full && x->up)
+    bool held = held_up(x);
+    if (held && x->up)
         x->up->ops->pause(x->up, true);
+    if (held && !x->held && x->fill && !x->fill_full)
+        x->held = worker_now(x->w);
+    exchange_arm_stream(x);
+}
+
+void exchange_held_drained(struct exchange *x)
+{
+    if (held_up(x))
+        return;
+    x->held = 0;
+    if (x->up)
+        x->up->ops->pause(x->up, false);
+    exchange_arm_stream(x);
+}
+
+/* Others wait for this fetch: it goes on without its own client. */
+static void leave_own_client(struct exchange *x, enum reason why)
+{
+    x->down->ops->abort(x->down, why);
+    exchange_detach_client(x, why);
+}
+
+void exchange_held_too_long(struct exchange *x)
+{
+    if (x->fill && !x->fill_full) {
+        if (x->down && x->down->ops->backlog(x->down) > HIGH_MARK && fill_waiters(x->fill) > 0)
+            leave_own_client(x, REASON_CLIENT_STALLED);
+        fill_cut_slow(x->fill); /* who is cut lets go of its bytes, which calls fill_drained */
+    }
+    x->held = 0;
+    exchange_held_drained(x);
     exchange_arm_stream(x);
 }
 

@@ -346,6 +346,13 @@ static void begin_serving(struct exchange *x, const struct fill_news *news)
 static void pump(struct exchange *x)
 {
     struct downstream *d = x->down;
+    enum reason slow = REASON_NONE;
+    if (d->ops->backlog(d) >= SERVE_HIGH && fill_read(&x->waiter, NULL, 0, &slow) == FILL_READ_BROKEN && slow == REASON_CLIENT_STALLED) {
+        x->why = slow; /* too slow for the others: cut */
+        d->ops->abort(d, slow);
+        exchange_over(x, false);
+        return;
+    }
     while (d->ops->backlog(d) < SERVE_HIGH) {
         struct iovec iov[RUNS_MAX];
         enum reason why = REASON_NONE;

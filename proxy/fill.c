@@ -630,6 +630,11 @@ uint64_t fill_backlog(struct fill *fill, void (*drained)(void *arg), void *arg)
     return n;
 }
 
+bool fill_outgrown(struct fill *fill)
+{
+    return fill->overflowed; /* written by the leader alone */
+}
+
 unsigned fill_cut_slow(struct fill *fill)
 {
     unsigned count = 0;
@@ -640,7 +645,8 @@ unsigned fill_cut_slow(struct fill *fill)
             continue;
         w->cut = true;
         count++;
-        wake(w);
+        w->asleep = false;
+        w->wake(w); /* also when it is not asleep: it waits for its own client, not for us */
     }
     pthread_mutex_unlock(&fill->lock);
     return count;

@@ -102,8 +102,11 @@ unsigned fill_waiters(struct fill *fill);
  */
 uint64_t fill_backlog(struct fill *fill, void (*drained)(void *arg), void *arg);
 
-/* Fails the waiters that hold the backlog up. Returns how many. For a leader that has been held up for too
- * long. */
+/* Has the answer outgrown max_object_bytes, so that its bytes are held for the waiters alone? */
+bool fill_outgrown(struct fill *fill);
+
+/* Fails the waiters that hold the backlog up, and wakes them. Returns how many. For a leader that has been
+ * held up for too long. */
 unsigned fill_cut_slow(struct fill *fill);
 
 /* ---- the waiters ---- */
@@ -111,9 +114,9 @@ unsigned fill_cut_slow(struct fill *fill);
 /* Embedded in an exchange. All zero at first; `wake` set before fill_join. The rest is private to fill.c. */
 struct fill_waiter {
     /*
-     * Called from whatever thread made the news, at most once until the next fill_poll or fill_read, and
-     * never after fill_leave has returned. It holds the fill's lock: post a message to the waiter's worker,
-     * and call nothing of the fill.
+     * Called from whatever thread made the news, at most once until the next fill_poll or fill_read (and once
+     * more when the waiter is cut), and never after fill_leave has returned. It holds the fill's lock: post a
+     * message to the waiter's worker, and call nothing of the fill.
      */
     void (*wake)(struct fill_waiter *waiter);
 
@@ -162,10 +165,10 @@ enum fill_state fill_poll(struct fill_waiter *waiter, const struct store_request
 enum { FILL_READ_WAIT = 0, FILL_READ_END = -1, FILL_READ_BROKEN = -2 };
 
 /*
- * After FILL_HEAD: fills iov[0..max) with bytes that the waiter has not consumed. Returns how many were
- * filled, or WAIT (wake will be called), END (all was consumed, and the body is whole), or BROKEN (*why says
- * by what; the client must see a broken message). The runs stay until fill_advance passes them or fill_leave.
- * After END and BROKEN the waiter is still attached: leave.
+ * After FILL_HEAD: fills iov[0..max), which may be none to hear of the end alone, with bytes that the waiter
+ * has not consumed. Returns how many were filled, or WAIT (wake will be called), END (all was consumed, and
+ * the body is whole), or BROKEN (*why says by what; the client must see a broken message). The runs stay
+ * until fill_advance passes them or fill_leave. After END and BROKEN the waiter is still attached: leave.
  */
 int fill_read(struct fill_waiter *waiter, struct iovec *iov, int max, enum reason *why);
 

@@ -531,8 +531,11 @@ START_TEST(cutting_the_slow_one)
                 fill_advance(&quick.waiter, iov[i].iov_len);
     }
     must(fill_read(&slow.waiter, held, 1, &why) == 1);
+    slow.wakes = 0;
     must(fill_cut_slow(fill) == 1);
+    must(slow.wakes == 1); /* though it did not wait for us */
     must(fill_cut_slow(fill) == 0);
+    must(fill_read(&quick.waiter, NULL, 0, &why) == FILL_READ_WAIT);
     must(calls == 0);
     for (size_t i = 0; i < held[0].iov_len; i++) /* still there: its thread may be sending it just now */
         must(((char *)held[0].iov_base)[i] == 'x');

@@ -27,8 +27,9 @@ static struct store_stats stats_now(void)
 }
 
 /* The document is 0123456789. */
-#define PART(range, length) \
-    "206 | Date: @0 | Cache-Control: max-age=100 | ETag: \"1\" | Content-Range: bytes " range "/10 | Content-Length: " length
+#define PART(range, length)                                                                                  \
+    "206 | Date: @0 | Cache-Control: max-age=100 | ETag: \"1\" | Content-Range: bytes " range                \
+    "/10 | Content-Length: " length
 
 /* What a Range is answered with, as text; NULL when it has to be fetched. */
 static const char *ranged(const char *range)
@@ -110,8 +111,10 @@ START_TEST(parts_that_are_not_kept)
         "206 | Cache-Control: max-age=100 | Content-Range: bytes 3-7/7 | Content-Length: 5",
         "206 | Cache-Control: max-age=100 | Content-Range: lines 3-7/10 | Content-Length: 5",
         "206 | Cache-Control: max-age=100 | Content-Range: bytes */10 | Content-Length: 5",
-        "206 | Cache-Control: max-age=100 | Content-Range: bytes 3-7/10 | Content-Range: bytes 3-7/10 | Content-Length: 5",
-        "206 | Cache-Control: max-age=100 | Content-Range: bytes 3-99999999999999999999999/10 | Content-Length: 5",
+        "206 | Cache-Control: max-age=100 | Content-Range: bytes 3-7/10 | Content-Range: bytes 3-7/10 | "
+        "Content-Length: 5",
+        "206 | Cache-Control: max-age=100 | Content-Range: bytes 3-99999999999999999999999/10 | "
+        "Content-Length: 5",
         "416 | Cache-Control: max-age=100 | Content-Range: bytes */10 | Content-Length: 5",
         "206 | Cache-Control: no-store | Content-Range: bytes 3-7/10 | Content-Length: 5",
     };
@@ -137,18 +140,23 @@ START_TEST(parts_are_joined_when_the_strong_validator_is_the_same)
         {PART("4-5", "2"), "45", PART("2-8", "7"), "2345678", "2-8", "2-8/10=2345678"},
         {PART("2-3", "2"), "23", PART("5-6", "2"), "56", "2-3", NULL}, /* a gap: the newer one stays */
         {PART("2-3", "2"), "23", PART("5-6", "2"), "56", "5-6", "5-6/10=56"},
-        {"206 | Cache-Control: max-age=9 | ETag: \"2\" | Content-Range: bytes 2-4/10 | Content-Length: 3", "abc",
-         PART("5-7", "3"), "567", "2-7", NULL},
-        {"206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 2-4/10 | Content-Length: 3", "abc",
-         "206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 5-7/10 | Content-Length: 3", "567", "2-7", NULL},
+        {"206 | Cache-Control: max-age=9 | ETag: \"2\" | Content-Range: bytes 2-4/10 | Content-Length: 3",
+         "abc", PART("5-7", "3"), "567", "2-7", NULL},
+        {"206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 2-4/10 | Content-Length: 3",
+         "abc",
+         "206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 5-7/10 | Content-Length: 3",
+         "567", "2-7", NULL},
         {"206 | Cache-Control: max-age=9 | Content-Range: bytes 2-4/10 | Content-Length: 3", "abc",
-         "206 | Cache-Control: max-age=9 | Content-Range: bytes 5-7/10 | Content-Length: 3", "567", "2-7", NULL},
-        {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Range: bytes 2-4/11 | Content-Length: 3", "abc",
-         PART("5-7", "3"), "567", "2-7", NULL},
+         "206 | Cache-Control: max-age=9 | Content-Range: bytes 5-7/10 | Content-Length: 3", "567", "2-7",
+         NULL},
+        {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Range: bytes 2-4/11 | Content-Length: 3",
+         "abc", PART("5-7", "3"), "567", "2-7", NULL},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        must(fetch(&w, "GET /a | Range: bytes=0-99 | Cache-Control: no-cache", rows[i].first, rows[i].first_body) == STORABLE_YES);
-        must(fetch(&w, "GET /a | Range: bytes=0-99 | Cache-Control: no-cache", rows[i].second, rows[i].second_body) == STORABLE_YES);
+        must(fetch(&w, "GET /a | Range: bytes=0-99 | Cache-Control: no-cache", rows[i].first,
+                   rows[i].first_body) == STORABLE_YES);
+        must(fetch(&w, "GET /a | Range: bytes=0-99 | Cache-Control: no-cache", rows[i].second,
+                   rows[i].second_body) == STORABLE_YES);
         expect(rows[i].asked, rows[i].wanted);
         must(stats_now().entries == 1);
         store_purge(w.store, STORE_PURGE_ALL, SLICE(""));
@@ -205,17 +213,24 @@ START_TEST(a_beginning_is_made_whole)
         {PART("4-9", "6"), "4567", true, false}, /* it broke off */
         {PART("5-9", "5"), "", false, false},
         {PART("4-8", "5"), "", false, false},
-        {"206 | Cache-Control: max-age=9 | ETag: \"2\" | Content-Range: bytes 4-9/10 | Content-Length: 6", "", false, false},
-        {"206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 4-9/10 | Content-Length: 6", "", false, false},
-        {"206 | Cache-Control: max-age=9 | Content-Range: bytes 4-9/10 | Content-Length: 6", "", false, false},
-        {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Range: bytes 4-9/11 | Content-Length: 6", "", false, false},
-        {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Range: bytes 4-9/10 | Content-Length: 7", "", false, false},
+        {"206 | Cache-Control: max-age=9 | ETag: \"2\" | Content-Range: bytes 4-9/10 | Content-Length: 6", "",
+         false, false},
+        {"206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 4-9/10 | Content-Length: 6",
+         "", false, false},
+        {"206 | Cache-Control: max-age=9 | Content-Range: bytes 4-9/10 | Content-Length: 6", "", false,
+         false},
+        {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Range: bytes 4-9/11 | Content-Length: 6", "",
+         false, false},
+        {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Range: bytes 4-9/10 | Content-Length: 7", "",
+         false, false},
         {"206 | Cache-Control: max-age=9 | ETag: \"1\" | Content-Length: 6", "", false, false},
-        {"206 | Cache-Control: no-store | ETag: \"1\" | Content-Range: bytes 4-9/10 | Content-Length: 6", "", false, false},
+        {"206 | Cache-Control: no-store | ETag: \"1\" | Content-Range: bytes 4-9/10 | Content-Length: 6", "",
+         false, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct store_result r;
-        must(fetch(&w, "GET /a | Range: bytes=0-3", PART("0-3", "4") " | X: old | Y: kept", "0123") == STORABLE_YES);
+        must(fetch(&w, "GET /a | Range: bytes=0-3", PART("0-3", "4") " | X: old | Y: kept", "0123") ==
+             STORABLE_YES);
         if (complete(rows[i].response, rows[i].rest) != rows[i].taken)
             ck_abort_msg("%s", rows[i].response);
         enum store_verdict v = look(&w, "GET /a", &r);
@@ -235,7 +250,9 @@ END_TEST
 /* Without a strong validator, or without its first byte, all is asked for. */
 START_TEST(what_cannot_be_made_whole)
 {
-    must(fetch(&w, "GET /a | Range: bytes=0-3", "206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 0-3/10 | Content-Length: 4",
+    must(fetch(&w, "GET /a | Range: bytes=0-3",
+               "206 | Cache-Control: max-age=9 | ETag: W/\"1\" | Content-Range: bytes 0-3/10 | "
+               "Content-Length: 4",
                "0123") == STORABLE_YES);
     must(verdict_of(&w, "GET /a") == STORE_LEAD);
     must(fetch(&w, "GET /b | Range: bytes=1-3", PART("1-3", "3"), "123") == STORABLE_YES);
@@ -285,7 +302,8 @@ END_TEST
 START_TEST(a_whole_answer_takes_the_part_away)
 {
     must(fetch(&w, "GET /a | Range: bytes=1-3", PART("1-3", "3"), "123") == STORABLE_YES);
-    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=100 | ETag: \"2\"", "whole") == STORABLE_YES);
+    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=100 | ETag: \"2\"", "whole") ==
+         STORABLE_YES);
     must(stats_now().entries == 1);
     expect("1-3", "1-3/5=hol");
     /* and a 404 takes both */
