@@ -594,7 +594,7 @@ void fill_abort(struct fill *fill, enum reason why, bool hand_over)
 {
     pthread_mutex_lock(&fill->lock);
     bool early = fill->phase == PHASE_WAIT;
-    fill->rest_loose = hand_over && !early;
+    fill->rest_loose = hand_over;
     fill->drained = NULL;
     if (early && hand_over && fill->handovers < FILL_MAX_HANDOVERS && choose_leader(fill)) {
         fill->handovers++;
@@ -602,10 +602,9 @@ void fill_abort(struct fill *fill, enum reason why, bool hand_over)
         fill_unref(fill);
         return;
     }
-    bool nobody = early && !fill->first;
     pthread_mutex_unlock(&fill->lock);
-    /* Who has found the fill but not joined yet may try for itself. */
-    close_fill(fill, nobody && hand_over ? PHASE_LOOSE : PHASE_FAILED, why);
+    /* Who was given nothing yet, or has found the fill but not joined, may try for itself. */
+    close_fill(fill, early && hand_over ? PHASE_LOOSE : PHASE_FAILED, why);
 }
 
 struct entry *fill_validates(struct fill *fill)

@@ -27,7 +27,7 @@ struct fill;
 struct store_request;
 
 #define FILL_MAX_WAITERS   4096 /* further requests are passed */
-#define FILL_MAX_HANDOVERS 3    /* then the waiters fail too */
+#define FILL_MAX_HANDOVERS 3    /* then the waiters are turned loose */
 #define FILL_BACKLOG_HIGH  ((uint64_t)256 * 1024)
 #define FILL_BACKLOG_LOW   ((uint64_t)64 * 1024)
 
@@ -81,9 +81,9 @@ bool fill_end(struct fill *fill, tick_t now);
 /*
  * The fetch cannot go on. `hand_over`: the fault lies with this leader alone (its client went away, its
  * deadline is over), so one waiter that was given nothing yet is told to lead, at most FILL_MAX_HANDOVERS
- * times; else the waiters fail with `why`. Waiters that were given the head always fail: their clients must
- * see a broken message. With `hand_over`, those that were not are turned loose when the head was there
- * already.
+ * times, and then, or when the head was there already, all that were given nothing are turned loose. Without
+ * `hand_over` the waiters fail with `why`. Waiters that were given the head always fail: their clients must
+ * see a broken message.
  */
 void fill_abort(struct fill *fill, enum reason why, bool hand_over);
 
