@@ -78,6 +78,7 @@ enum storable {
     STORABLE_PRIVATE,     /* shared scope: private */
     STORABLE_AUTHORIZED,  /* shared scope: the request had Authorization and nothing allows it */
     STORABLE_VARY,        /* Vary: * or too many members (the store's own judgement, as the next) */
+    STORABLE_NAMES,       /* more names in no-cache="..." than are checked for each field (the store's own, too) */
     STORABLE_SIZE,        /* larger than max_object_bytes */
     STORABLE_MEMORY,      /* no memory for it */
     STORABLE_NO_FRESHNESS /* no lifetime, and nothing to validate it by */

@@ -78,6 +78,7 @@ struct exchange {
     tick_t held;             /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
     bool completing;         /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
+    enum storable storable;  /* why the answer is not stored; YES (0) until that is known */
     uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
 
     /* Attempts. */

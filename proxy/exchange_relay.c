@@ -140,6 +140,33 @@ static bool may_adopt(const struct exchange *x)
     return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store;
 }
 
+/* An answer that could not be stored for a reason that its sender may not know of. */
+static const struct refusal {
+    enum storable why;
+    enum metric counter;
+    struct slice word; /* in Cache-Status */
+} refusals[] = {
+    {STORABLE_VARY, METRIC_CACHE_REFUSED_VARY, {"unusable-vary", 13}},
+    {STORABLE_NAMES, METRIC_CACHE_REFUSED_NAMES, {"too-many-names", 14}},
+    {STORABLE_SIZE, METRIC_CACHE_REFUSED_SIZE, {"too-large", 9}},
+    {STORABLE_MEMORY, METRIC_CACHE_REFUSED_MEMORY, {"no-memory", 9}},
+};
+
+static const struct refusal *refusal_of(enum storable why)
+{
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+        if (refusals[i].why == why)
+            return &refusals[i];
+    return NULL;
+}
+
+static void count_refusal(struct exchange *x, enum storable why)
+{
+    const struct refusal *refusal = refusal_of(why);
+    if (refusal)
+        metric_add(x->w->metrics, refusal->counter, 1);
+}
+
 static void offer_to_cache(struct exchange *x, const struct head *response)
 {
     struct slice tags[STORE_MAX_TAGS];
@@ -152,9 +179,11 @@ static void offer_to_cache(struct exchange *x, const struct head *response)
         x->fill = store_adopt(x->w->service->store, &ask, response);
     if (!x->fill)
         return;
-    x->stored = fill_response(x->fill, &ask, response, x->sent_at, NULL) == FILL_STORED;
-    if (!x->stored)
+    x->stored = fill_response(x->fill, &ask, response, x->sent_at, &x->storable) == FILL_STORED;
+    if (!x->stored) {
         x->fill = NULL;
+        count_refusal(x, x->storable);
+    }
 }
 
 static void send_reply(struct exchange *x, const struct head *response)
@@ -163,6 +192,8 @@ static void send_reply(struct exchange *x, const struct head *response)
     struct compose c = compose_into(w->lines, w->head_size);
     struct cache_status status = {.fwd = x->look.fwd, .stored = x->stored};
     bool no_body = response->body == BODY_NONE;
+    if (refusal_of(x->storable))
+        status.detail = refusal_of(x->storable)->word;
     if (x->fill && x->entry && !x->completing)
         status.fwd_status = response->status;
     compose_fields(&c, response, 0);
@@ -358,6 +389,8 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     x->up = NULL;
     x->fill = NULL;
+    if (fill && fill_outgrown(fill))
+        count_refusal(x, STORABLE_SIZE);
     if (fill)
         fill_end(fill, worker_now(x->w));
     if (x->down)

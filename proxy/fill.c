@@ -253,6 +253,8 @@ static void judge(const struct fill *fill, const struct store_request *request, 
         out->expected = out->part.last - out->part.first + 1;
     if (n < 0)
         out->storable = STORABLE_VARY;
+    else if (!entry_can_hold(response, request->rules->shared))
+        out->storable = STORABLE_NAMES;
     else if (out->expected != UINT64_MAX && out->expected > fill->limit)
         out->storable = STORABLE_SIZE;
 }

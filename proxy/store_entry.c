@@ -57,6 +57,21 @@ static bool unstored_read(const struct head *response, bool shared, struct unsto
     return true;
 }
 
+/* Bytes that the fields of a head may need at most. */
+static uint64_t fields_size(const struct head *head)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < head->field_count; i++)
+        n += (uint64_t)head->fields[i].name_len + head->fields[i].value_len + 4;
+    return n;
+}
+
+bool entry_can_hold(const struct head *response, bool shared)
+{
+    struct unstored unstored;
+    return unstored_read(response, shared, &unstored) && fields_size(response) < HEAD_MAX / 2;
+}
+
 /* Is this field of a response part of a stored head (RFC 9111 3.1)? */
 static bool stored_field(const struct head *response, int index, const struct unstored *unstored)
 {
@@ -140,15 +155,6 @@ static void put_status_line(struct writer *w, int status, struct slice reason)
     put_text(w, (struct slice){line, sizeof line - 1});
     put_text(w, reason);
     put_text(w, SLICE("\r\n"));
-}
-
-/* Bytes that the fields of a head may need at most. */
-static uint64_t fields_size(const struct head *head)
-{
-    uint64_t n = 0;
-    for (int i = 0; i < head->field_count; i++)
-        n += (uint64_t)head->fields[i].name_len + head->fields[i].value_len + 4;
-    return n;
 }
 
 /* An empty entry with so much room for text. */

@@ -185,6 +185,9 @@ struct entry_recipe {
     const struct content_range *part; /* NULL: the response is a whole one */
 };
 
+/* May its head be stored at all? Not with more names in no-cache="..." than are checked, nor with an absurd size. */
+bool entry_can_hold(const struct head *response, bool shared);
+
 /* An entry without a body, one reference. NULL: out of memory. */
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response);
 
