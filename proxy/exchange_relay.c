@@ -97,6 +97,15 @@ static bool has_credential(const struct exchange *x)
     return false;
 }
 
+/* Does this answer say that the credential is not accepted (any more)? A 403 to what is not read may only mean that it
+ * may not be written. In the shared scope nothing is stored for one credential alone. */
+static bool refuses_credential(const struct exchange *x, int status)
+{
+    if (x->settings->p->cache.shared || !has_credential(x))
+        return false;
+    return status == 401 || (status == 403 && x->looked);
+}
+
 /* The cache hears of every answer: what it makes untrue, and who may no longer ask. */
 static void tell_cache(struct exchange *x, const struct head *response)
 {
@@ -108,7 +117,9 @@ static void tell_cache(struct exchange *x, const struct head *response)
         store_invalidate(x->w->service->store, &ask, response);
         purge_tags(x);
     }
-    x->refused = x->looked && (response->status == 401 || response->status == 403) && has_credential(x);
+    x->refused = refuses_credential(x, response->status);
+    if (x->refused && !x->looked)
+        store_key_of(x->w->service->store, &ask, &x->look.key);
     if (x->looked && !x->fill)
         store_heard(x->w->service->store, &ask, response, x->sent_at);
 }
@@ -291,11 +302,11 @@ void exchange_response(struct exchange *x, const struct head *response)
         return;
     if (config_retries_status(x_config(x), status) && exchange_retry(x, REASON_NONE, status, retry_after_of(x, response)))
         return;
+    x->a.status = (uint16_t)status;
     if (freshness_error_status(status) && exchange_serve_stale(x))
         return;
     exchange_set_phase(x, PHASE_RELAY);
     x->deadline = TICK_NEVER; /* from here on the stream's own clock counts */
-    x->a.status = (uint16_t)status;
     tell_cache(x, response);
     offer_to_cache(x, response);
     if (x->down)

@@ -203,7 +203,10 @@ bool exchange_serve_stale(struct exchange *x)
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     exchange_leave_upstream(x, true);
     exchange_abandon_fill(x, why == REASON_NONE ? REASON_FILL_FAILED : why, false);
-    struct cache_status status = {.fwd = CACHE_FWD_NONE, .detail = SLICE("stale-if-error")};
+    /* RFC 9211 2.1: a hit is what was not forwarded, which this may have been, in vain. */
+    struct cache_status status = {.fwd = x->attempts > 0 ? x->look.fwd : CACHE_FWD_NONE,
+                                  .fwd_status = x->attempts > 0 ? x->a.status : 0,
+                                  .detail = SLICE("stale-if-error")};
     exchange_serve_entry(x, result.entry, status, VERDICT_STALE);
     return true;
 }

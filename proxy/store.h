@@ -52,6 +52,9 @@ struct store_key {
     struct hash128 partition; /* who asks: the credential enters hashed, and leaves nowhere */
 };
 
+/* The key of a request, also of one that was not looked up. */
+void store_key_of(struct store *store, const struct store_request *request, struct store_key *out);
+
 /*
  * What the leader of a fill sends upstream: a GET with the client's fields. When fill_validates gives an
  * entry, that one's validators take the place of the client's conditions and Range (RFC 9111 4.3.1); for a
@@ -119,8 +122,8 @@ void store_heard(struct store *store, const struct store_request *request, const
 struct fill *store_adopt(struct store *store, const struct store_request *request,
                          const struct head *response);
 
-/* The credential of this request was refused (401, 403): forgets everything in its partition. Returns the
- * entries dropped. */
+/* The credential of this request was refused (401, 403): forgets everything in its partition. Not for the shared
+ * scope, where that is everything of everybody. Returns the entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
 enum store_purge_kind {

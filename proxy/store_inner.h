@@ -228,8 +228,6 @@ bool entry_fits(const struct entry *entry, const struct head *request, struct ha
 
 /* ---- store.c ---- */
 
-void store_key_of(struct store *store, const struct store_request *request, struct store_key *out);
-
 /* The place of another path in the partition of a key. */
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
                            struct slice path);

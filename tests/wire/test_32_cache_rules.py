@@ -498,6 +498,15 @@ def test_9211_every_reason(t):
         origin.on["/ttl"] = lambda conn, request: (conn.gone(), False)[1]
         status = sidecar.request("/ttl").get("Cache-Status")
         check("ttl=-" in status, "stale by less than a second: %r" % status)
+    for name, act, words in [("an error", lambda conn, request: conn.reply(503), ["fwd=stale", "fwd-status=503", "detail=stale-if-error", "ttl=-"]),
+                             ("no answer", lambda conn, request: (conn.close(), False)[1], ["fwd=stale", "detail=stale-if-error", "ttl=-"])]:
+        with t.case("2.1 stale after %s was forwarded, and is no hit" % name):
+            path = "/sie-" + name.replace(" ", "-")
+            Counted(origin, path, cc("max-age=60") + [("Age", "100")])
+            sidecar.request(path)
+            origin.on[path] = act
+            status = sidecar.request(path).get("Cache-Status")
+            check(all(word in status for word in words) and "hit" not in status, "Cache-Status: %r, wanted %r" % (status, words))
     with t.case("no key is told"):
         for path in ("/b", "/ttl"):
             check("key=" not in sidecar.request(path).get("Cache-Status", ""), "the key is told")

@@ -131,3 +131,22 @@ def test_pain_11_the_same_at_the_same_time(t):
         return True
     equal([job.result() for job in [t.thread(one, seed) for seed in range(8)]], [True] * 8, "all went well")
     check(sidecar.metric("promptops_cache_hits_total") > 50, "hits")
+
+
+def test_who_loses_what_by_a_refusal(t):
+    """401 to whatever it did, and 403 to a read, cost a credential what is stored for it; nobody else, and nothing of a shared cache."""
+    fields = [("Authorization", "Bearer a")]
+    rows = [("private", "GET", 401, 2), ("private", "GET", 403, 2), ("private", "POST", 401, 2), ("private", "DELETE", 401, 2), ("private", "POST", 403, 1), ("private", "GET", 404, 1),
+            ("shared", "GET", 401, 1), ("shared", "GET", 403, 1), ("shared", "POST", 401, 1)]
+    for scope, method, status, wanted in rows:
+        with t.case("%s, %s, %d" % (scope, method, status)):
+            origin = t.origin()
+            sidecar = t.sidecar(origin, {**PLAIN, "cache.scope": scope})
+            origin.on["/mine"] = origin.on["/other"] = make_response(200, [("Cache-Control", "public, max-age=60")], b"x")
+            for path, who in (("/mine", fields), ("/other", [("Authorization", "Bearer b")])):
+                sidecar.request(path, fields=who)
+            origin.on["/no"] = make_response(status, [], b"{}")
+            sidecar.request("/no", method, fields)
+            for path, who in (("/mine", fields), ("/other", [("Authorization", "Bearer b")])):
+                sidecar.request(path, fields=who)
+            equal((origin.count("/mine"), origin.count("/other")), (wanted, 1), "requests at the origin")
