@@ -182,15 +182,14 @@ static uint64_t select_members(const struct head *request, enum field_id id, str
 static void select_coding(const struct head *request, struct slice name, struct hash_key key,
                           struct vary_key *out)
 {
-    out->coding = select_members(request, FIELD_ACCEPT_ENCODING, key);
-    out->implied = name.p[0] == '*';
+    out->coding = select_members(request, FIELD_ACCEPT_ENCODING, key) << 1 | (name.p[0] == '*');
 }
 
 void vary_select(struct slice names, const struct head *request, struct hash_key key, struct vary_key *out)
 {
     struct hash_state hash;
     struct slice name;
-    *out = (struct vary_key){{0, 0}, 0, 0, false};
+    *out = (struct vary_key){{0, 0}, 0, 0};
     if (names.n == 0)
         return;
     hash_init(&hash, key);
@@ -259,7 +258,8 @@ bool vary_match(const struct vary_key *stored, const struct vary_key *asked,
 {
     if (!hash_equal(stored->fields, asked->fields))
         return false;
-    if (stored->coding != asked->coding && !(stored->implied && coding_accepted(request, content->coding)))
+    if (stored->coding != asked->coding &&
+        !((stored->coding & 1) && coding_accepted(request, content->coding)))
         return false;
     if (stored->language == asked->language)
         return true;

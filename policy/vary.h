@@ -14,8 +14,7 @@
 struct vary_key {
     struct hash128 fields; /* of all named fields but Accept-Language and Accept-Encoding */
     uint64_t language;     /* of Accept-Language, when named; else 0 */
-    uint64_t coding;       /* of Accept-Encoding, when named or implied; else 0 */
-    bool implied;          /* Accept-Encoding is not named, but the answer is encoded */
+    uint64_t coding;       /* of Accept-Encoding, when named; odd when an encoded answer implies it; else 0 */
 };
 
 /* What a stored answer says of itself; n = 0: nothing, or more than once. */

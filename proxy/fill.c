@@ -457,7 +457,7 @@ bool fill_complete_part(struct fill *fill, const struct store_request *request, 
     pthread_mutex_lock(&fill->lock);
     fill->entry = whole;
     fill->body = body;
-    fill->expected = part->total;
+    fill->expected = entry_total(part);
     fill->published = part->length;
     fill->phase = PHASE_BODY;
     wake_all(fill);

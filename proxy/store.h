@@ -122,8 +122,8 @@ void store_heard(struct store *store, const struct store_request *request, const
 struct fill *store_adopt(struct store *store, const struct store_request *request,
                          const struct head *response);
 
-/* The credential of this request was refused (401, 403): forgets everything in its partition. Not for the shared
- * scope, where that is everything of everybody. Returns the entries dropped. */
+/* The credential of this request was refused (401, 403): forgets everything in its partition. Not for the
+ * shared scope, where that is everything of everybody. Returns the entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
 enum store_purge_kind {

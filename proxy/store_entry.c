@@ -1,8 +1,8 @@
 /*
- * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one
- * Content-Length line, in one piece of memory with the entry; every line of the head is `name: value CRLF`
- * with nothing else in it; a head holds no hop-by-hop field, no Age, no Content-Length, and at least one
- * Date.
+ * Stored answers. Invariants: an entry's text is its place when it is a part, URI, names of Vary, tags, head,
+ * and room for one Content-Length line, in one piece of memory with the entry; every line of the head is
+ * `name: value CRLF` with nothing else in it; a head holds no hop-by-hop field, no Age, no Content-Length,
+ * and at least one Date.
  */
 #include "proxy/store_entry.h"
 
@@ -194,23 +194,28 @@ static void put_tags(struct writer *w, const struct entry_recipe *recipe)
     w->entry->tag_text.n = w->at - w->entry->tag_text.at;
 }
 
+/* The first thing in the text: this is a part. */
+static void put_place(struct writer *w, struct part_place place)
+{
+    w->entry->partial = true;
+    put_text(w, (struct slice){(const char *)&place, sizeof place});
+}
+
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response)
 {
     struct unstored unstored;
     if (!unstored_read(response, recipe->shared, &unstored))
         return NULL;
     uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST +
-                    (uint64_t)response->reason_len + fields_size(response) + DATE_LINE + LENGTH_ROOM;
+                    (uint64_t)response->reason_len + fields_size(response) + DATE_LINE + LENGTH_ROOM +
+                    (recipe->part ? sizeof(struct part_place) : 0);
     struct entry *e = entry_alloc(1 + recipe->tag_count, size);
     if (!e)
         return NULL;
     struct writer w = {e, 0, false};
     e->status = response->status;
-    if (recipe->part) {
-        e->partial = true;
-        e->first = recipe->part->first;
-        e->total = recipe->part->total;
-    }
+    if (recipe->part)
+        put_place(&w, (struct part_place){recipe->part->first, recipe->part->total});
     e->fresh = *recipe->fresh;
     e->vary = *recipe->vary;
     e->uri = put_text(&w, recipe->uri);
@@ -296,13 +301,17 @@ static void put_merged(struct writer *w, const struct head *stored, const struct
 }
 
 /* An entry with room for `more` bytes beside what `old` has, and all of its text in front of the head. */
-static struct entry *begin_copy(struct writer *w, const struct entry *old, uint64_t more)
+static struct entry *begin_copy(struct writer *w, const struct entry *old, const struct part_place *place,
+                                uint64_t more)
 {
-    uint64_t size = (uint64_t)old->head.at + old->head.n + more + STATUS_LINE_REST + DATE_LINE + LENGTH_ROOM;
+    uint64_t size = (uint64_t)old->head.at + old->head.n + more + STATUS_LINE_REST + DATE_LINE + LENGTH_ROOM +
+                    sizeof *place;
     struct entry *e = entry_alloc(old->tag_count, size);
     if (!e)
         return NULL;
     *w = (struct writer){e, 0, false};
+    if (place)
+        put_place(w, *place);
     e->vary = old->vary;
     e->uri = put_text(w, entry_span(old, old->uri));
     e->names = put_text(w, entry_span(old, old->names));
@@ -316,10 +325,12 @@ static struct entry *merge(const struct entry *old, const struct head *response,
     struct unstored unstored;
     struct head stored;
     struct writer w;
+    struct part_place place = entry_place(old);
     if (!unstored_read(response, true, &unstored))
         return NULL;
     struct field *fields = calloc(old->field_count + 1, sizeof *fields);
-    struct entry *e = fields ? begin_copy(&w, old, fields_size(response)) : NULL;
+    struct entry *e =
+        fields ? begin_copy(&w, old, old->partial && !as_whole ? &place : NULL, fields_size(response)) : NULL;
     if (!e) {
         free(fields);
         return NULL;
@@ -349,17 +360,16 @@ struct entry *entry_restate(const struct entry *old, uint64_t first, uint64_t to
 {
     struct head stored;
     struct writer w;
+    struct part_place place = {first, total};
     struct field *fields = calloc(old->field_count + 1, sizeof *fields);
-    struct entry *e = fields ? begin_copy(&w, old, sizeof "Partial Content") : NULL;
+    struct entry *e =
+        fields ? begin_copy(&w, old, total > 0 ? &place : NULL, sizeof "Partial Content") : NULL;
     if (!e) {
         free(fields);
         return NULL;
     }
     entry_head_view(old, fields, &stored);
     e->fresh = old->fresh;
-    e->partial = total > 0;
-    e->first = first;
-    e->total = total;
     e->status = e->partial ? 206 : 200;
     put_status_line(&w, e->status, e->partial ? SLICE("Partial Content") : SLICE("OK"));
     for (int i = 0; i < stored.field_count; i++)
@@ -475,7 +485,7 @@ uint64_t entry_length(const struct entry *entry)
 
 uint64_t entry_total(const struct entry *entry)
 {
-    return entry->partial ? entry->total : entry->length;
+    return entry_place(entry).total;
 }
 
 int entry_fd(const struct entry *entry)
@@ -500,10 +510,10 @@ static void answer_conditions(const struct entry *entry, const struct head *requ
         *out = (struct answer){ANSWER_NOT_MODIFIED, 304, false, 0, 0};
         return;
     }
-    uint64_t total = entry->partial ? entry->total : entry->length;
-    switch (condition_range(request, &stored, total, &out->first, &last)) {
+    struct part_place place = entry_place(entry);
+    switch (condition_range(request, &stored, place.total, &out->first, &last)) {
     case RANGE_PART: /* which lies in the part, or it would not have been chosen */
-        *out = (struct answer){ANSWER_PART, 206, true, out->first - entry->first, last - out->first + 1};
+        *out = (struct answer){ANSWER_PART, 206, true, out->first - place.first, last - out->first + 1};
         break;
     case RANGE_UNSATISFIABLE:
         *out = (struct answer){ANSWER_UNSATISFIABLE, 416, false, 0, 0};
@@ -583,16 +593,17 @@ static void emit_fields(struct output *o, const struct entry *entry, enum answer
 
 static void emit_content_range(struct output *o, const struct entry *entry, const struct answer *answer)
 {
+    struct part_place place = entry_place(entry);
     emit(o, SLICE("Content-Range: bytes "));
     if (answer->kind == ANSWER_PART) {
-        emit_number(o, entry->first + answer->first);
+        emit_number(o, place.first + answer->first);
         emit(o, SLICE("-"));
-        emit_number(o, entry->first + answer->first + answer->length - 1);
+        emit_number(o, place.first + answer->first + answer->length - 1);
     } else {
         emit(o, SLICE("*"));
     }
     emit(o, SLICE("/"));
-    emit_number(o, entry->partial ? entry->total : entry->length);
+    emit_number(o, place.total);
     emit(o, SLICE("\r\nContent-Length: "));
     emit_number(o, answer->length);
     emit(o, SLICE("\r\n"));

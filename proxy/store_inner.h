@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "policy/table.h"
 #include "policy/vary.h"
@@ -49,7 +50,7 @@ struct entry {
     uint16_t status;
     uint8_t tag_count; /* links in `tags`, the partition's (the first) included */
     bool complete;
-    bool partial; /* only bytes `first` ... `first` + length - 1 of `total` (RFC 9111 3.3) */
+    bool partial; /* only bytes from `first` on, of `total` (RFC 9111 3.3): entry_place */
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
@@ -57,13 +58,25 @@ struct entry {
         coding;         /* tag_text: each tag with a newline behind it */
     uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
-    uint64_t first, total; /* when partial */
     struct body *body;
     struct freshness fresh;
     struct vary_key vary;
     char *text; /* behind tags */
     struct tag_link tags[];
 };
+
+/* Which bytes a part has. Few entries are parts, so it stands in front of their text. */
+struct part_place {
+    uint64_t first, total;
+};
+
+static inline struct part_place entry_place(const struct entry *e)
+{
+    struct part_place place = {0, e->length};
+    if (e->partial)
+        memcpy(&place, e->text, sizeof place);
+    return place;
+}
 
 static inline struct slice entry_span(const struct entry *e, struct span span)
 {
@@ -185,7 +198,8 @@ struct entry_recipe {
     const struct content_range *part; /* NULL: the response is a whole one */
 };
 
-/* May its head be stored at all? Not with more names in no-cache="..." than are checked, nor with an absurd size. */
+/* May its head be stored at all? Not with more names in no-cache="..." than are checked, nor with an absurd
+ * size. */
 bool entry_can_hold(const struct head *response, bool shared);
 
 /* An entry without a body, one reference. NULL: out of memory. */

@@ -7,17 +7,22 @@
 
 enum { COPY_RUNS = 8 };
 
+static uint64_t part_first(const struct entry *part)
+{
+    return entry_place(part).first;
+}
+
 static uint64_t part_end(const struct entry *part)
 {
-    return part->first + part->length;
+    return part_first(part) + part->length;
 }
 
 bool part_covers(const struct entry *part, const struct head *request)
 {
     struct validators stored = {entry_etag(part), part->fresh.last_modified, part->fresh.date};
     uint64_t first, last;
-    return condition_range(request, &stored, part->total, &first, &last) == RANGE_PART &&
-           first >= part->first && last < part_end(part);
+    return condition_range(request, &stored, entry_total(part), &first, &last) == RANGE_PART &&
+           first >= part_first(part) && last < part_end(part);
 }
 
 static bool has_strong_etag(const struct entry *entry)
@@ -28,7 +33,7 @@ static bool has_strong_etag(const struct entry *entry)
 
 bool part_is_beginning(const struct entry *part)
 {
-    return part->first == 0 && part->length > 0 && has_strong_etag(part);
+    return part_first(part) == 0 && part->length > 0 && has_strong_etag(part);
 }
 
 /* ---- putting bytes together ---- */
@@ -52,15 +57,15 @@ static bool copy_bytes(struct body *to, const struct body *from, uint64_t at, ui
 
 static bool same_document(const struct entry *a, const struct entry *b)
 {
-    return a->total == b->total && etag_equal_strong(entry_etag(a), entry_etag(b));
+    return entry_total(a) == entry_total(b) && etag_equal_strong(entry_etag(a), entry_etag(b));
 }
 
 /* Do they make one run of bytes, not longer than `limit`, that the newer one is not already? */
 static bool worth_joining(const struct entry *newer, const struct entry *older, uint64_t limit)
 {
-    uint64_t first = newer->first < older->first ? newer->first : older->first;
+    uint64_t first = part_first(newer) < part_first(older) ? part_first(newer) : part_first(older);
     uint64_t end = part_end(newer) > part_end(older) ? part_end(newer) : part_end(older);
-    bool meet = newer->first <= part_end(older) && older->first <= part_end(newer);
+    bool meet = part_first(newer) <= part_end(older) && part_first(older) <= part_end(newer);
     return meet && end - first > newer->length && end - first <= limit;
 }
 
@@ -69,10 +74,10 @@ static struct body *join_bodies(struct store *store, const struct entry *low, co
 {
     if (part_end(high) <= part_end(low))
         return body_ref(low->body);
-    uint64_t length = part_end(high) - low->first;
+    uint64_t length = part_end(high) - part_first(low);
     struct body *body = body_new(&store->budget, length, length);
     if (body && copy_bytes(body, low->body, 0, low->length) &&
-        copy_bytes(body, high->body, part_end(low) - high->first, high->length))
+        copy_bytes(body, high->body, part_end(low) - part_first(high), high->length))
         return body_finish(body);
     body_unref(body);
     return NULL;
@@ -81,12 +86,12 @@ static struct body *join_bodies(struct store *store, const struct entry *low, co
 /* The head of the newer one, the bytes of both. NULL: out of memory. */
 static struct entry *join_parts(struct store *store, const struct entry *newer, const struct entry *older)
 {
-    const struct entry *low = newer->first < older->first ? newer : older;
+    const struct entry *low = part_first(newer) < part_first(older) ? newer : older;
     struct body *body = join_bodies(store, low, low == newer ? older : newer);
     if (!body)
         return NULL;
-    bool whole = body_length(body) == newer->total;
-    struct entry *joined = entry_restate(newer, low->first, whole ? 0 : newer->total);
+    bool whole = body_length(body) == entry_total(newer);
+    struct entry *joined = entry_restate(newer, part_first(low), whole ? 0 : entry_total(newer));
     if (!joined) {
         body_unref(body);
         return NULL;
@@ -127,7 +132,7 @@ static bool is_the_rest(const struct entry *part, const struct head *response)
 {
     struct content_range range;
     return content_range_read(response, &range) && range.first == part->length &&
-           range.total == part->total && range.last == range.total - 1 &&
+           range.total == entry_total(part) && range.last == range.total - 1 &&
            etag_equal_strong(head_first(response, FIELD_ETAG), entry_etag(part)) &&
            (response->body != BODY_LENGTH || response->content_length == range.total - range.first);
 }
@@ -137,13 +142,13 @@ struct entry *part_whole(struct store *store, const struct entry *part, const st
 {
     struct entry *whole = NULL;
     *body = NULL;
-    if (is_the_rest(part, response) && part->total <= limit)
+    if (is_the_rest(part, response) && entry_total(part) <= limit)
         whole = entry_merge_whole(part, response, request->wall);
     if (!whole || !entry_judge(request, whole, sent)) {
         entry_release(whole);
         return NULL;
     }
-    *body = body_new(&store->budget, part->total, limit);
+    *body = body_new(&store->budget, entry_total(part), limit);
     if (*body && copy_bytes(*body, part->body, 0, part->length))
         return whole;
     body_unref(*body);

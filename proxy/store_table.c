@@ -156,7 +156,7 @@ static bool newer(const struct entry *a, const struct entry *b)
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out)
 {
-    struct vary_key asked = {{0, 0}, 0, 0, false};
+    struct vary_key asked = {{0, 0}, 0, 0};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
     *out = (struct find){NULL, NULL, NULL};
     for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
