@@ -127,14 +127,15 @@ struct entry *part_rescue(const struct entry *entry, struct body *body, uint64_t
 
 /* ---- making a beginning whole ---- */
 
-/* Are these the missing bytes of the same document, and all of them? */
+/* Are these the missing bytes of the same document, and all of them? Their number must be told: the client
+ * has been promised the length of the whole. */
 static bool is_the_rest(const struct entry *part, const struct head *response)
 {
     struct content_range range;
     return content_range_read(response, &range) && range.first == part->length &&
            range.total == entry_total(part) && range.last == range.total - 1 &&
            etag_equal_strong(head_first(response, FIELD_ETAG), entry_etag(part)) &&
-           (response->body != BODY_LENGTH || response->content_length == range.total - range.first);
+           response->body == BODY_LENGTH && response->content_length == range.total - range.first;
 }
 
 struct entry *part_whole(struct store *store, const struct entry *part, const struct store_request *request,

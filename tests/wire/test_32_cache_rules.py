@@ -322,6 +322,24 @@ def test_9111_4_4_invalidation(t):
         equal([(r.method, r.get("Authorization")) for r in counted.seen], [("GET", "a"), ("GET", "b"), ("POST", "a"), ("GET", "a")], "requests at the origin")
 
 
+def test_a_star_purges_all_tags_that_begin_so(t):
+    origin = t.origin()
+    routes = [{"match": {"path": "/things/{id}/{rest...}", "methods": ["GET"]}, "operation": "read", "cache": {"ttl": "1h", "tags": ["thing:{id}:{rest}"]}},
+              {"match": {"path": "/things/{id}", "methods": ["PUT"]}, "operation": "write", "invalidates": ["thing:{id}:*"]}]
+    sidecar = t.sidecar(origin, {**PLAIN, "routes": routes})
+    paths = ["/things/1/a", "/things/1/b", "/things/12/a", "/things/2/a"]
+    for path in paths + paths:
+        sidecar.request(path)
+    equal([origin.count(path) for path in paths], [1, 1, 1, 1], "requests before the write")
+    sidecar.request("/things/1", "PUT", body=b"x")
+    for path in paths:
+        sidecar.request(path)
+    equal([origin.count(path) for path in paths], [2, 2, 1, 1], "requests after it")
+    sidecar.request("/things/2*", "PUT", body=b"x")
+    sidecar.request("/things/2/a")
+    equal(origin.count("/things/2/a"), 1, "a star that came in with a path is only a byte")
+
+
 def test_9110_9_3_3_a_post_may_be_stored(t):
     origin = t.origin()
     sidecar = t.sidecar(origin, PLAIN)

@@ -158,6 +158,20 @@ def test_9111_3_3_a_beginning_is_completed(t):
                     document.answer(conn, request)
             origin.on[path] = odd
             equal((sidecar.request(path).body, [r.get("Range") for r in document.seen]), (DOCUMENT, ["bytes=0-5", "bytes=6-", None]), "body, Ranges at the origin")
+    for name, rest in [("fewer", b"678"), ("more", b"6789ABCDEFGHIJ")]:
+        with t.case("a chunked 206 of %s bytes than it says: all is asked for, and the client's next answer is its own" % name):
+            path = "/ch-" + name
+            document = Document(origin, path)
+            ranged(sidecar, path, "0-5")
+
+            def lying(conn, request, document=document, rest=rest):
+                if request.has("Range"):
+                    conn.send(b'HTTP/1.1 206 Partial Content\r\nETag: "v1"\r\nContent-Range: bytes 6-15/16\r\nTransfer-Encoding: chunked\r\n\r\n' + chunked(rest))
+                else:
+                    document.answer(conn, request)
+            origin.on[path] = lying
+            with sidecar.client() as client:
+                equal([client.request(path).body, client.request("/else").body], [DOCUMENT, b"ok"], "bodies")
     with t.case("416 to it: all is asked for"):
         document = Document(origin, "/416")
         ranged(sidecar, "/416", "0-5")

@@ -227,6 +227,11 @@ START_TEST(a_beginning_is_made_whole)
         {"206 | Cache-Control: no-store | ETag: \"1\" | Content-Range: bytes 4-9/10 | Content-Length: 6", "",
          false, false},
     };
+    /* A row more: how many bytes there will be is not told, so that the client could not be promised its
+     * length. */
+    must(fetch(&w, "GET /a | Range: bytes=0-3", PART("0-3", "4"), "0123") == STORABLE_YES);
+    must(!complete("206 | ETag: \"1\" | Content-Range: bytes 4-9/10 | Transfer-Encoding: chunked", ""));
+    store_purge(w.store, STORE_PURGE_ALL, SLICE(""));
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct store_result r;
         must(fetch(&w, "GET /a | Range: bytes=0-3", PART("0-3", "4") " | X: old | Y: kept", "0123") ==
