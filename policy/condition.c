@@ -159,3 +159,23 @@ enum range_verdict condition_range(const struct head *request, const struct vali
         return RANGE_WHOLE;
     return range_parse(head_value(request, at), size, first, last);
 }
+
+bool content_range_read(const struct head *response, struct content_range *out)
+{
+    const struct slice unit = SLICE("bytes ");
+    int at = head_find(response, FIELD_CONTENT_RANGE, 0);
+    if (at < 0 || head_find(response, FIELD_CONTENT_RANGE, at + 1) >= 0)
+        return false;
+    struct slice value = head_value(response, at);
+    if (value.n < unit.n || !slice_equal_nocase((struct slice){value.p, unit.n}, unit))
+        return false;
+    value = (struct slice){value.p + unit.n, value.n - unit.n};
+    if (!read_position(&value, &out->first) || value.n == 0 || value.p[0] != '-')
+        return false;
+    value = (struct slice){value.p + 1, value.n - 1};
+    if (!read_position(&value, &out->last) || value.n == 0 || value.p[0] != '/')
+        return false;
+    value = (struct slice){value.p + 1, value.n - 1};
+    return read_position(&value, &out->total) && value.n == 0 && out->first <= out->last &&
+           out->last < out->total && out->total != UINT64_MAX;
+}

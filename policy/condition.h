@@ -34,6 +34,14 @@ enum range_verdict {
 enum range_verdict condition_range(const struct head *request, const struct validators *stored, uint64_t size,
                                    uint64_t *first, uint64_t *last);
 
+/* The bytes that a 206 brings (RFC 9110 14.4). */
+struct content_range {
+    uint64_t first, last, total; /* first <= last < total */
+};
+
+/* Reads `bytes first-last/total`. False: missing, twice, invalid, another unit, or the total is not told. */
+bool content_range_read(const struct head *response, struct content_range *out) MUSTCHECK;
+
 /* Reads one byte-range-spec: `bytes=first-last`, `bytes=first-`, `bytes=-suffix`. More than one range:
  * RANGE_WHOLE. */
 enum range_verdict range_parse(struct slice value, uint64_t size, uint64_t *first, uint64_t *last);

@@ -91,7 +91,7 @@ static bool one_of(int status, const uint16_t *statuses, size_t count)
 /* Statuses that may be kept without the origin's saying so (RFC 9110 15.1). */
 static bool heuristic_status(int status)
 {
-    static const uint16_t statuses[] = {200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501};
+    static const uint16_t statuses[] = {200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501};
     return one_of(status, statuses, ARRAY_LEN(statuses));
 }
 
@@ -105,9 +105,9 @@ static bool configured_status(int status)
 /* Statuses whose caching requirements we implement, for must-understand (RFC 9111 5.2.2.3). */
 static bool understood_status(int status)
 {
-    static const uint16_t statuses[] = {200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400,
-                                        401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413,
-                                        414, 415, 416, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505};
+    static const uint16_t statuses[] = {200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308, 400,
+                                        401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414,
+                                        415, 416, 417, 421, 422, 426, 500, 501, 502, 503, 504, 505};
     return one_of(status, statuses, ARRAY_LEN(statuses));
 }
 
@@ -243,6 +243,22 @@ static bool worth_storing(const struct reading *r, const struct freshness *f)
     return r->explicit_lifetime && (r->cc.stale_while_revalidate > 0 || r->cc.stale_if_error > 0);
 }
 
+/* A 206 and a 416 are about a Range: the one is a part, the other says nothing about the rest. */
+static bool storable_status(const struct head *request, int status)
+{
+    bool ranged = request->method == METHOD_GET && head_has(request, FIELD_RANGE);
+    if (status == 206)
+        return ranged;
+    return status >= 200 && status != 304 && !(status == 416 && ranged);
+}
+
+/* RFC 9110 9.3.3 */
+static bool cacheable_post(const struct reading *r, const struct head *request)
+{
+    return request->method == METHOD_POST && r->explicit_lifetime &&
+           head_has(r->response, FIELD_CONTENT_LOCATION);
+}
+
 enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route,
                               const struct head *request, const struct head *response,
                               const struct freshness_times *times, struct freshness *out)
@@ -252,9 +268,9 @@ enum storable freshness_judge(const struct cache_rules *rules, const struct cach
     r.targeted = response_directives(rules, response, &r.cc);
     measure(&r, out);
     cache_control_read(request, &asked);
-    if (request->method != METHOD_GET)
+    if (request->method != METHOD_GET && !cacheable_post(&r, request))
         return STORABLE_METHOD;
-    if (response->status < 200 || response->status == 206 || response->status == 304)
+    if (!storable_status(request, response->status))
         return STORABLE_STATUS;
     if ((asked.flags & CC_NO_STORE) || forbidden_by_origin(&r.cc, response->status))
         return STORABLE_NO_STORE;

@@ -71,12 +71,15 @@ struct freshness_times {
 /* Why an answer is stored or is not. */
 enum storable {
     STORABLE_YES,
-    STORABLE_METHOD,      /* not the answer to a GET */
-    STORABLE_STATUS,      /* 1xx, 206, 304, or one that is not understood */
+    STORABLE_METHOD,      /* not the answer to a GET, nor that to a POST with explicit freshness */
+    STORABLE_STATUS,      /* 1xx, 304, 416 to a Range, one that is not understood, or a 206 of which it is not
+                           * clear what it brings
+                           */
     STORABLE_NO_STORE,    /* either side says no-store */
     STORABLE_PRIVATE,     /* shared scope: private */
     STORABLE_AUTHORIZED,  /* shared scope: the request had Authorization and nothing allows it */
     STORABLE_VARY,        /* Vary: * or too many members (the store's own judgement, as the next) */
+    STORABLE_NAMES,       /* more names in no-cache="..." than are checked for each field (the store's own, too) */
     STORABLE_SIZE,        /* larger than max_object_bytes */
     STORABLE_MEMORY,      /* no memory for it */
     STORABLE_NO_FRESHNESS /* no lifetime, and nothing to validate it by */
@@ -85,7 +88,8 @@ enum storable {
 /*
  * May the answer to this request be stored (RFC 9111 3)? Fills `out` in any case where the answer has one.
  * `request` is the client's request, `route` may be NULL. After a 304, `response` is the stored head with the
- * 304's fields merged in (4.3.4).
+ * 304's fields merged in (4.3.4). Of a POST (RFC 9110 9.3.3) the caller has compared Content-Location, of a
+ * 206 it has read Content-Range.
  */
 enum storable freshness_judge(const struct cache_rules *rules, const struct cache_route *route,
                               const struct head *request, const struct head *response,

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "policy/coding.h"
 #include "policy/octet.h"
 
 static char lower(char c)
@@ -52,6 +53,19 @@ static int add_name(char *out, size_t length, size_t cap, struct slice member)
     return (int)n;
 }
 
+/* Accept-Encoding, where the origin did not name it: `*` is in no name of Vary. */
+static const struct slice IMPLIED = {"*accept-encoding", 16};
+
+static int add_implied(char *out, size_t length, size_t cap)
+{
+    if (length + (length > 0) + IMPLIED.n > cap)
+        return -1;
+    if (length > 0)
+        out[length++] = ',';
+    memcpy(out + length, IMPLIED.p, IMPLIED.n);
+    return (int)(length + IMPLIED.n);
+}
+
 int vary_names(const struct head *response, char *out, size_t cap)
 {
     struct list_cursor cursor = {0};
@@ -66,6 +80,8 @@ int vary_names(const struct head *response, char *out, size_t cap)
         if (length < 0)
             return -1;
     }
+    if (coding_encoded(response) && !has_name((struct slice){out, (size_t)length}, SLICE("accept-encoding")))
+        return add_implied(out, (size_t)length, cap);
     return length;
 }
 
@@ -139,8 +155,8 @@ static void feed_field(struct hash_state *hash, const struct head *request, stru
     sieve_flush(&s);
 }
 
-/* A language range and its weight, blanks and case taken out of the hash. */
-static uint64_t hash_language(struct slice member, struct hash_key key)
+/* A language range or a coding and its weight, blanks and case taken out of the hash. */
+static uint64_t hash_member(struct slice member, struct hash_key key)
 {
     struct hash_state hash;
     struct sieve s = {.hash = &hash};
@@ -153,27 +169,35 @@ static uint64_t hash_language(struct slice member, struct hash_key key)
 }
 
 /* The same whatever the order of the members: a sum of keyed hashes. Never 0. */
-static uint64_t select_language(const struct head *request, struct hash_key key)
+static uint64_t select_members(const struct head *request, enum field_id id, struct hash_key key)
 {
     struct list_cursor cursor = {0};
     struct slice member;
-    uint64_t sum = head_has(request, FIELD_ACCEPT_LANGUAGE) ? 2 : 1;
-    while (head_list_next(request, FIELD_ACCEPT_LANGUAGE, &cursor, &member))
-        sum += hash_language(member, key);
+    uint64_t sum = head_has(request, id) ? 2 : 1;
+    while (head_list_next(request, id, &cursor, &member))
+        sum += hash_member(member, key);
     return sum ? sum : 1;
+}
+
+static void select_coding(const struct head *request, struct slice name, struct hash_key key,
+                          struct vary_key *out)
+{
+    out->coding = select_members(request, FIELD_ACCEPT_ENCODING, key) << 1 | (name.p[0] == '*');
 }
 
 void vary_select(struct slice names, const struct head *request, struct hash_key key, struct vary_key *out)
 {
     struct hash_state hash;
     struct slice name;
-    *out = (struct vary_key){{0, 0}, 0};
+    *out = (struct vary_key){{0, 0}, 0, 0};
     if (names.n == 0)
         return;
     hash_init(&hash, key);
     while (next_name(&names, &name)) {
         if (slice_equal(name, SLICE("accept-language")))
-            out->language = select_language(request, key);
+            out->language = select_members(request, FIELD_ACCEPT_LANGUAGE, key);
+        else if (slice_equal(name, IMPLIED) || slice_equal(name, SLICE("accept-encoding")))
+            select_coding(request, name, key, out);
         else
             feed_field(&hash, request, name);
     }
@@ -229,13 +253,16 @@ static bool best_language(const struct head *request, struct slice language)
     return single && slice_equal_nocase(best, language);
 }
 
-bool vary_match(const struct vary_key *stored, const struct vary_key *asked, struct slice content_language,
-                const struct head *request)
+bool vary_match(const struct vary_key *stored, const struct vary_key *asked,
+                const struct vary_content *content, const struct head *request)
 {
     if (!hash_equal(stored->fields, asked->fields))
         return false;
+    if (stored->coding != asked->coding &&
+        !((stored->coding & 1) && coding_accepted(request, content->coding)))
+        return false;
     if (stored->language == asked->language)
         return true;
-    return stored->language != 0 && asked->language != 0 && content_language.n > 0 &&
-           best_language(request, content_language);
+    return stored->language != 0 && asked->language != 0 && content->language.n > 0 &&
+           best_language(request, content->language);
 }

@@ -40,12 +40,23 @@ static void process(void *ctx, struct process_values *out)
     process_read(out);
 }
 
+/* What the store counts under its own locks. The control thread's block is ours to write. */
+static void note_store(struct control *c, const struct store_stats *s)
+{
+    struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
+    metric_set(block, METRIC_CACHE_STORES, s->stored);
+    metric_set(block, METRIC_CACHE_EVICTIONS, s->evictions);
+    metric_set(block, METRIC_CACHE_EXPIRED, s->expired);
+    metric_set(block, METRIC_CACHE_PURGED, s->invalidated);
+}
+
 static void supply_gauges(void *ctx, struct supplied *out)
 {
     struct control *c = ctx;
     struct store_stats stats;
     struct guard_view guard;
     store_stats(c->service.store, &stats);
+    note_store(c, &stats);
     guard_look(c->service.guard, &guard, control_now());
     supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
     supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);

@@ -417,8 +417,8 @@ static void drained_delivered(struct letter *letter, void *owner)
     (void)owner;
     if (!letter_came((struct exchange_letter *)letter, &x))
         return;
-    if (x->phase == PHASE_RELAY && x->up)
-        x->up->ops->pause(x->up, false);
+    if (x->phase == PHASE_RELAY)
+        exchange_held_drained(x);
 }
 
 static void timer_fired(struct timer *timer)
@@ -450,6 +450,10 @@ static void timer_fired(struct timer *timer)
         exchange_attempt_failed(x, REASON_RESPONSE_TIMEOUT, 0, -1);
         return;
     case PHASE_RELAY:
+        if (x->held && x->up) {
+            exchange_held_too_long(x);
+            return;
+        }
         if (x->down && x->down->ops->backlog(x->down) > 0) { /* the client is the slow one; it has its own clock */
             exchange_arm_stream(x);
             return;
@@ -480,6 +484,8 @@ void exchange_arm_stream(struct exchange *x)
     /* A client that ended its side and to whom nothing flows may as well be gone. */
     if (x->down && x->down->half_closed && x->phase != PHASE_TUNNEL && wait > HALF_CLOSE_GRACE)
         wait = HALF_CLOSE_GRACE;
+    if (x->held && wait > EXCHANGE_HELD_MAX)
+        wait = EXCHANGE_HELD_MAX;
     exchange_arm(x, worker_now(x->w) + wait);
 }
 
@@ -515,8 +521,20 @@ void exchange_client_drained(struct exchange *x)
 {
     if (x->phase == PHASE_SERVING)
         exchange_poll_fill(x);
-    else if (x->up && (x->phase == PHASE_RELAY || x->phase == PHASE_TUNNEL))
+    else if (x->phase == PHASE_RELAY)
+        exchange_held_drained(x);
+    else if (x->up && x->phase == PHASE_TUNNEL)
         x->up->ops->pause(x->up, false);
+}
+
+void exchange_detach_client(struct exchange *x, enum reason why)
+{
+    struct downstream *d = x->down;
+    x->why = why;
+    account(x, false);
+    x->refresh = true;
+    x->down = NULL;
+    d->ops->finished(d, false);
 }
 
 void exchange_request_failed(struct exchange *x, enum reason why)
@@ -524,12 +542,8 @@ void exchange_request_failed(struct exchange *x, enum reason why)
     bool gone = reason_row(why)->status == 0;
     x->why = why;
     if (gone && x->fill && x->phase == PHASE_RELAY && fill_waiters(x->fill) > 0) {
-        struct downstream *d = x->down; /* others wait for this fetch: it goes on without its client */
-        account(x, false);
-        x->refresh = true;
-        x->down = NULL;
-        d->ops->finished(d, false);
-        x->up->ops->pause(x->up, false);
+        exchange_detach_client(x, why); /* others wait for this fetch */
+        exchange_held_drained(x);
         return;
     }
     exchange_report(x, BREAKER_IGNORED);

@@ -86,7 +86,10 @@ struct exchange {
     struct entry *entry;     /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
+    tick_t held;             /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
+    bool completing;         /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
+    enum storable storable;  /* why the answer is not stored; YES (0) until that is known */
     uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
 
     /* Attempts. */
@@ -101,6 +104,7 @@ struct exchange {
     bool replied;            /* a final head went to the client */
     uint16_t hint_len;       /* of `hint` */
     bool refused;            /* a 401 or 403 to a credential: judged when its body is known */
+    bool drops;              /* and if it is no rate limit, what is stored under look.key's partition goes */
     bool up_closed;          /* tunnel: the upstream sends no more */
     struct observation o;
     enum reason why;
@@ -125,6 +129,8 @@ void exchange_arm(struct exchange *x, tick_t due);
 bool exchange_keep_head(struct exchange *x);
 /* The end. `whole`: the client has its answer (or was told what went wrong); false: it was broken off. */
 void exchange_over(struct exchange *x, bool whole);
+/* The fetch goes on without its client, who is counted and let go. */
+void exchange_detach_client(struct exchange *x, enum reason why);
 /* Looks the request up in the cache and acts on the verdict. */
 void exchange_look(struct exchange *x);
 /* Fills in what the store asks about a request. `tags` has room for STORE_MAX_TAGS. */
@@ -182,11 +188,18 @@ void exchange_drop_body(struct exchange *x);
 /* exchange_relay.c */
 /* The answer that is being relayed cannot be completed. */
 void exchange_break_off(struct exchange *x, enum reason why);
+/* The leader waits for a slow reader: is that over, or too long? */
+void exchange_held_drained(struct exchange *x);
+void exchange_held_too_long(struct exchange *x);
+/* How long a leader may be held up by one slow reader while others wait. */
+#define EXCHANGE_HELD_MAX (2 * TICK_S)
 /* Ends the doubt about a 401 or 403, by as much of its body as came. */
 void exchange_judge_refusal(struct exchange *x);
 
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word);
+/* The head of a 200 that the cache made whole: to the client with the bytes that were stored. `whole` is borrowed. */
+void exchange_serve_completed(struct exchange *x, struct entry *whole);
 /* A stale answer instead of a failure, when there is one that is allowed. */
 bool exchange_serve_stale(struct exchange *x);
 /* Acts on a lookup's verdict. */

@@ -79,7 +79,7 @@ static void purge_tags(struct exchange *x)
         bool prefix = false;
         size_t n = route_invalidate(&x->route, i, tag, sizeof(tag), &prefix);
         if (n <= sizeof(tag))
-            store_purge(x->w->service->store, STORE_PURGE_TAG, (struct slice){tag, n});
+            store_purge(x->w->service->store, prefix ? STORE_PURGE_TAG_PREFIX : STORE_PURGE_TAG, (struct slice){tag, n});
     }
 }
 
@@ -99,11 +99,22 @@ static bool has_credential(const struct exchange *x)
     return false;
 }
 
+/* Does a refusal of this credential take what is stored for it along? A 403 to what is not read may only mean that it
+ * may not be written; a signature that nobody checked may be anybody's; and in the shared scope nothing is stored for
+ * one credential alone. */
+static bool drops_partition(const struct exchange *x, int status)
+{
+    if (!x->refused || x->settings->p->cache.shared || x->unchecked)
+        return false;
+    return status == 401 || x->looked;
+}
+
 /* The cache hears of every answer: what it makes untrue, and who may no longer ask. */
 static void tell_cache(struct exchange *x, const struct head *response)
 {
     struct store_request ask;
-    x->refused = (x->looked || x->held_key) && (response->status == 401 || response->status == 403) && has_credential(x);
+    x->refused = (response->status == 401 || response->status == 403) && has_credential(x);
+    x->drops = false;
     if (!x_config(x)->cache_enabled)
         return;
     exchange_store_request(x, &ask, NULL, NULL, 0);
@@ -111,8 +122,11 @@ static void tell_cache(struct exchange *x, const struct head *response)
         store_invalidate(x->w->service->store, &ask, response);
         purge_tags(x);
     }
+    x->drops = drops_partition(x, response->status);
+    if (x->drops && !x->looked)
+        store_key_of(x->w->service->store, &ask, &x->look.key);
     if (x->looked && !x->fill)
-        store_heard(x->w->service->store, &ask, response);
+        store_heard(x->w->service->store, &ask, response, x->sent_at);
 }
 
 /* The API says 401 or 403 also when the caller is over its rate limit; the body tells which. */
@@ -135,8 +149,41 @@ void exchange_judge_refusal(struct exchange *x)
     if (x->a.rate_limited)
         return;
     exchange_credential_refused(x);
-    if (x->looked)
+    if (x->drops)
         store_drop_partition(x->w->service->store, &x->look.key);
+}
+
+/* The answer to a POST may be one for later GETs (RFC 9110 9.3.3). */
+static bool may_adopt(const struct exchange *x)
+{
+    return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store;
+}
+
+/* An answer that could not be stored for a reason that its sender may not know of. */
+static const struct refusal {
+    enum storable why;
+    enum metric counter;
+    struct slice word; /* in Cache-Status */
+} refusals[] = {
+    {STORABLE_VARY, METRIC_CACHE_REFUSED_VARY, {"unusable-vary", 13}},
+    {STORABLE_NAMES, METRIC_CACHE_REFUSED_NAMES, {"too-many-names", 14}},
+    {STORABLE_SIZE, METRIC_CACHE_REFUSED_SIZE, {"too-large", 9}},
+    {STORABLE_MEMORY, METRIC_CACHE_REFUSED_MEMORY, {"no-memory", 9}},
+};
+
+static const struct refusal *refusal_of(enum storable why)
+{
+    for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+        if (refusals[i].why == why)
+            return &refusals[i];
+    return NULL;
+}
+
+static void count_refusal(struct exchange *x, enum storable why)
+{
+    const struct refusal *refusal = refusal_of(why);
+    if (refusal)
+        metric_add(x->w->metrics, refusal->counter, 1);
 }
 
 static void offer_to_cache(struct exchange *x, const struct head *response)
@@ -144,12 +191,18 @@ static void offer_to_cache(struct exchange *x, const struct head *response)
     struct slice tags[STORE_MAX_TAGS];
     char room[TAG_ROOM];
     struct store_request ask;
-    if (!x->fill)
+    if (!x->fill && !may_adopt(x))
         return;
     exchange_store_request(x, &ask, tags, room, sizeof(room));
-    x->stored = fill_response(x->fill, &ask, response, x->sent_at, NULL) == FILL_STORED;
-    if (!x->stored)
+    if (!x->fill)
+        x->fill = store_adopt(x->w->service->store, &ask, response);
+    if (!x->fill)
+        return;
+    x->stored = fill_response(x->fill, &ask, response, x->sent_at, &x->storable) == FILL_STORED;
+    if (!x->stored) {
         x->fill = NULL;
+        count_refusal(x, x->storable);
+    }
 }
 
 static void send_reply(struct exchange *x, const struct head *response)
@@ -158,7 +211,9 @@ static void send_reply(struct exchange *x, const struct head *response)
     struct compose c = compose_into(w->lines, w->head_size);
     struct cache_status status = {.fwd = x->look.fwd, .stored = x->stored};
     bool no_body = response->body == BODY_NONE;
-    if (x->fill && x->entry)
+    if (refusal_of(x->storable))
+        status.detail = refusal_of(x->storable)->word;
+    if (x->fill && x->entry && !x->completing)
         status.fwd_status = response->status;
     if (x->unchecked)
         status.detail = SLICE("unchecked-signature");
@@ -186,24 +241,55 @@ static void send_reply(struct exchange *x, const struct head *response)
 
 /* ---- the final answer ------------------------------------------------------------------------------------ */
 
+/* The answer is not about what is stored: once more, without conditions. */
+static void ask_for_all(struct exchange *x)
+{
+    if (!exchange_may_resend(x)) {
+        exchange_attempt_failed(x, REASON_NONCE_SPENT, 0, -1);
+        return;
+    }
+    x->unconditional = true;
+    exchange_set_phase(x, PHASE_BACKOFF);
+    exchange_attempt(x);
+}
+
+/* The answer to our asking for the rest of a stored beginning (RFC 9111 3.3). True: dealt with. */
+static bool completed(struct exchange *x, const struct head *response)
+{
+    struct store_request ask;
+    struct entry *whole;
+    if (!x->completing || x->unconditional || !x->fill || (response->status != 206 && response->status != 416))
+        return false;
+    exchange_store_request(x, &ask, NULL, NULL, 0);
+    if (response->status == 416 || !fill_complete_part(x->fill, &ask, response, x->sent_at, &whole)) {
+        exchange_attempt_done(x, REASON_NONE, response->status);
+        exchange_leave_upstream(x, true);
+        ask_for_all(x);
+        return true;
+    }
+    exchange_set_phase(x, PHASE_RELAY);
+    x->deadline = TICK_NEVER;
+    x->a.status = 206;
+    x->stored = true;
+    if (x->down)
+        exchange_serve_completed(x, whole);
+    entry_release(whole);
+    exchange_arm_stream(x);
+    return true;
+}
+
 /* A 304 to our own validation. True: dealt with. */
 static bool revalidated(struct exchange *x, const struct head *response)
 {
     struct store_request ask;
-    if (response->status != 304 || !x->fill || !x->entry || x->unconditional)
+    if (response->status != 304 || !x->fill || !x->entry || x->unconditional || x->completing)
         return false;
     exchange_store_request(x, &ask, NULL, NULL, 0);
     struct entry *merged = fill_not_modified(x->fill, &ask, response, x->sent_at);
     exchange_attempt_done(x, REASON_NONE, 304);
     exchange_leave_upstream(x, true);
-    if (!merged) { /* not about what is stored: ask again without conditions */
-        if (!exchange_may_resend(x)) {
-            exchange_attempt_failed(x, REASON_NONCE_SPENT, 0, -1);
-            return true;
-        }
-        x->unconditional = true;
-        exchange_set_phase(x, PHASE_BACKOFF);
-        exchange_attempt(x);
+    if (!merged) {
+        ask_for_all(x);
         return true;
     }
     x->fill = NULL;
@@ -226,15 +312,15 @@ void exchange_response(struct exchange *x, const struct head *response)
     x->a.first_byte = now - x->sent_at;
     x->a.rate_limited = status == 429;
     exchange_report(x, judge(status));
-    if (revalidated(x, response))
+    if (revalidated(x, response) || completed(x, response))
         return;
     if (config_retries_status(x_config(x), status) && exchange_retry(x, REASON_NONE, status, retry_after_of(x, response)))
         return;
+    x->a.status = (uint16_t)status;
     if (freshness_error_status(status) && exchange_serve_stale(x))
         return;
     exchange_set_phase(x, PHASE_RELAY);
     x->deadline = TICK_NEVER; /* from here on the stream's own clock counts */
-    x->a.status = (uint16_t)status;
     tell_cache(x, response);
     offer_to_cache(x, response);
     if (x->down)
@@ -268,17 +354,54 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner, 
         x->down->ops->body(x->down, data, owner, ops);
 }
 
+/* The client of this exchange, or one who reads along, has so many bytes before it that no more should come. The queue of
+ * one's own client is bounded by the stored body until the answer has outgrown that. */
+static bool held_up(struct exchange *x)
+{
+    bool kept = x->fill && !x->fill_full && !fill_outgrown(x->fill);
+    if (x->down && !kept && x->down->ops->backlog(x->down) > HIGH_MARK)
+        return true;
+    return x->fill && !x->fill_full && fill_backlog(x->fill, fill_drained, x) >= FILL_BACKLOG_HIGH;
+}
+
 void exchange_response_flush(struct exchange *x)
 {
-    bool full = false;
-    if (x->down) {
+    if (x->down)
         x->down->ops->flush(x->down);
-        full = x->down->ops->backlog(x->down) > HIGH_MARK && (!x->fill || x->fill_full);
-    }
-    if (x->fill && !x->fill_full && fill_backlog(x->fill, fill_drained, x) >= FILL_BACKLOG_HIGH)
-        full = true;
-    if (full && x->up)
+    bool held = held_up(x);
+    if (held && x->up)
         x->up->ops->pause(x->up, true);
+    if (held && !x->held && x->fill && !x->fill_full)
+        x->held = worker_now(x->w);
+    exchange_arm_stream(x);
+}
+
+void exchange_held_drained(struct exchange *x)
+{
+    if (held_up(x))
+        return;
+    x->held = 0;
+    if (x->up)
+        x->up->ops->pause(x->up, false);
+    exchange_arm_stream(x);
+}
+
+/* Others wait for this fetch: it goes on without its own client. */
+static void leave_own_client(struct exchange *x, enum reason why)
+{
+    x->down->ops->abort(x->down, why);
+    exchange_detach_client(x, why);
+}
+
+void exchange_held_too_long(struct exchange *x)
+{
+    if (x->fill && !x->fill_full) {
+        if (x->down && x->down->ops->backlog(x->down) > HIGH_MARK && fill_waiters(x->fill) > 0)
+            leave_own_client(x, REASON_CLIENT_STALLED);
+        fill_cut_slow(x->fill); /* who is cut lets go of its bytes, which calls fill_drained */
+    }
+    x->held = 0;
+    exchange_held_drained(x);
     exchange_arm_stream(x);
 }
 
@@ -291,6 +414,8 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     x->up = NULL;
     x->fill = NULL;
+    if (fill && fill_outgrown(fill))
+        count_refusal(x, STORABLE_SIZE);
     if (fill)
         fill_end(fill, worker_now(x->w));
     if (x->down)

@@ -162,6 +162,15 @@ static void validators(struct exchange *x, struct compose *c)
         compose_line(c, SLICE("If-Modified-Since"), modified);
 }
 
+/* Asks for what follows the stored beginning, or for all should the answer have changed (RFC 9110 13.1.5). */
+static void rest_of_it(struct exchange *x, struct compose *c)
+{
+    COMPOSE(c, "Range: bytes=");
+    compose_number(c, entry_length(x->entry));
+    COMPOSE(c, "-\r\n");
+    compose_line(c, SLICE("If-Range"), entry_etag(x->entry));
+}
+
 static void hops_left(struct exchange *x, struct compose *c)
 {
     struct slice v = head_first(&x->req, FIELD_MAX_FORWARDS);
@@ -190,7 +199,9 @@ static size_t request_lines(struct exchange *x)
     if (x->fill && x->entry)
         drop |= FIELD_BIT(IF_NONE_MATCH) | FIELD_BIT(IF_MODIFIED_SINCE) | FIELD_BIT(IF_RANGE) | FIELD_BIT(RANGE);
     compose_fields(&c, &x->req, drop);
-    if (validating)
+    if (validating && x->completing)
+        rest_of_it(x, &c);
+    else if (validating)
         validators(x, &c);
     hops_left(x, &c);
     compose_line(&c, SLICE("Via"), (struct slice){line, via_format(line, x->req.minor, x->w->service->instance)});

@@ -81,11 +81,17 @@ static struct slice fields_of(struct slice head, struct slice *reason)
     return head.n - n > 2 ? (struct slice){end + 2, head.n - n - 2} : (struct slice){"", 0};
 }
 
+/* Rounds down below 0 too: what is stale by half a second must not look fresh. */
+static int64_t floor_seconds(tick_t t)
+{
+    return t / TICK_S - (t % TICK_S < 0);
+}
+
 static void age_and_own(struct exchange *x, struct entry *entry, struct cache_status *status, struct compose *c)
 {
     tick_t now = worker_now(x->w);
     status->has_ttl = true;
-    status->ttl = freshness_left(entry_freshness(entry), now) / TICK_S;
+    status->ttl = floor_seconds(freshness_left(entry_freshness(entry), now));
     COMPOSE(c, "Age: ");
     compose_number(c, (uint64_t)(freshness_age(entry_freshness(entry), now) / TICK_S));
     COMPOSE(c, "\r\n");
@@ -156,6 +162,29 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     exchange_over(x, true);
 }
 
+void exchange_serve_completed(struct exchange *x, struct entry *whole)
+{
+    struct compose c = compose_into(x->w->lines, x->w->head_size);
+    struct cache_status status = {.fwd = CACHE_FWD_PARTIAL, .fwd_status = 206, .stored = true};
+    struct slice reason;
+    struct slice runs[2] = {fields_of(entry_head(whole), &reason), {x->w->lines, 0}};
+    struct answer beginning = {ANSWER_WHOLE, 200, true, 0, entry_length(x->entry)};
+    age_and_own(x, whole, &status, &c);
+    runs[1].n = compose_size(&c);
+    struct reply reply = {
+        .status = 200,
+        .reason = reason,
+        .runs = runs,
+        .run_count = 2,
+        .framing = BODY_LENGTH,
+        .length = entry_total(x->entry),
+    };
+    x->replied = true;
+    x->o.status = 200;
+    x->down->ops->reply(x->down, &reply);
+    serve_body(x, x->entry, &beginning);
+}
+
 bool exchange_serve_stale(struct exchange *x)
 {
     struct store_request ask;
@@ -169,7 +198,10 @@ bool exchange_serve_stale(struct exchange *x)
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     exchange_leave_upstream(x, true);
     exchange_abandon_fill(x, why == REASON_NONE ? REASON_FILL_FAILED : why, false);
-    struct cache_status status = {.fwd = CACHE_FWD_NONE, .detail = SLICE("stale-if-error")};
+    /* RFC 9211 2.1: a hit is what was not forwarded, which this may have been, in vain. */
+    struct cache_status status = {.fwd = x->attempts > 0 ? x->look.fwd : CACHE_FWD_NONE,
+                                  .fwd_status = x->attempts > 0 ? x->a.status : 0,
+                                  .detail = SLICE("stale-if-error")};
     exchange_serve_entry(x, result.entry, status, VERDICT_STALE);
     return true;
 }
@@ -261,6 +293,12 @@ void exchange_act(struct exchange *x, enum store_verdict verdict)
         x->fill = x->look.fill;
         exchange_forward(x);
         return;
+    case STORE_COMPLETE:
+        x->entry = x->look.entry;
+        x->fill = x->look.fill;
+        x->completing = true;
+        exchange_forward(x);
+        return;
     case STORE_LEAD:
         x->fill = x->look.fill;
         exchange_forward(x);
@@ -308,6 +346,13 @@ static void begin_serving(struct exchange *x, const struct fill_news *news)
 static void pump(struct exchange *x)
 {
     struct downstream *d = x->down;
+    enum reason slow = REASON_NONE;
+    if (d->ops->backlog(d) >= SERVE_HIGH && fill_read(&x->waiter, NULL, 0, &slow) == FILL_READ_BROKEN && slow == REASON_CLIENT_STALLED) {
+        x->why = slow; /* too slow for the others: cut */
+        d->ops->abort(d, slow);
+        exchange_over(x, false);
+        return;
+    }
     while (d->ops->backlog(d) < SERVE_HIGH) {
         struct iovec iov[RUNS_MAX];
         enum reason why = REASON_NONE;

@@ -62,6 +62,7 @@ void fill_unref(struct fill *fill)
     body_unref(fill->body);
     entry_release(fill->entry);
     entry_release(fill->base);
+    entry_release(fill->part);
     entry_release(fill->sibling);
     pthread_mutex_destroy(&fill->lock);
     atomic_fetch_sub_explicit(&fill->store->fill_bytes, fill->counted, memory_order_relaxed);
@@ -213,11 +214,22 @@ static int chunk_iov(const struct fill *fill, uint64_t at, struct iovec *iov, in
 /* What is known of an answer when its head has come. */
 struct judgement {
     enum storable storable;
+    bool partial;
+    struct content_range part;
     struct freshness fresh;
     uint64_t expected;
     char names[VARY_NAMES_CAP];
     struct slice vary;
 };
+
+/* Is the 206 one to our single Range, and is it clear which bytes it brings (RFC 9110 15.3.7)? */
+static bool clear_part(const struct head *response, struct content_range *part)
+{
+    if (!content_range_read(response, part))
+        return false;
+    return response->body == BODY_LENGTH ? response->content_length == part->last - part->first + 1
+                                         : response->body == BODY_CHUNKED;
+}
 
 static void judge(const struct fill *fill, const struct store_request *request, const struct head *response,
                   tick_t sent, struct judgement *out)
@@ -232,8 +244,17 @@ static void judge(const struct fill *fill, const struct store_request *request, 
                                                     : UINT64_MAX;
     if (out->storable != STORABLE_YES)
         return;
+    out->partial = response->status == 206;
+    if (out->partial && !clear_part(response, &out->part)) {
+        out->storable = STORABLE_STATUS;
+        return;
+    }
+    if (out->partial)
+        out->expected = out->part.last - out->part.first + 1;
     if (n < 0)
         out->storable = STORABLE_VARY;
+    else if (!entry_can_hold(response, request->rules->shared))
+        out->storable = STORABLE_NAMES;
     else if (out->expected != UINT64_MAX && out->expected > fill->limit)
         out->storable = STORABLE_SIZE;
 }
@@ -265,7 +286,8 @@ static bool prepare(struct fill *fill, const struct store_request *request, cons
                                   .tags = request->tags,
                                   .tag_count = fill->home.tag_count - 1,
                                   .shared = request->rules->shared,
-                                  .wall = request->wall};
+                                  .wall = request->wall,
+                                  .part = judged->partial ? &judged->part : NULL};
     *entry = entry_make(&recipe, response);
     if (!*entry)
         return false;
@@ -279,7 +301,8 @@ static bool prepare(struct fill *fill, const struct store_request *request, cons
 /* Will the next request for this meet the same verdict, so that waiting for one another is of no use? */
 static bool lasting(int status, enum storable why)
 {
-    if (status >= 500 || status == 304 || status == 401 || status == 403 || status == 408 || status == 429)
+    if (status >= 500 || status == 206 || status == 304 || status == 401 || status == 403 || status == 408 ||
+        status == 429)
         return false;
     return why != STORABLE_YES && why != STORABLE_METHOD && why != STORABLE_STATUS && why != STORABLE_MEMORY;
 }
@@ -300,7 +323,7 @@ static tick_t pass_until(const struct store_request *request)
 /* The answer is not stored: leaves the table, and what the table should know instead. */
 static void leave_table(struct fill *fill, const struct store_request *request, int status, enum storable why)
 {
-    struct find find = {NULL, NULL};
+    struct find find = {NULL, NULL, NULL};
     struct shard *shard = shard_lock(fill->store, fill->home.place);
     table_remove(&shard->fills, &fill->link);
     fill->joinable = false;
@@ -310,12 +333,17 @@ static void leave_table(struct fill *fill, const struct store_request *request, 
         shard_unlink(fill->store, shard, find.best);
         shard->stats.invalidated++;
     }
-    if (lasting(status, why) && !fill->doomed)
+    if (find.part) {
+        shard_unlink(fill->store, shard, find.part);
+        shard->stats.invalidated++;
+    }
+    if (lasting(status, why) && !fill->doomed && request->head->method == METHOD_GET)
         marker_set(shard, fill->home.place, pass_until(request));
     if (why == STORABLE_MEMORY)
         shard->stats.oom++;
     shard_unlock(shard);
     entry_release(find.best);
+    entry_release(find.part);
 }
 
 enum fill_verdict fill_response(struct fill *fill, const struct store_request *request,
@@ -345,6 +373,12 @@ enum fill_verdict fill_response(struct fill *fill, const struct store_request *r
     return FILL_STORED;
 }
 
+static void count_bytes(struct fill *fill, size_t n)
+{
+    fill->counted += n;
+    atomic_fetch_add_explicit(&fill->store->fill_bytes, n, memory_order_relaxed);
+}
+
 /* Is the 304 about the stored answer (RFC 9111 4.3.4)? */
 static bool is_about(const struct entry *base, const struct head *response)
 {
@@ -354,25 +388,6 @@ static bool is_about(const struct entry *base, const struct head *response)
         return etag.p[0] == '"' ? etag_equal_strong(etag, entry_etag(base))
                                 : etag_equal_weak(etag, entry_etag(base));
     return modified.n == 0 || base->last_modified.n == 0 || slice_equal(modified, entry_last_modified(base));
-}
-
-/* Judges the merged head as if it had come whole. False: it is not to be stored (any more). */
-static bool judge_merged(const struct store_request *request, struct entry *entry, tick_t sent)
-{
-    struct freshness_times times = {sent, request->now, request->wall};
-    struct head merged;
-    char names[VARY_NAMES_CAP];
-    struct field *fields = calloc(entry->field_count, sizeof *fields);
-    if (!fields)
-        return false;
-    entry_head_view(entry, fields, &merged);
-    enum storable storable =
-        freshness_judge(request->rules, &request->route, request->head, &merged, &times, &entry->fresh);
-    int n = vary_names(&merged, names, sizeof names);
-    free(fields);
-    entry_drop_age(entry);
-    return storable == STORABLE_YES && n >= 0 &&
-           slice_equal((struct slice){names, (size_t)n}, entry_span(entry, entry->names));
 }
 
 /* Takes the validated entry out of the store, if it is still there. */
@@ -411,7 +426,7 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
         return NULL;
     }
     settle_tags(fill, request, fill->base);
-    bool keep = judge_merged(request, merged, sent);
+    bool keep = entry_judge(request, merged, sent);
     entry_complete(merged, body_ref(fill->base->body));
     if (keep) {
         store_insert(fill->store, entry_ref(merged), &fill->home, fill);
@@ -428,13 +443,30 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
     return merged;
 }
 
-/* ---- the leader: bytes ---- */
-
-static void count_bytes(struct fill *fill, size_t n)
+bool fill_complete_part(struct fill *fill, const struct store_request *request, const struct head *response,
+                        tick_t sent, struct entry **entry)
 {
-    fill->counted += n;
-    atomic_fetch_add_explicit(&fill->store->fill_bytes, n, memory_order_relaxed);
+    struct entry *part = fill->part;
+    struct body *body;
+    struct entry *whole =
+        part ? part_whole(fill->store, part, request, response, sent, fill->limit, &body) : NULL;
+    if (!whole)
+        return false;
+    settle_tags(fill, request, part);
+    count_bytes(fill, part->length);
+    pthread_mutex_lock(&fill->lock);
+    fill->entry = whole;
+    fill->body = body;
+    fill->expected = entry_total(part);
+    fill->published = part->length;
+    fill->phase = PHASE_BODY;
+    wake_all(fill);
+    pthread_mutex_unlock(&fill->lock);
+    *entry = entry_ref(whole);
+    return true;
 }
+
+/* ---- the leader: bytes ---- */
 
 /* Too large to store: from now on only those who are here are served, and the next ones need not wait for one
  * another. */
@@ -489,10 +521,23 @@ enum fill_more fill_append(struct fill *fill, const void *bytes, size_t n)
     return FILL_MORE;
 }
 
+/* An answer that broke off is kept as a part when the rest can be asked for later (RFC 9111 3.3). False: it
+ * is not, and the fill is still in the table. */
+static bool keep_beginning(struct fill *fill)
+{
+    if (fill->phase != PHASE_BODY || fill->overflowed || fill->useless)
+        return false;
+    struct entry *part = part_rescue(fill->entry, fill->body, fill->expected);
+    if (part)
+        store_insert(fill->store, part, &fill->home, fill);
+    return part != NULL;
+}
+
 /* The leader's role is over, with this end for the waiters. */
 static void close_fill(struct fill *fill, enum fill_phase phase, enum reason why)
 {
-    take_off(fill);
+    if (!keep_beginning(fill))
+        take_off(fill);
     pthread_mutex_lock(&fill->lock);
     fill->drained = NULL;
     if (fill->phase != PHASE_FAILED)
@@ -525,7 +570,10 @@ bool fill_end(struct fill *fill, tick_t now)
     }
     /* The waiters read on from the body as it came; the entry may get a tidier one. */
     entry_complete(fill->entry, body_finish(body_ref(fill->body)));
-    bool in = store_insert(fill->store, entry_ref(fill->entry), &fill->home, fill);
+    struct entry *entry = fill->entry->partial
+                              ? part_combine(fill->store, fill->entry, fill->home.place, fill->limit)
+                              : entry_ref(fill->entry);
+    bool in = store_insert(fill->store, entry, &fill->home, fill);
     pthread_mutex_lock(&fill->lock);
     finish(fill, PHASE_DONE, REASON_NONE);
     pthread_mutex_unlock(&fill->lock);
@@ -548,7 +596,7 @@ void fill_abort(struct fill *fill, enum reason why, bool hand_over)
 {
     pthread_mutex_lock(&fill->lock);
     bool early = fill->phase == PHASE_WAIT;
-    fill->rest_loose = hand_over && !early;
+    fill->rest_loose = hand_over;
     fill->drained = NULL;
     if (early && hand_over && fill->handovers < FILL_MAX_HANDOVERS && choose_leader(fill)) {
         fill->handovers++;
@@ -556,10 +604,9 @@ void fill_abort(struct fill *fill, enum reason why, bool hand_over)
         fill_unref(fill);
         return;
     }
-    bool nobody = early && !fill->first;
     pthread_mutex_unlock(&fill->lock);
-    /* Who has found the fill but not joined yet may try for itself. */
-    close_fill(fill, nobody && hand_over ? PHASE_LOOSE : PHASE_FAILED, why);
+    /* Who was given nothing yet, or has found the fill but not joined, may try for itself. */
+    close_fill(fill, early && hand_over ? PHASE_LOOSE : PHASE_FAILED, why);
 }
 
 struct entry *fill_validates(struct fill *fill)
@@ -584,6 +631,11 @@ uint64_t fill_backlog(struct fill *fill, void (*drained)(void *arg), void *arg)
     return n;
 }
 
+bool fill_outgrown(struct fill *fill)
+{
+    return fill->overflowed; /* written by the leader alone */
+}
+
 unsigned fill_cut_slow(struct fill *fill)
 {
     unsigned count = 0;
@@ -594,7 +646,8 @@ unsigned fill_cut_slow(struct fill *fill)
             continue;
         w->cut = true;
         count++;
-        wake(w);
+        w->asleep = false;
+        w->wake(w); /* also when it is not asleep: it waits for its own client, not for us */
     }
     pthread_mutex_unlock(&fill->lock);
     return count;

@@ -27,7 +27,7 @@ struct fill;
 struct store_request;
 
 #define FILL_MAX_WAITERS   4096 /* further requests are passed */
-#define FILL_MAX_HANDOVERS 3    /* then the waiters fail too */
+#define FILL_MAX_HANDOVERS 3    /* then the waiters are turned loose */
 #define FILL_BACKLOG_HIGH  ((uint64_t)256 * 1024)
 #define FILL_BACKLOG_LOW   ((uint64_t)64 * 1024)
 
@@ -55,6 +55,15 @@ enum fill_verdict fill_response(struct fill *fill, const struct store_request *r
 struct entry *fill_not_modified(struct fill *fill, const struct store_request *request,
                                 const struct head *response, tick_t sent) MUSTCHECK;
 
+/*
+ * A 206 came for the rest of the beginning that this fill is to make whole (STORE_COMPLETE). True: the stored
+ * beginning is the first bytes of the fill, go on with fill_append; *entry has the head of the whole, the
+ * caller's reference. False: it is not the rest (another validator, other bytes), or there is no memory: the
+ * role goes on, ask for all of it.
+ */
+bool fill_complete_part(struct fill *fill, const struct store_request *request, const struct head *response,
+                        tick_t sent, struct entry **entry) MUSTCHECK;
+
 enum fill_more {
     FILL_MORE,    /* go on */
     FILL_USELESS, /* it has grown too large to store, and nobody reads: stop appending; fill_end or fill_abort
@@ -72,9 +81,9 @@ bool fill_end(struct fill *fill, tick_t now);
 /*
  * The fetch cannot go on. `hand_over`: the fault lies with this leader alone (its client went away, its
  * deadline is over), so one waiter that was given nothing yet is told to lead, at most FILL_MAX_HANDOVERS
- * times; else the waiters fail with `why`. Waiters that were given the head always fail: their clients must
- * see a broken message. With `hand_over`, those that were not are turned loose when the head was there
- * already.
+ * times, and then, or when the head was there already, all that were given nothing are turned loose. Without
+ * `hand_over` the waiters fail with `why`. Waiters that were given the head always fail: their clients must
+ * see a broken message.
  */
 void fill_abort(struct fill *fill, enum reason why, bool hand_over);
 
@@ -93,8 +102,11 @@ unsigned fill_waiters(struct fill *fill);
  */
 uint64_t fill_backlog(struct fill *fill, void (*drained)(void *arg), void *arg);
 
-/* Fails the waiters that hold the backlog up. Returns how many. For a leader that has been held up for too
- * long. */
+/* Has the answer outgrown max_object_bytes, so that its bytes are held for the waiters alone? */
+bool fill_outgrown(struct fill *fill);
+
+/* Fails the waiters that hold the backlog up, and wakes them. Returns how many. For a leader that has been
+ * held up for too long. */
 unsigned fill_cut_slow(struct fill *fill);
 
 /* ---- the waiters ---- */
@@ -102,9 +114,9 @@ unsigned fill_cut_slow(struct fill *fill);
 /* Embedded in an exchange. All zero at first; `wake` set before fill_join. The rest is private to fill.c. */
 struct fill_waiter {
     /*
-     * Called from whatever thread made the news, at most once until the next fill_poll or fill_read, and
-     * never after fill_leave has returned. It holds the fill's lock: post a message to the waiter's worker,
-     * and call nothing of the fill.
+     * Called from whatever thread made the news, at most once until the next fill_poll or fill_read (and once
+     * more when the waiter is cut), and never after fill_leave has returned. It holds the fill's lock: post a
+     * message to the waiter's worker, and call nothing of the fill.
      */
     void (*wake)(struct fill_waiter *waiter);
 
@@ -153,10 +165,10 @@ enum fill_state fill_poll(struct fill_waiter *waiter, const struct store_request
 enum { FILL_READ_WAIT = 0, FILL_READ_END = -1, FILL_READ_BROKEN = -2 };
 
 /*
- * After FILL_HEAD: fills iov[0..max) with bytes that the waiter has not consumed. Returns how many were
- * filled, or WAIT (wake will be called), END (all was consumed, and the body is whole), or BROKEN (*why says
- * by what; the client must see a broken message). The runs stay until fill_advance passes them or fill_leave.
- * After END and BROKEN the waiter is still attached: leave.
+ * After FILL_HEAD: fills iov[0..max), which may be none to hear of the end alone, with bytes that the waiter
+ * has not consumed. Returns how many were filled, or WAIT (wake will be called), END (all was consumed, and
+ * the body is whole), or BROKEN (*why says by what; the client must see a broken message). The runs stay
+ * until fill_advance passes them or fill_leave. After END and BROKEN the waiter is still attached: leave.
  */
 int fill_read(struct fill_waiter *waiter, struct iovec *iov, int max, enum reason *why);
 

@@ -185,6 +185,7 @@ struct lookup {
     struct cache_ask ask;
     bool picky; /* wants an answer that was asked for now: joins nobody */
     bool conditional;
+    bool one_range;     /* it asks for one range of bytes */
     struct fill *spare; /* for when this request is to lead */
     bool no_memory;
 };
@@ -212,8 +213,9 @@ static enum cache_fwd must_forward(const struct lookup *l)
 /* A request for an entry counts as its use, also when it has to be fetched anew. */
 static void count_use(struct shard *shard, const struct find *find)
 {
-    if (find->best)
-        evict_hit(shard->index, &find->best->node);
+    struct entry *entry = find->best ? find->best : find->part;
+    if (entry)
+        evict_hit(shard->index, &entry->node);
 }
 
 static void count_hit(struct shard *shard, struct entry *entry)
@@ -246,6 +248,23 @@ static enum store_verdict count(uint64_t *counter, enum store_verdict verdict)
     return verdict;
 }
 
+/* May the rest of a stored beginning be asked for, instead of all (RFC 9111 3.3)? */
+static bool completes(const struct lookup *l, const struct find *find)
+{
+    return find->part && !l->conditional && !head_has(l->request->head, FIELD_RANGE) &&
+           part_is_beginning(find->part);
+}
+
+/* A fresh part that holds all that the request wants, or NULL. */
+static struct entry *part_that_will_do(const struct lookup *l, const struct find *find)
+{
+    enum cache_fwd fwd;
+    if (!find->part || !l->one_range || !part_covers(find->part, l->request->head))
+        return NULL;
+    enum reuse reuse = freshness_reuse(&find->part->fresh, &l->ask, l->request->now, &fwd);
+    return reuse == REUSE_FRESH || reuse == REUSE_STALE ? find->part : NULL;
+}
+
 /* Nothing stored will do as it is: who asks the upstream? */
 static enum store_verdict miss(struct lookup *l, struct shard *shard, const struct find *find)
 {
@@ -255,10 +274,11 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     bool validate = find->best && find->best->fresh.has_validator;
     if (l->ask.cc.flags & CC_ONLY_IF_CACHED)
         return count(&shard->stats.refused, STORE_REFUSE);
-    if (head->method == METHOD_HEAD || (head_has(head, FIELD_RANGE) && !validate))
+    bool ranged = head_has(head, FIELD_RANGE) && !validate;
+    if (head->method == METHOD_HEAD || (ranged && !l->one_range))
         return count(&shard->stats.passed, STORE_PASS);
     struct fill *running = shard_joinable(l->store, shard, place, head);
-    if (running && !l->picky) {
+    if (running && !l->picky && !ranged) {
         if (fill_waiters(running) >= FILL_MAX_WAITERS)
             return count(&shard->stats.passed, STORE_PASS);
         count_use(shard, find);
@@ -275,9 +295,15 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else.
      */
     count_use(shard, find);
-    lead(l, shard, find, !running && (validate || !l->conditional));
+    lead(l, shard, find, !running && !ranged && (validate || !l->conditional));
     if (find->best && freshness_left(&find->best->fresh, l->request->now) <= 0)
         shard->stats.expired++;
+    if (!validate && completes(l, find)) {
+        result->fwd = CACHE_FWD_PARTIAL;
+        result->fill->part = entry_ref(find->part);
+        result->entry = entry_ref(find->part);
+        return count(&shard->stats.misses, STORE_COMPLETE);
+    }
     if (!validate)
         return count(&shard->stats.misses, STORE_LEAD);
     result->entry = entry_ref(find->best);
@@ -297,6 +323,25 @@ static enum store_verdict refresh(struct lookup *l, struct shard *shard, const s
     return STORE_HIT_STALE;
 }
 
+/* What was found is the answer. */
+static enum store_verdict serve(struct lookup *l, struct shard *shard, struct entry *entry,
+                                enum store_verdict verdict)
+{
+    count_hit(shard, entry);
+    l->result->entry = entry_ref(entry);
+    return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
+}
+
+/* No whole answer will do; a part of one may. */
+static enum store_verdict part_or_miss(struct lookup *l, struct shard *shard, const struct find *find)
+{
+    struct entry *part = part_that_will_do(l, find);
+    if (!part)
+        return miss(l, shard, find);
+    l->result->fwd = CACHE_FWD_NONE;
+    return serve(l, shard, part, STORE_HIT);
+}
+
 /* The whole decision, under the shard's lock. */
 static enum store_verdict decide(struct lookup *l, struct shard *shard)
 {
@@ -304,8 +349,8 @@ static enum store_verdict decide(struct lookup *l, struct shard *shard)
     struct find find;
     shard_find(l->store, shard, result->key.place, l->request->head, &find);
     if (!find.best) {
-        result->fwd = find.any ? CACHE_FWD_VARY_MISS : CACHE_FWD_URI_MISS;
-        return miss(l, shard, &find);
+        result->fwd = find.part ? CACHE_FWD_PARTIAL : find.any ? CACHE_FWD_VARY_MISS : CACHE_FWD_URI_MISS;
+        return part_or_miss(l, shard, &find);
     }
     enum store_verdict verdict = STORE_HIT_STALE;
     switch (freshness_reuse(&find.best->fresh, &l->ask, l->request->now, &result->fwd)) {
@@ -318,13 +363,18 @@ static enum store_verdict decide(struct lookup *l, struct shard *shard)
         verdict = refresh(l, shard, &find);
         break;
     case REUSE_VALIDATE:
-        return miss(l, shard, &find);
+        return part_or_miss(l, shard, &find);
     }
-    if (verdict == NEEDS_FILL)
-        return verdict;
-    count_hit(shard, find.best);
-    result->entry = entry_ref(find.best);
-    return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
+    return verdict == NEEDS_FILL ? verdict : serve(l, shard, find.best, verdict);
+}
+
+/* `bytes=` and one range, once. */
+static bool asks_for_one_range(const struct head *head)
+{
+    uint64_t first, last;
+    int at = head_find(head, FIELD_RANGE, 0);
+    return at >= 0 && head->method == METHOD_GET && head_find(head, FIELD_RANGE, at + 1) < 0 &&
+           range_parse(head_value(head, at), UINT64_MAX, &first, &last) != RANGE_WHOLE;
 }
 
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
@@ -344,6 +394,7 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
     l.picky = !l.ask.plain &&
               ((l.ask.cc.flags & CC_NO_CACHE) || l.ask.cc.max_age != CC_ABSENT || l.ask.cc.min_fresh > 0);
     l.conditional = field_there(head, FIELD_IF_NONE_MATCH, FIELD_IF_MODIFIED_SINCE);
+    l.one_range = head_has(head, FIELD_RANGE) && asks_for_one_range(head);
     for (;;) {
         struct shard *shard = shard_lock(store, result->key.place);
         verdict = decide(&l, shard);
@@ -373,10 +424,13 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
     cache_ask_read(request->head, &ask);
     struct shard *shard = shard_lock(store, result->key.place);
     shard_find(store, shard, result->key.place, request->head, &find);
-    if (find.best && freshness_for_error(&find.best->fresh, &ask, request->now)) {
-        count_hit(shard, find.best);
+    struct entry *entry = find.best;
+    if (!entry && find.part && part_covers(find.part, request->head))
+        entry = find.part;
+    if (entry && freshness_for_error(&entry->fresh, &ask, request->now)) {
+        count_hit(shard, entry);
         shard->stats.stale++;
-        result->entry = entry_ref(find.best);
+        result->entry = entry_ref(entry);
     }
     shard_unlock(shard);
     if (!result->entry)

@@ -54,6 +54,9 @@ struct store_key {
     struct hash128 partition; /* who asks: the credential enters hashed, and leaves nowhere */
 };
 
+/* The key of a request, also of one that was not looked up. */
+void store_key_of(struct store *store, const struct store_request *request, struct store_key *out);
+
 /*
  * What the leader of a fill sends upstream: a GET with the client's fields. When fill_validates gives an
  * entry, that one's validators take the place of the client's conditions and Range (RFC 9111 4.3.1); for a
@@ -66,16 +69,18 @@ enum store_verdict {
     STORE_REVALIDATE, /* this caller leads result.fill: send entry_etag and entry_last_modified of
                          result.entry instead of the client's conditions */
     STORE_LEAD,       /* miss: this caller leads result.fill */
-    STORE_JOIN,       /* another fetch is under way: fill_join(result.fill, ...) */
-    STORE_PASS,       /* forward without the store: nothing is to be stored, nobody waits */
-    STORE_REFUSE      /* only-if-cached and nothing usable: 504, REASON_ONLY_IF_CACHED */
+    STORE_COMPLETE, /* this caller leads result.fill: result.entry is the beginning of the answer; ask for the
+                       rest with Range and If-Range, and give a 206 to fill_complete_part */
+    STORE_JOIN,     /* another fetch is under way: fill_join(result.fill, ...) */
+    STORE_PASS,     /* forward without the store: nothing is to be stored, nobody waits */
+    STORE_REFUSE    /* only-if-cached and nothing usable: 504, REASON_ONLY_IF_CACHED */
 };
 
 struct store_result {
-    struct entry *entry; /* HIT, HIT_STALE, REVALIDATE: the caller's reference, to be given to entry_release.
-                            Else NULL */
-    struct fill *fill;  /* LEAD, REVALIDATE, HIT_STALE that refreshes: the leader's role. JOIN: to be given to
-                           fill_join or fill_drop. Else NULL */
+    struct entry *entry; /* HIT, HIT_STALE, REVALIDATE, COMPLETE: the caller's reference, to be given to
+                            entry_release. Else NULL */
+    struct fill *fill; /* LEAD, REVALIDATE, COMPLETE, HIT_STALE that refreshes: the leader's role. JOIN: to be
+                          given to fill_join or fill_drop. Else NULL */
     enum cache_fwd fwd; /* for Cache-Status */
     tick_t age, ttl;    /* of entry, now; ttl below 0 when stale */
     struct store_key key;
@@ -83,8 +88,8 @@ struct store_result {
 
 /*
  * The decision for one request. The exchange asks once the route is known and the request has no body.
- * GET and HEAD only; a HEAD never leads (a miss is PASS). Range is answered from complete entries, else PASS
- * with CACHE_FWD_PARTIAL or URI_MISS.
+ * GET and HEAD only; a HEAD never leads (a miss is PASS). Range is answered from complete entries and from
+ * parts that hold all of it; else it leads a fill that nobody joins, and a 206 is kept as a part.
  */
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
                                 struct store_result *result);
@@ -103,12 +108,24 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
  */
 void store_invalidate(struct store *store, const struct store_request *request, const struct head *response);
 
-/* The answer to a HEAD or a passed GET has news of a stored entry: a 200 to HEAD whose validators or length
- * differ makes the entry stale (RFC 9111 4.3.5). */
-void store_heard(struct store *store, const struct store_request *request, const struct head *response);
+/*
+ * The 200 to a HEAD has news of a stored entry (RFC 9111 4.3.5): validators or a length that differ drop it;
+ * a validator that is the same freshens it with the fields of the answer, which was asked for at `sent`.
+ * Without any validator it says nothing of the body, and changes nothing.
+ */
+void store_heard(struct store *store, const struct store_request *request, const struct head *response,
+                 tick_t sent);
 
-/* The credential of this request was refused (401, 403): forgets everything in its partition. Returns the
- * entries dropped. */
+/*
+ * A fill for an answer that no lookup led to: the one to a POST, which later GETs may be answered with when
+ * it has explicit freshness and a Content-Location equal to its own URI (RFC 9110 9.3.3). Nobody joins it.
+ * NULL: it is not such an answer, or there is no memory; else go on with fill_response.
+ */
+struct fill *store_adopt(struct store *store, const struct store_request *request,
+                         const struct head *response);
+
+/* The credential of this request was refused (401, 403): forgets everything in its partition. Not for the
+ * shared scope, where that is everything of everybody. Returns the entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
 enum store_purge_kind {

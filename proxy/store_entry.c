@@ -1,8 +1,8 @@
 /*
- * Stored answers. Invariants: an entry's text is URI, names of Vary, tags, head, and room for one
- * Content-Length line, in one piece of memory with the entry; every line of the head is `name: value CRLF`
- * with nothing else in it; a head holds no hop-by-hop field, no Age, no Content-Length, and at least one
- * Date.
+ * Stored answers. Invariants: an entry's text is its place when it is a part, URI, names of Vary, tags, head,
+ * and room for one Content-Length line, in one piece of memory with the entry; every line of the head is
+ * `name: value CRLF` with nothing else in it; a head holds no hop-by-hop field, no Age, no Content-Length,
+ * and at least one Date.
  */
 #include "proxy/store_entry.h"
 
@@ -57,6 +57,21 @@ static bool unstored_read(const struct head *response, bool shared, struct unsto
     return true;
 }
 
+/* Bytes that the fields of a head may need at most. */
+static uint64_t fields_size(const struct head *head)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < head->field_count; i++)
+        n += (uint64_t)head->fields[i].name_len + head->fields[i].value_len + 4;
+    return n;
+}
+
+bool entry_can_hold(const struct head *response, bool shared)
+{
+    struct unstored unstored;
+    return unstored_read(response, shared, &unstored) && fields_size(response) < HEAD_MAX / 2;
+}
+
 /* Is this field of a response part of a stored head (RFC 9111 3.1)? */
 static bool stored_field(const struct head *response, int index, const struct unstored *unstored)
 {
@@ -70,6 +85,12 @@ static bool stored_field(const struct head *response, int index, const struct un
         if (slice_equal_nocase(name, unstored->names[i]))
             return false;
     return true;
+}
+
+/* Content-Range is written for each answer from a part. */
+static bool made_field(const struct entry *entry, const struct head *response, int index)
+{
+    return entry->partial && response->fields[index].id == FIELD_CONTENT_RANGE;
 }
 
 /* Does a 304's field take the place of the stored one (RFC 9111 3.2)? Not when it describes the stored body.
@@ -114,6 +135,8 @@ static void put_line(struct writer *w, struct slice name, struct slice value, ui
         e->last_modified = span;
     else if (id == FIELD_CONTENT_LANGUAGE)
         e->language = e->language.n == 0 ? span : (struct span){0, 0};
+    else if (id == FIELD_CONTENT_ENCODING)
+        e->coding = e->coding.n == 0 ? span : (struct span){0, 0};
 }
 
 static void put_date(struct writer *w, int64_t wall)
@@ -132,15 +155,6 @@ static void put_status_line(struct writer *w, int status, struct slice reason)
     put_text(w, (struct slice){line, sizeof line - 1});
     put_text(w, reason);
     put_text(w, SLICE("\r\n"));
-}
-
-/* Bytes that the fields of a head may need at most. */
-static uint64_t fields_size(const struct head *head)
-{
-    uint64_t n = 0;
-    for (int i = 0; i < head->field_count; i++)
-        n += (uint64_t)head->fields[i].name_len + head->fields[i].value_len + 4;
-    return n;
 }
 
 /* An empty entry with so much room for text. */
@@ -180,18 +194,28 @@ static void put_tags(struct writer *w, const struct entry_recipe *recipe)
     w->entry->tag_text.n = w->at - w->entry->tag_text.at;
 }
 
+/* The first thing in the text: this is a part. */
+static void put_place(struct writer *w, struct part_place place)
+{
+    w->entry->partial = true;
+    put_text(w, (struct slice){(const char *)&place, sizeof place});
+}
+
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response)
 {
     struct unstored unstored;
     if (!unstored_read(response, recipe->shared, &unstored))
         return NULL;
     uint64_t size = recipe->uri.n + recipe->names.n + tags_size(recipe) + STATUS_LINE_REST +
-                    (uint64_t)response->reason_len + fields_size(response) + DATE_LINE + LENGTH_ROOM;
+                    (uint64_t)response->reason_len + fields_size(response) + DATE_LINE + LENGTH_ROOM +
+                    (recipe->part ? sizeof(struct part_place) : 0);
     struct entry *e = entry_alloc(1 + recipe->tag_count, size);
     if (!e)
         return NULL;
     struct writer w = {e, 0, false};
     e->status = response->status;
+    if (recipe->part)
+        put_place(&w, (struct part_place){recipe->part->first, recipe->part->total});
     e->fresh = *recipe->fresh;
     e->vary = *recipe->vary;
     e->uri = put_text(&w, recipe->uri);
@@ -201,7 +225,7 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
     put_status_line(&w, e->status,
                     (struct slice){response->base + response->reason_at, response->reason_len});
     for (int i = 0; i < response->field_count; i++)
-        if (stored_field(response, i, &unstored))
+        if (stored_field(response, i, &unstored) && !made_field(e, response, i))
             put_line(&w, head_name(response, i), head_value(response, i), response->fields[i].id);
     if (!w.dated) /* none came, or it was not to be stored */
         put_date(&w, recipe->wall);
@@ -276,32 +300,101 @@ static void put_merged(struct writer *w, const struct head *stored, const struct
     w->entry->age_n = w->at - before;
 }
 
-struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall)
+/* An entry with room for `more` bytes beside what `old` has, and all of its text in front of the head. */
+static struct entry *begin_copy(struct writer *w, const struct entry *old, const struct part_place *place,
+                                uint64_t more)
+{
+    uint64_t size = (uint64_t)old->head.at + old->head.n + more + STATUS_LINE_REST + DATE_LINE + LENGTH_ROOM +
+                    sizeof *place;
+    struct entry *e = entry_alloc(old->tag_count, size);
+    if (!e)
+        return NULL;
+    *w = (struct writer){e, 0, false};
+    if (place)
+        put_place(w, *place);
+    e->vary = old->vary;
+    e->uri = put_text(w, entry_span(old, old->uri));
+    e->names = put_text(w, entry_span(old, old->names));
+    e->tag_text = put_text(w, entry_span(old, old->tag_text));
+    e->head.at = w->at;
+    return e;
+}
+
+static struct entry *merge(const struct entry *old, const struct head *response, int64_t wall, bool as_whole)
 {
     struct unstored unstored;
     struct head stored;
+    struct writer w;
+    struct part_place place = entry_place(old);
     if (!unstored_read(response, true, &unstored))
         return NULL;
     struct field *fields = calloc(old->field_count + 1, sizeof *fields);
-    uint64_t size = (uint64_t)old->head.at + old->head.n + fields_size(response) + DATE_LINE + LENGTH_ROOM;
-    struct entry *e = fields ? entry_alloc(old->tag_count, size) : NULL;
+    struct entry *e =
+        fields ? begin_copy(&w, old, old->partial && !as_whole ? &place : NULL, fields_size(response)) : NULL;
     if (!e) {
         free(fields);
         return NULL;
     }
     entry_head_view(old, fields, &stored);
-    struct writer w = {e, 0, false};
-    e->status = old->status;
-    e->vary = old->vary;
-    e->uri = put_text(&w, entry_span(old, old->uri));
-    e->names = put_text(&w, entry_span(old, old->names));
-    e->tag_text = put_text(&w, entry_span(old, old->tag_text));
-    e->head.at = w.at;
-    put_status_line(&w, e->status, (struct slice){stored.base + stored.reason_at, stored.reason_len});
+    e->status = as_whole ? 200 : old->status;
+    put_status_line(&w, e->status,
+                    as_whole ? SLICE("OK")
+                             : (struct slice){stored.base + stored.reason_at, stored.reason_len});
     put_merged(&w, &stored, response, &unstored, wall);
     e->head.n = w.at - e->head.at;
     free(fields);
     return e;
+}
+
+struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall)
+{
+    return merge(old, response, wall, false);
+}
+
+struct entry *entry_merge_whole(const struct entry *part, const struct head *response, int64_t wall)
+{
+    return merge(part, response, wall, true);
+}
+
+struct entry *entry_restate(const struct entry *old, uint64_t first, uint64_t total)
+{
+    struct head stored;
+    struct writer w;
+    struct part_place place = {first, total};
+    struct field *fields = calloc(old->field_count + 1, sizeof *fields);
+    struct entry *e =
+        fields ? begin_copy(&w, old, total > 0 ? &place : NULL, sizeof "Partial Content") : NULL;
+    if (!e) {
+        free(fields);
+        return NULL;
+    }
+    entry_head_view(old, fields, &stored);
+    e->fresh = old->fresh;
+    e->status = e->partial ? 206 : 200;
+    put_status_line(&w, e->status, e->partial ? SLICE("Partial Content") : SLICE("OK"));
+    for (int i = 0; i < stored.field_count; i++)
+        put_line(&w, head_name(&stored, i), head_value(&stored, i), stored.fields[i].id);
+    e->head.n = w.at - e->head.at;
+    free(fields);
+    return e;
+}
+
+bool entry_judge(const struct store_request *request, struct entry *entry, tick_t sent)
+{
+    struct freshness_times times = {sent, request->now, request->wall};
+    struct head merged;
+    char names[VARY_NAMES_CAP];
+    struct field *fields = calloc(entry->field_count, sizeof *fields);
+    if (!fields)
+        return false;
+    entry_head_view(entry, fields, &merged);
+    enum storable storable =
+        freshness_judge(request->rules, &request->route, request->head, &merged, &times, &entry->fresh);
+    int n = vary_names(&merged, names, sizeof names);
+    free(fields);
+    entry_drop_age(entry);
+    return storable == STORABLE_YES && n >= 0 &&
+           slice_equal((struct slice){names, (size_t)n}, entry_span(entry, entry->names));
 }
 
 void entry_drop_age(struct entry *entry)
@@ -349,7 +442,8 @@ bool entry_fits(const struct entry *entry, const struct head *request, struct ha
     if (entry->names.n == 0)
         return true;
     vary_select(entry_span(entry, entry->names), request, seed, &asked);
-    return vary_match(&entry->vary, &asked, entry_span(entry, entry->language), request);
+    struct vary_content content = entry_content(entry);
+    return vary_match(&entry->vary, &asked, &content, request);
 }
 
 /* ---- what the exchange sees ---- */
@@ -389,6 +483,11 @@ uint64_t entry_length(const struct entry *entry)
     return entry->length;
 }
 
+uint64_t entry_total(const struct entry *entry)
+{
+    return entry_place(entry).total;
+}
+
 int entry_fd(const struct entry *entry)
 {
     return body_fd(entry->body);
@@ -401,7 +500,7 @@ int entry_body_iov(const struct entry *entry, uint64_t at, uint64_t n, struct io
     return body_iov(entry->body, at, n < entry->length - at ? n : entry->length - at, iov, max);
 }
 
-/* Conditions and ranges: only a 200 has them answered here (RFC 9111 4.3.2). */
+/* Conditions and ranges: only a 200, or a part of one, has them answered here (RFC 9111 4.3.2). */
 static void answer_conditions(const struct entry *entry, const struct head *request, int64_t wall,
                               struct answer *out)
 {
@@ -411,9 +510,10 @@ static void answer_conditions(const struct entry *entry, const struct head *requ
         *out = (struct answer){ANSWER_NOT_MODIFIED, 304, false, 0, 0};
         return;
     }
-    switch (condition_range(request, &stored, entry->length, &out->first, &last)) {
-    case RANGE_PART:
-        *out = (struct answer){ANSWER_PART, 206, true, out->first, last - out->first + 1};
+    struct part_place place = entry_place(entry);
+    switch (condition_range(request, &stored, place.total, &out->first, &last)) {
+    case RANGE_PART: /* which lies in the part, or it would not have been chosen */
+        *out = (struct answer){ANSWER_PART, 206, true, out->first - place.first, last - out->first + 1};
         break;
     case RANGE_UNSATISFIABLE:
         *out = (struct answer){ANSWER_UNSATISFIABLE, 416, false, 0, 0};
@@ -429,7 +529,7 @@ void entry_answer(const struct entry *entry, const struct head *request, int64_t
                                  (uint64_t)1 << FIELD_RANGE;
     *out = (struct answer){ANSWER_WHOLE, entry->status, request->method != METHOD_HEAD && entry->length > 0,
                            0, entry->length};
-    if ((request->present & conditional) && entry->status == 200)
+    if ((request->present & conditional) && (entry->status == 200 || entry->partial))
         answer_conditions(entry, request, wall, out);
 }
 
@@ -493,16 +593,17 @@ static void emit_fields(struct output *o, const struct entry *entry, enum answer
 
 static void emit_content_range(struct output *o, const struct entry *entry, const struct answer *answer)
 {
+    struct part_place place = entry_place(entry);
     emit(o, SLICE("Content-Range: bytes "));
     if (answer->kind == ANSWER_PART) {
-        emit_number(o, answer->first);
+        emit_number(o, place.first + answer->first);
         emit(o, SLICE("-"));
-        emit_number(o, answer->first + answer->length - 1);
+        emit_number(o, place.first + answer->first + answer->length - 1);
     } else {
         emit(o, SLICE("*"));
     }
     emit(o, SLICE("/"));
-    emit_number(o, entry->length);
+    emit_number(o, place.total);
     emit(o, SLICE("\r\nContent-Length: "));
     emit_number(o, answer->length);
     emit(o, SLICE("\r\n"));

@@ -37,8 +37,11 @@ struct slice entry_last_modified(const struct entry *entry);
 
 const struct freshness *entry_freshness(const struct entry *entry);
 
-/* Bytes of the whole body. Only on a complete entry. */
+/* Bytes of the body that are stored: all, but for a part. Only on a complete entry. */
 uint64_t entry_length(const struct entry *entry);
+
+/* Bytes of the whole body, of which a part has some. Only on a complete entry. */
+uint64_t entry_total(const struct entry *entry);
 
 /* The body's descriptor for sendfile, or -1; its runs from `at` on (body_iov). Only on a complete entry. */
 int entry_fd(const struct entry *entry);

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "policy/table.h"
 #include "policy/vary.h"
@@ -49,11 +50,12 @@ struct entry {
     uint16_t status;
     uint8_t tag_count; /* links in `tags`, the partition's (the first) included */
     bool complete;
+    bool partial; /* only bytes from `first` on, of `total` (RFC 9111 3.3): entry_place */
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
-    struct span uri, names, tag_text, head, etag, last_modified,
-        language;       /* tag_text: each tag with a newline behind it */
+    struct span uri, names, tag_text, head, etag, last_modified, language,
+        coding;         /* tag_text: each tag with a newline behind it */
     uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
@@ -62,6 +64,19 @@ struct entry {
     char *text; /* behind tags */
     struct tag_link tags[];
 };
+
+/* Which bytes a part has. Few entries are parts, so it stands in front of their text. */
+struct part_place {
+    uint64_t first, total;
+};
+
+static inline struct part_place entry_place(const struct entry *e)
+{
+    struct part_place place = {0, e->length};
+    if (e->partial)
+        memcpy(&place, e->text, sizeof place);
+    return place;
+}
 
 static inline struct slice entry_span(const struct entry *e, struct span span)
 {
@@ -123,15 +138,19 @@ void shard_unlink(struct store *store, struct shard *shard, struct entry *entry)
 
 /* What a lookup found. */
 struct find {
-    struct entry *best; /* newest variant that fits; NULL: none */
+    struct entry *best; /* newest whole variant that fits; NULL: none */
+    struct entry *part; /* newest part of one; NULL: none */
     struct entry *any;  /* a variant that does not fit, to learn the names of Vary from; NULL: none */
 };
 struct entry *shard_first_variant(const struct shard *shard, struct hash128 place);
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out);
 
-/* The stored variant that a new entry takes the place of, or NULL. */
+/* The stored variant that a new entry takes the place of, or NULL: parts stand beside whole ones. */
 struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place);
+
+/* The stored part of the same variant, or NULL. */
+struct entry *shard_same_part(struct shard *shard, const struct entry *entry, struct hash128 place);
 
 /* The oldest variant, when there are too many of this place; else NULL. */
 struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place);
@@ -177,7 +196,12 @@ struct entry_recipe {
     unsigned tag_count; /* of tags; a link more is reserved for the partition */
     bool shared;
     int64_t wall;
+    const struct content_range *part; /* NULL: the response is a whole one */
 };
+
+/* May its head be stored at all? Not with more names in no-cache="..." than are checked, nor with an absurd
+ * size. */
+bool entry_can_hold(const struct head *response, bool shared);
 
 /* An entry without a body, one reference. NULL: out of memory. */
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response);
@@ -185,6 +209,17 @@ struct entry *entry_make(const struct entry_recipe *recipe, const struct head *r
 /* The head of `old` with a 304's fields put in place of its own (RFC 9111 3.2, 4.3.4), sharing the body.
  * `fresh` is to be judged by entry_judge. */
 struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall);
+
+/* The same with the fields of a 206 (3.4), as the head of a 200 without a body yet. */
+struct entry *entry_merge_whole(const struct entry *part, const struct head *response, int64_t wall);
+
+/* A copy of a head without a body, as that of a part (status 206) or of a whole answer (total = 0: status
+ * 200).
+ */
+struct entry *entry_restate(const struct entry *old, uint64_t first, uint64_t total);
+
+/* Judges the head of a merged entry as if it had come whole. False: it is not to be stored (any more). */
+bool entry_judge(const struct store_request *request, struct entry *entry, tick_t sent) MUSTCHECK;
 
 /*
  * Reads an entry's head back into a table of fields. `fields` has room for entry->field_count. With the Age
@@ -198,12 +233,15 @@ void entry_drop_age(struct entry *entry);
 /* The body is whole: sets length, Content-Length line and footprint. Takes the reference to the body. */
 void entry_complete(struct entry *entry, struct body *body);
 
+static inline struct vary_content entry_content(const struct entry *e)
+{
+    return (struct vary_content){entry_span(e, e->language), entry_span(e, e->coding)};
+}
+
 /* Does it fit the request, as far as Vary goes? */
 bool entry_fits(const struct entry *entry, const struct head *request, struct hash_key seed);
 
 /* ---- store.c ---- */
-
-void store_key_of(struct store *store, const struct store_request *request, struct store_key *out);
 
 /* The place of another path in the partition of a key. */
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
@@ -220,6 +258,26 @@ uint64_t store_tag_hash(const struct store *store, struct slice tag);
 
 /* A partition's members are kept together like those of a tag. */
 uint64_t store_partition_tag(struct hash128 partition);
+
+/* ---- store_part.c: parts (RFC 9111 3.3, 3.4) ---- */
+
+/* Does the part hold all bytes that the request's Range asks for? */
+bool part_covers(const struct entry *part, const struct head *request);
+
+/* May a fetch of the rest make it whole: is it a beginning, with a strong validator? */
+bool part_is_beginning(const struct entry *part);
+
+/* What the new part and the stored one of the same variant make together: a part, or a whole answer. A
+ * further reference to `part` when they do not fit, or for want of memory. No lock held. */
+struct entry *part_combine(struct store *store, struct entry *part, struct hash128 place, uint64_t limit);
+
+/* The head and the beginning of the body that a 206 with the rest completes, when it does. NULL: it does not,
+ * is not to be stored, or there is no memory. *body is the caller's. */
+struct entry *part_whole(struct store *store, const struct entry *part, const struct store_request *request,
+                         const struct head *response, tick_t sent, uint64_t limit, struct body **body);
+
+/* A broken-off 200 as a part, when it is worth keeping; else NULL. Its body is `body`, as far as it came. */
+struct entry *part_rescue(const struct entry *entry, struct body *body, uint64_t expected);
 
 /* ---- fill.c ---- */
 
@@ -247,6 +305,7 @@ struct fill {
     bool tags_known;       /* likewise, as are the tags in home; if not, any purge of tags dooms it */
     struct store *store;
     struct entry *base;    /* is being validated */
+    struct entry *part;    /* is being made whole */
     struct entry *sibling; /* another variant: its names of Vary tell whose requests may join */
     struct vary_key vary;  /* what the leader selects under those names */
     _Atomic int refs;

@@ -74,37 +74,6 @@ void store_invalidate(struct store *store, const struct store_request *request, 
     drop_referred(store, request, key.partition, head_first(response, FIELD_CONTENT_LOCATION));
 }
 
-/* Does what a 200 to HEAD says contradict what is stored (RFC 9111 4.3.5)? */
-static bool contradicts(const struct head *response, const struct entry *entry)
-{
-    struct slice etag = head_first(response, FIELD_ETAG),
-                 modified = head_first(response, FIELD_LAST_MODIFIED);
-    if (etag.p && !slice_equal(etag, entry_etag(entry)))
-        return true;
-    if (modified.p && !slice_equal(modified, entry_last_modified(entry)))
-        return true;
-    return response->has_content_length && response->content_length != entry->length;
-}
-
-void store_heard(struct store *store, const struct store_request *request, const struct head *response)
-{
-    struct store_key key;
-    struct find find;
-    struct entry *dropped = NULL;
-    if (request->head->method != METHOD_HEAD || response->status != 200)
-        return;
-    store_key_of(store, request, &key);
-    struct shard *shard = shard_lock(store, key.place);
-    shard_find(store, shard, key.place, request->head, &find);
-    if (find.best && find.best->status == 200 && contradicts(response, find.best)) {
-        dropped = find.best;
-        shard_unlink(store, shard, dropped);
-        shard->stats.invalidated++;
-    }
-    shard_unlock(shard);
-    entry_release(dropped);
-}
-
 /* ---- by tag and by partition ---- */
 
 static size_t drop_tagged(struct store *store, uint64_t tag, bool unknown_too)

@@ -156,36 +156,49 @@ static bool newer(const struct entry *a, const struct entry *b)
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out)
 {
-    struct vary_key asked = {{0, 0}, 0};
+    struct vary_key asked = {{0, 0}, 0, 0};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
-    *out = (struct find){NULL, NULL};
+    *out = (struct find){NULL, NULL, NULL};
     for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
         struct slice own = entry_span(e, e->names);
         if (own.n > 0 && !slice_equal(own, names)) {
             vary_select(own, request, store->seed_vary, &asked);
             names = own;
         }
-        if (own.n > 0 && !vary_match(&e->vary, &asked, entry_span(e, e->language), request)) {
+        struct vary_content content = entry_content(e);
+        if (own.n > 0 && !vary_match(&e->vary, &asked, &content, request)) {
             out->any = e;
             continue;
         }
-        if (!out->best || newer(e, out->best))
-            out->best = e;
+        struct entry **best = e->partial ? &out->part : &out->best;
+        if (!*best || newer(e, *best))
+            *best = e;
     }
 }
 
 static bool same_variant(const struct entry *a, const struct entry *b)
 {
     return hash_equal(a->vary.fields, b->vary.fields) && a->vary.language == b->vary.language &&
-           slice_equal(entry_span(a, a->names), entry_span(b, b->names));
+           a->vary.coding == b->vary.coding && slice_equal(entry_span(a, a->names), entry_span(b, b->names));
+}
+
+static struct entry *find_variant(struct shard *shard, const struct entry *entry, struct hash128 place,
+                                  bool partial)
+{
+    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e))
+        if (e->partial == partial && same_variant(e, entry))
+            return e;
+    return NULL;
 }
 
 struct entry *shard_same_variant(struct shard *shard, const struct entry *entry, struct hash128 place)
 {
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e))
-        if (same_variant(e, entry))
-            return e;
-    return NULL;
+    return find_variant(shard, entry, place, entry->partial);
+}
+
+struct entry *shard_same_part(struct shard *shard, const struct entry *entry, struct hash128 place)
+{
+    return find_variant(shard, entry, place, true);
 }
 
 struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place)
@@ -232,7 +245,7 @@ static bool may_fit(struct store *store, const struct fill *fill, const struct h
     if (!fill->sibling)
         return true;
     vary_select(entry_span(fill->sibling, fill->sibling->names), request, store->seed_vary, &asked);
-    return vary_match(&fill->vary, &asked, (struct slice){NULL, 0}, request);
+    return vary_match(&fill->vary, &asked, &(struct vary_content){{NULL, 0}, {NULL, 0}}, request);
 }
 
 struct fill *shard_joinable(struct store *store, struct shard *shard, struct hash128 place,
@@ -430,9 +443,9 @@ static void inherit(struct shard *shard, struct entry *old, struct entry *entry)
     entry->hits = old->hits;
 }
 
-/* Under the lock. What falls out of the tables is put into out[0..2), to be released behind the lock. */
+/* Under the lock. What falls out of the tables is put into out[0..3), to be released behind the lock. */
 static bool insert_locked(struct store *store, struct shard *shard, struct entry *entry,
-                          const struct home *home, struct entry *out[2])
+                          const struct home *home, struct entry *out[3])
 {
     struct entry *old = shard_same_variant(shard, entry, home->place);
     if (!shard_link(store, shard, entry, home)) {
@@ -444,6 +457,9 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
         forget(store, shard, old);
         out[0] = old;
     }
+    out[2] = entry->partial ? NULL : shard_same_part(shard, entry, home->place);
+    if (out[2]) /* the whole has it all */
+        shard_unlink(store, shard, out[2]);
     out[1] = shard_surplus_variant(shard, home->place);
     if (out[1]) {
         shard_unlink(store, shard, out[1]);
@@ -456,7 +472,7 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
 
 bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill)
 {
-    struct entry *out[2] = {NULL, NULL};
+    struct entry *out[3] = {NULL, NULL, NULL};
     bool in = make_room_for(store, entry, home->place);
     struct shard *shard = shard_lock(store, home->place);
     if (fill) {
@@ -470,6 +486,7 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
         entry_release(entry);
     entry_release(out[0]);
     entry_release(out[1]);
+    entry_release(out[2]);
     store_make_room(store, shard, 0, 0); /* others may have inserted at the same time */
     return in;
 }

@@ -135,6 +135,37 @@ def test_a_slow_waiter_does_not_hold_up_the_others(t):
     equal(len(slow.response().body), size, "bytes for the slow one")
 
 
+def test_a_reader_that_stands_still_is_cut_when_the_others_wait_for_it(t):
+    """An answer too large to store is held for who reads along only so far: who does not read is cut, whoever came first."""
+    size = 16 << 20
+    for name, first_is_slow in [("who joined", False), ("whose request fetches", True)]:
+        with t.case(name):
+            origin = t.origin()
+            release = threading.Event()
+
+            def big(conn, _, release=release):
+                conn.send(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nTransfer-Encoding: chunked\r\n\r\n")
+                release.wait(PATIENCE)
+                conn.send(chunked(*[bytes(1 << 16)] * (size >> 16)))
+            origin.on["/big"] = big
+            sidecar = t.sidecar(origin, {**PLAIN, "cache.max_object_bytes": "64KiB"})
+            first, second = (t.client(sidecar, receive_buffer=4096 if slow else None) for slow in (first_is_slow, not first_is_slow))
+            first.send(make_request("/big"))
+            heads = [first.head()]
+            second.send(make_request("/big"))
+            heads.append(second.head())
+            check("collapsed" in heads[1].get("Cache-Status"), "the second reads along")
+            release.set()
+            (slow, slow_head), (quick, quick_head) = sorted(zip((first, second), heads), key=lambda pair: (pair[0] is first) != first_is_slow)
+            quick.body(quick_head)
+            equal((len(quick_head.body), origin.count("/big")), (size, 1), "bytes for the one that reads, fetches")
+            try:
+                slow.body(slow_head)
+                raise Failed("the one that stood still got all of it")
+            except Gone:
+                pass
+
+
 def test_a_failed_fetch_is_told_to_all_or_tried_again(t):
     origin = t.origin()
     release = threading.Event()

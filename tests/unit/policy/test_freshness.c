@@ -49,7 +49,13 @@ static const struct {
     {BOTH, "GET /", "418 | Expires: @5", STORABLE_YES},
     {BOTH, "GET /", "502 | Cache-Control: max-age=5", STORABLE_YES},
     {BOTH, "GET /", "599 | Cache-Control: max-age=5", STORABLE_YES},
-    {BOTH, "GET /", "206 | Cache-Control: max-age=5", STORABLE_STATUS},
+    {BOTH, "GET /", "206 | Cache-Control: max-age=5", STORABLE_STATUS}, /* a part, though none was asked for */
+    {BOTH, "GET / | Range: bytes=0-1", "206 | Cache-Control: max-age=5", STORABLE_YES},
+    {BOTH, "GET / | Range: bytes=0-1", "416 | Cache-Control: max-age=5", STORABLE_STATUS},
+    {BOTH, "GET /", "416 | Cache-Control: max-age=5", STORABLE_YES},
+    {BOTH, "POST / | Range: bytes=0-1", "206 | Cache-Control: max-age=5 | Content-Location: /", STORABLE_STATUS},
+    {BOTH, "POST /", "200 | Cache-Control: max-age=5 | Content-Location: /", STORABLE_YES},
+    {BOTH, "POST /", "200 | ETag: \"1\" | Content-Location: /", STORABLE_METHOD},
     {BOTH, "GET /", "304 | Cache-Control: max-age=5", STORABLE_STATUS},
     /* without freshness only what can be validated, and only where heuristics are allowed */
     {BOTH, "GET /", "200", STORABLE_NO_FRESHNESS},

@@ -26,6 +26,11 @@ START_TEST(names_of_vary)
         {"200 | Vary: a;b", NULL},
         {"200 | Vary: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p", "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p"},
         {"200 | Vary: a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q", NULL}, /* one too many */
+        {"200 | Content-Encoding: gzip", "*accept-encoding"},
+        {"200 | Content-Encoding: identity", ""},
+        {"200 | Content-Encoding: gzip | Vary: Accept", "accept,*accept-encoding"},
+        {"200 | Content-Encoding: gzip | Vary: accept-Encoding", "accept-encoding"},
+        {"200 | Content-Encoding: gzip | Vary: this-name-is-of-some-forty-chars", NULL}, /* no room */
         {"200 | Vary: this-name-is-of-some-forty-characters-x", "this-name-is-of-some-forty-characters-x"},
         {"200 | Vary: this-name-is-of-some-forty-characters-x, a", NULL}, /* no room */
     };
@@ -46,7 +51,7 @@ static bool fits(const char *vary, const char *stored_for, const char *asked_by,
     struct message response, a, b;
     char names[200], line[300];
     struct vary_key stored, asked;
-    snprintf(line, sizeof line, "200 | Vary: %s", vary);
+    snprintf(line, sizeof line, "200 | %s%s", vary[0] == '!' ? "Content-Encoding: " : "Vary: ", vary + (vary[0] == '!'));
     response_text(&response, line);
     request_text(&a, stored_for);
     request_text(&b, asked_by);
@@ -54,7 +59,8 @@ static bool fits(const char *vary, const char *stored_for, const char *asked_by,
     must(n >= 0);
     vary_select((struct slice){names, (size_t)n}, &a.head, key, &stored);
     vary_select((struct slice){names, (size_t)n}, &b.head, key, &asked);
-    return vary_match(&stored, &asked, (struct slice){language, strlen(language)}, &b.head);
+    struct vary_content content = {{language, strlen(language)}, head_first(&response.head, FIELD_CONTENT_ENCODING)};
+    return vary_match(&stored, &asked, &content, &b.head);
 }
 
 static const struct {
@@ -62,6 +68,12 @@ static const struct {
     bool expected;
 } selections[] = {
     {"", "GET / | A: 1", "GET / | A: 2", true},
+    /* Accept-Encoding, named: without case, order and blanks */
+    {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: BR,GZip", true},
+    {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br;q=0.5", "GET / | Accept-Encoding: br ; q=0.5, gzip", true},
+    {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: gzip", false},
+    {"Accept-Encoding", "GET / | Accept-Encoding: gzip", "GET /", false},
+    {"Accept-Encoding", "GET / | Accept-Encoding: ", "GET /", false},
     {"A", "GET / | A: 1", "GET / | A: 1", true},
     {"A", "GET / | A: 1", "GET / | A: 2", false},
     {"A", "GET / | A: 1", "GET / | a: 1 | B: x", true},
@@ -97,6 +109,33 @@ START_TEST(which_requests_select_the_same)
         if (fits(selections[i].vary, selections[i].stored_for, selections[i].asked_by, "") != selections[i].expected ||
             fits(selections[i].vary, selections[i].asked_by, selections[i].stored_for, "") != selections[i].expected)
             ck_abort_msg("%s: %s, %s", selections[i].vary, selections[i].stored_for, selections[i].asked_by);
+}
+END_TEST
+
+/* An encoded answer whose Vary does not name Accept-Encoding: who accepts the coding may have it, nobody else. */
+START_TEST(encoded_answers_go_to_who_accepts_them)
+{
+    static const struct {
+        const char *content_encoding, *stored_for, *asked_by;
+        bool expected;
+    } rows[] = {
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: gzip, br", true},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: x-GZIP;q=0.1", true},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: br, *", true},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: br, *;q=0", false},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: *, gzip;q=0.000", false},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: gzip;q=x", false},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: gzip;v=1", false},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: ,;,, ", false},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET / | Accept-Encoding: identity", false},
+        {"!gzip", "GET / | Accept-Encoding: gzip", "GET /", false},
+        {"!gzip", "GET /", "GET /", true}, /* the origin answers such a client so */
+        {"!gzip, br", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: gzip", false},
+        {"!gzip, br", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: deflate, gzip, br", true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (fits(rows[i].content_encoding, rows[i].stored_for, rows[i].asked_by, "") != rows[i].expected)
+            ck_abort_msg("%s: %s, %s", rows[i].content_encoding, rows[i].stored_for, rows[i].asked_by);
 }
 END_TEST
 
@@ -157,6 +196,7 @@ int main(void)
     tcase_add_test(t, names_of_vary);
     tcase_add_test(t, which_requests_select_the_same);
     tcase_add_test(t, by_language);
+    tcase_add_test(t, encoded_answers_go_to_who_accepts_them);
     tcase_add_test(t, every_byte_counts);
     return run_case("vary", t);
 }

@@ -15,10 +15,10 @@ static struct entry *entry_of(const char *response, const char *body, bool share
 {
     struct message m;
     struct freshness fresh = {.date = WALL, .last_modified = INT64_MIN};
-    struct vary_key vary = {{0, 0}, 0};
+    struct vary_key vary = {{0, 0}, 0, 0};
     const struct slice tags[2] = {SLICE("a:1"), SLICE("b")};
     response_text(&m, response);
-    struct entry_recipe recipe = {SLICE("/u?q"), SLICE("accept"), &vary, &fresh, tags, 2, shared, WALL};
+    struct entry_recipe recipe = {SLICE("/u?q"), SLICE("accept"), &vary, &fresh, tags, 2, shared, WALL, NULL};
     struct entry *e = entry_make(&recipe, &m.head);
     if (!e || !body)
         return e;

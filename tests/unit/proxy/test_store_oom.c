@@ -1,7 +1,7 @@
 /*
- * The store while memory runs out at every possible place in turn: requests are passed or not stored, waiters are told, nothing
- * crashes and nothing is lost. The allocator is taken over by name, which the sanitizers do not allow: under them this test is
- * left out.
+ * The store while memory runs out at every possible place in turn: requests are passed or not stored, waiters
+ * are told, nothing crashes and nothing is lost. The allocator is taken over by name, which the sanitizers do
+ * not allow: under them this test is left out.
  */
 #include <errno.h>
 
@@ -72,7 +72,8 @@ static void no_wake(struct fill_waiter *waiter)
 static char block[20000];
 
 /* What a leader does, whatever comes of it. */
-static void lead_to_the_end(struct world *w, struct fill *fill, const struct store_request *ask, const char *response, int pieces)
+static void lead_to_the_end(struct world *w, struct fill *fill, const struct store_request *ask,
+                            const char *response, int pieces)
 {
     struct message a;
     response_text(&a, response);
@@ -84,8 +85,16 @@ static void lead_to_the_end(struct world *w, struct fill *fill, const struct sto
             fill_abort(fill, REASON_OUT_OF_MEMORY, true);
         return;
     }
-    if (fill_response(fill, ask, &a.head, w->now, NULL) == FILL_PASSED)
+    if (a.head.status == 206 && !head_has(ask->head, FIELD_RANGE)) {
+        struct entry *whole;
+        if (!fill_complete_part(fill, ask, &a.head, w->now, &whole)) {
+            fill_abort(fill, REASON_OUT_OF_MEMORY, true);
+            return;
+        }
+        entry_release(whole);
+    } else if (fill_response(fill, ask, &a.head, w->now, NULL) == FILL_PASSED) {
         return;
+    }
     for (int i = 0; i < pieces; i++)
         if (fill_append(fill, block, sizeof block) == FILL_NO_MEMORY)
             break;
@@ -103,7 +112,8 @@ static void ask_once(struct world *w, const char *request, const char *response,
     request_text(&q, request);
     struct store_request ask = ask_of(w, &q);
     enum store_verdict v = store_lookup(w->store, &ask, &r);
-    must(v == STORE_HIT || v == STORE_HIT_STALE || v == STORE_LEAD || v == STORE_REVALIDATE || v == STORE_PASS);
+    must(v == STORE_HIT || v == STORE_HIT_STALE || v == STORE_LEAD || v == STORE_REVALIDATE ||
+         v == STORE_PASS || v == STORE_COMPLETE);
     entry_release(r.entry);
     if (!r.fill)
         return;
@@ -128,6 +138,41 @@ static void ask_once(struct world *w, const char *request, const char *response,
     fill_leave(&waiter);
 }
 
+/* Parts, one that breaks off, and what HEAD and POST tell. */
+static void parts_and_news(struct world *w)
+{
+    struct message q, p;
+    ask_once(w, "GET /p | Range: bytes=0-19999",
+             "206 | Date: @20 | ETag: \"1\" | Content-Range: bytes 0-19999/60000 | Content-Length: 20000 | "
+             "Cache-Control: max-age=9",
+             1);
+    ask_once(w, "GET /p | Range: bytes=20000-39999",
+             "206 | Date: @20 | ETag: \"1\" | Content-Range: bytes 20000-39999/60000 | Content-Length: 20000 "
+             "| Cache-Control: max-age=9",
+             1);
+    ask_once(w, "GET /p",
+             "206 | Date: @20 | ETag: \"1\" | Content-Range: bytes 40000-59999/60000 | Content-Length: 20000 "
+             "| Cache-Control: max-age=9",
+             1);
+    ask_once(w, "GET /q", "200 | Date: @20 | ETag: \"1\" | Content-Length: 60000 | Cache-Control: max-age=9",
+             1); /* breaks off */
+    ask_once(w, "GET /q",
+             "206 | Date: @20 | ETag: \"1\" | Content-Range: bytes 20000-59999/60000 | Content-Length: 40000 "
+             "| Cache-Control: max-age=9",
+             2);
+    request_text(&q, "HEAD /q");
+    response_text(&p, "200 | Date: @20 | ETag: \"1\" | Cache-Control: max-age=99");
+    struct store_request ask = ask_of(w, &q);
+    store_heard(w->store, &ask, &p.head, w->now);
+    request_text(&q, "POST /q");
+    response_text(&p, "200 | Date: @20 | Content-Location: /q | Cache-Control: max-age=99");
+    ask = ask_of(w, &q);
+    struct fill *fill = store_adopt(w->store, &ask, &p.head);
+    if (fill)
+        lead_to_the_end(w, fill, &ask, "200 | Date: @20 | Content-Location: /q | Cache-Control: max-age=99",
+                        1);
+}
+
 static bool see_nothing(void *arg, const struct store_view *view)
 {
     (void)arg;
@@ -137,7 +182,8 @@ static bool see_nothing(void *arg, const struct store_view *view)
 /* A bit of everything. False: not even the store could be made. */
 static bool scenario(void)
 {
-    const struct store_limits limits = {.max_entries = 6, .max_bytes = 1 << 20, .max_object_bytes = 120000, .strategy = EVICT_ADAPTIVE};
+    const struct store_limits limits = {
+        .max_entries = 6, .max_bytes = 1 << 20, .max_object_bytes = 120000, .strategy = EVICT_ADAPTIVE};
     struct world w = {.now = NOW, .wall = WALL};
     struct store_stats stats;
     w.store = store_new(&limits, (struct hash_key){1, 2});
@@ -148,11 +194,13 @@ static bool scenario(void)
     w.tag_count = 2;
     ask_once(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=9 | ETag: \"1\"", 1);
     ask_once(&w, "GET /b | Accept: x", "200 | Date: @0 | Cache-Control: max-age=9 | Vary: Accept", 4);
-    ask_once(&w, "GET /b | Accept: y", "200 | Date: @0 | Cache-Control: max-age=9 | Vary: Accept | Content-Length: 80000", 4);
+    ask_once(&w, "GET /b | Accept: y",
+             "200 | Date: @0 | Cache-Control: max-age=9 | Vary: Accept | Content-Length: 80000", 4);
     ask_once(&w, "GET /c", "200 | Date: @0 | Cache-Control: max-age=9", 8); /* outgrows the limit */
     ask_once(&w, "GET /d", "200 | Cache-Control: no-store", 0);
     pass_time(&w, 20 * TICK_S);
     ask_once(&w, "GET /a", "304 | Date: @20 | X: y", 0);
+    parts_and_news(&w);
     for (int i = 0; i < 30; i++) {
         char request[32];
         snprintf(request, sizeof request, "GET /%d", i);
