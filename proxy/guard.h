@@ -43,7 +43,8 @@ tick_t guard_retry_after(struct guard *g, tick_t now);
 void guard_look(struct guard *g, struct guard_view *out, tick_t now);
 void guard_reset(struct guard *g, tick_t now);
 
-/* The rules of a configuration, for settings.c. */
+/* The rules of a configuration, for settings.c and the simulator. */
 void guard_retry_rules(const struct config *cfg, struct retry_rules *out);
+void guard_breaker_rules(const struct config *cfg, struct breaker_rules *out);
 
 #endif
