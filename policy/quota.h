@@ -135,12 +135,19 @@ struct quota_answer {
     bool charged;   /* the upstream has or may have counted it (outcome_row) */
     bool throttled; /* and refused it */
     bool disguised; /* as the PromptOps API does, under another name and without a word about when */
+    bool undecided; /* it may be a refusal in disguise: quota_late follows if it is */
     tick_t sent_at;
     const struct rate_reading *reading; /* NULL: no answer came */
 };
 
 /* A call that was let go is over. Call quota_turn after it. */
 void quota_end(struct quota *q, const struct quota_answer *a, tick_t now);
+
+/*
+ * What was reported as an answer turns out to be a refusal in disguise, now that its body is known. `a` as
+ * for quota_end; only what it says of the refusal counts.
+ */
+void quota_late(struct quota *q, const struct quota_answer *a, tick_t now);
 
 /* Would a background call go now? Leaves what the foreground is likely to need, and a tenth. */
 bool quota_spare(struct quota *q, tick_t now);
@@ -167,6 +174,8 @@ void quota_windows_spend(struct quota *q, tick_t now);
 tick_t quota_windows_when(const struct quota *q, int64_t rank, tick_t now);
 /* An answer's news. */
 void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t now);
+/* The refusal alone. */
+void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now);
 /* Our own count against the assumed limits begins, unless it has. */
 void quota_windows_assume(struct quota *q, tick_t now);
 

@@ -15,7 +15,7 @@
     (10 * TICK_S) /* up to here a window is a rate: resets in whole seconds say too little                   \
                    */
 #define FORGET        (3600 * TICK_S)
-#define GATE_FIRST    TICK_S
+#define GATE_FIRST    (100 * TICK_MS)
 #define GATE_MOST     (60 * TICK_S)
 #define SLACK         1.005 /* of the pace in short windows */
 #define PROBE_WINDOWS 5     /* so many hungry windows, then an assumed limit is tried */
@@ -427,7 +427,7 @@ static void learn(struct quota *q, tick_t now)
     q->spell.accepted = 0;
 }
 
-static void hear_refusal(struct quota *q, const struct quota_answer *a, tick_t now)
+void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now)
 {
     tick_t after = a->reading ? a->reading->retry_after : -1;
     bool again = a->sent_at >= q->throttled_at; /* not one of those that were under way together */
@@ -446,7 +446,7 @@ static void hear_refusal(struct quota *q, const struct quota_answer *a, tick_t n
     }
     if (w)
         w->refused = true;
-    tick_t backoff = GATE_FIRST << (q->streak < 7 ? q->streak - (q->streak > 0) : 6);
+    tick_t backoff = GATE_FIRST << (q->streak < 11 ? q->streak - (q->streak > 0) : 10);
     if (backoff > GATE_MOST)
         backoff = GATE_MOST;
     if (after >= 0) {
@@ -478,8 +478,8 @@ void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t no
         if (!q->window[i].told_at)
             drop(q, i--);
     if (a->throttled) {
-        hear_refusal(q, a, now);
-    } else if (r && a->sent_at >= q->throttled_at) {
+        quota_windows_refused(q, a, now);
+    } else if (r && !a->undecided && a->sent_at >= q->throttled_at) {
         if (q->streak)
             learn(q, now);
         q->streak = 0;

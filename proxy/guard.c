@@ -77,6 +77,15 @@ struct breaker_permit guard_begin(struct guard *g, bool first, tick_t now)
     return permit;
 }
 
+bool guard_is_open(struct guard *g, tick_t now)
+{
+    pthread_mutex_lock(&g->lock);
+    breaker_turn(&g->breaker, &g->rng, now);
+    bool open = g->breaker.state == BREAKER_OPEN;
+    pthread_mutex_unlock(&g->lock);
+    return open;
+}
+
 void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_report report, tick_t now)
 {
     pthread_mutex_lock(&g->lock);
