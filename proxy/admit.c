@@ -1,7 +1,8 @@
 /*
- * Two locks: one around the governors, one around the concurrency limit; each held for one decision, never both at once.
- * Invariants: a ticket that has_quota or has_limit is ended exactly once (admit_end, admit_leave); a key's governor is
- * forgotten only when nobody holds or awaits anything of it; wake() is called with a lock held and only posts.
+ * Two locks: one around the governors, one around the concurrency limit; each held for one decision, never
+ * both at once. Invariants: a ticket that has_quota or has_limit is ended exactly once (admit_end,
+ * admit_leave); a key's governor is forgotten only when nobody holds or awaits anything of it; wake() is
+ * called with a lock held and only posts.
  */
 #include "proxy/admit.h"
 
@@ -68,7 +69,6 @@ static void quota_woken(struct quota_waiter *w, bool go, tick_t at, void *arg)
     struct admit_ticket *t = (struct admit_ticket *)((char *)w - offsetof(struct admit_ticket, quota_wait));
     (void)arg;
     t->has_quota = go;
-    t->refused = !go;
     t->refused_at = at;
     t->wake(t);
 }
@@ -78,7 +78,6 @@ static void limit_woken(struct concurrency_waiter *w, bool go, void *arg)
     struct admit_ticket *t = (struct admit_ticket *)((char *)w - offsetof(struct admit_ticket, limit_wait));
     (void)arg;
     t->has_limit = go;
-    t->refused = !go;
     t->refused_at = 0;
     t->wake(t);
 }
@@ -125,7 +124,8 @@ static bool idle(const struct key *k)
     return !k->quota.in_flight && !k->quota.waiting;
 }
 
-/* The place for a new key among its eight: a free one, else the longest unused; the shared one when all are busy. */
+/* The place for a new key among its eight: a free one, else the longest unused; the shared one when all are
+ * busy. */
 static int make(struct admit *a, struct hash128 id, bool likely, tick_t now)
 {
     int best = -1;
@@ -168,13 +168,13 @@ static int key_of(struct admit *a, const struct admit_call *call, tick_t now)
 
 /* ---- asking ------------------------------------------------------------------------------------------- */
 
-enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const struct admit_call *call, tick_t *at, tick_t now)
+enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const struct admit_call *call,
+                               tick_t *at, tick_t now)
 {
     struct quota_call ask = {call->flow, call->deadline, call->background};
     pthread_mutex_lock(&a->quota_lock);
     t->key = key_of(a, call, now);
     t->id = a->key[t->key].id;
-    t->refused = false;
     struct quota_verdict v = quota_ask(&a->key[t->key].quota, &ask, &t->quota_wait, quota_woken, NULL, now);
     t->has_quota = v.kind == QUOTA_GO;
     pthread_mutex_unlock(&a->quota_lock);
@@ -182,10 +182,10 @@ enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const st
     return v.kind == QUOTA_GO ? ADMIT_GO : v.kind == QUOTA_WAIT ? ADMIT_WAIT : ADMIT_REFUSED;
 }
 
-enum admit_verdict admit_limit(struct admit *a, struct admit_ticket *t, tick_t deadline, tick_t *at, tick_t now)
+enum admit_verdict admit_limit(struct admit *a, struct admit_ticket *t, tick_t deadline, tick_t *at,
+                               tick_t now)
 {
     pthread_mutex_lock(&a->limit_lock);
-    t->refused = false;
     enum concurrency_verdict v = concurrency_ask(&a->limit, &t->limit_wait, deadline, limit_woken, NULL, now);
     t->has_limit = v == CONCURRENCY_GO;
     *at = v == CONCURRENCY_WAIT ? t->limit_wait.until : now + concurrency_retry_after(&a->limit);
@@ -203,30 +203,29 @@ static enum admit_verdict standing(const struct admit_ticket *t, bool queued, bo
     return ADMIT_REFUSED;
 }
 
-/* Who has no quota yet waits for that; who has, for a place. */
-enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, tick_t *at, tick_t now)
+static enum admit_verdict turn_quota(struct admit *a, struct admit_ticket *t, tick_t *at, tick_t now)
 {
-    enum admit_verdict v;
     pthread_mutex_lock(&a->quota_lock);
-    bool for_limit = t->has_quota && !t->quota_wait.queued;
-    if (!for_limit) {
-        if (t->quota_wait.queued)
-            *at = quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
-        v = standing(t, t->quota_wait.queued, t->has_quota, at);
-        pthread_mutex_unlock(&a->quota_lock);
-        return v;
-    }
+    if (t->quota_wait.queued)
+        *at = quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+    enum admit_verdict v = standing(t, t->quota_wait.queued, t->has_quota, at);
     pthread_mutex_unlock(&a->quota_lock);
+    return v;
+}
+
+enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_limit, tick_t *at, tick_t now)
+{
+    if (!for_limit)
+        return turn_quota(a, t, at, now);
     pthread_mutex_lock(&a->limit_lock);
     if (t->limit_wait.queued)
         (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
     if (t->limit_wait.queued && now >= t->limit_wait.until) {
         concurrency_leave(&a->limit, &t->limit_wait);
-        t->refused = true;
-        t->refused_at = 0;
+        a->limit.refused++;
     }
     *at = t->limit_wait.until;
-    v = standing(t, t->limit_wait.queued, t->has_limit, at);
+    enum admit_verdict v = standing(t, t->limit_wait.queued, t->has_limit, at);
     if (v == ADMIT_REFUSED)
         *at = now + concurrency_retry_after(&a->limit);
     pthread_mutex_unlock(&a->limit_lock);
@@ -235,9 +234,11 @@ enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, tick_t *a
 
 /* ---- ends --------------------------------------------------------------------------------------------- */
 
-void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome, const struct quota_answer *answer, tick_t took, tick_t now)
+void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
+               const struct quota_answer *answer, tick_t took, tick_t now)
 {
-    /* The flags are the owner's own to read here: only who waits is changed by others. */
+    /* Nobody else writes the flags here: only those of who waits are changed by others, and its wakening was
+     * seen. */
     if (t->has_limit) {
         pthread_mutex_lock(&a->limit_lock);
         t->has_limit = false;

@@ -1,7 +1,7 @@
 /*
- * Admission to the upstream, shared by all workers: the quota governor of each API key, and the concurrency limit.
- * The decisions are policy's; here they are locked, kept in a bounded table, and those who wait are woken on their
- * own thread.
+ * Admission to the upstream, shared by all workers: the quota governor of each API key, and the concurrency
+ * limit. The decisions are policy's; here they are locked, kept in a bounded table, and those who wait are
+ * woken on their own thread.
  */
 #ifndef PROXY_ADMIT_H
 #define PROXY_ADMIT_H
@@ -21,12 +21,11 @@ struct view;
 struct admit_ticket {
     struct quota_waiter quota_wait;
     struct concurrency_waiter limit_wait;
-    int key;            /* of the table; set by admit_quota */
-    struct hash128 id;  /* of the key, so that a place that was given to another is not taken for it */
-    bool has_quota;     /* let go, and not yet ended; locked */
-    bool has_limit;     /* likewise */
-    bool refused;       /* woken so; locked */
-    tick_t refused_at;  /* when its turn would have come; locked */
+    int key;           /* of the table; set by admit_quota */
+    struct hash128 id; /* of the key, so that a place that was given to another is not taken for it */
+    bool has_quota;    /* let go, and not yet ended; locked */
+    bool has_limit;    /* likewise */
+    tick_t refused_at; /* woken without: when its turn would have come; locked */
     void (*wake)(struct admit_ticket *t); /* called under a lock, from any thread: post a letter and return */
 };
 
@@ -49,16 +48,22 @@ struct admit_call {
 };
 
 /* Asks the key's governor. *at: WAIT: call admit_turn then; REFUSED: when its turn would have come. */
-enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const struct admit_call *call, tick_t *at, tick_t now) MUSTCHECK;
+enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const struct admit_call *call,
+                               tick_t *at, tick_t now) MUSTCHECK;
 
 /* Asks for a place at the upstream. *at as above; REFUSED: about when to come again. */
-enum admit_verdict admit_limit(struct admit *a, struct admit_ticket *t, tick_t deadline, tick_t *at, tick_t now) MUSTCHECK;
+enum admit_verdict admit_limit(struct admit *a, struct admit_ticket *t, tick_t deadline, tick_t *at,
+                               tick_t now) MUSTCHECK;
 
-/* Time has passed for a waiter: how does it stand now? */
-enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, tick_t *at, tick_t now) MUSTCHECK;
+/* Time has passed for a waiter, or it was woken: how does it stand now? `for_limit`: it asked admit_limit
+ * last. */
+enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_limit, tick_t *at,
+                              tick_t now) MUSTCHECK;
 
-/* The call is over, or its answer has begun. Ends what the ticket holds, once; no harm when it holds nothing. */
-void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome, const struct quota_answer *answer, tick_t took, tick_t now);
+/* The call is over, or its answer has begun. Ends what the ticket holds, once; no harm when it holds nothing.
+ */
+void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
+               const struct quota_answer *answer, tick_t took, tick_t now);
 
 /* An answer that had been reported as good turns out to be a refusal in disguise. */
 void admit_disguised(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now);
@@ -67,8 +72,8 @@ void admit_disguised(struct admit *a, struct admit_ticket *t, tick_t sent_at, ti
 void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now);
 
 /*
- * May work that no client waits for (refresh, prefetch) go to the upstream now: is there quota to spare, and a place?
- * The credential as in admit_call; {NULL, 0} = who has none.
+ * May work that no client waits for (refresh, prefetch) go to the upstream now: is there quota to spare, and
+ * a place? The credential as in admit_call; {NULL, 0} = who has none.
  */
 bool admit_background_allowed(struct admit *a, struct slice credential, tick_t now);
 

@@ -28,7 +28,8 @@ static void woken(struct admit_ticket *t)
         mailbox_post(&x->w->box, &x->admitted_news.letter);
 }
 
-/* ---- who asks ------------------------------------------------------------------------------------------- */
+/* ---- who asks -------------------------------------------------------------------------------------------
+ */
 
 static struct slice credential_of(const struct exchange *x)
 {
@@ -63,7 +64,8 @@ static uint64_t flow_of(const struct exchange *x)
     return x->down ? (uint64_t)(uintptr_t)x->down : 1; /* one client connection, one flow */
 }
 
-/* ---- asking --------------------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------------------
+ */
 
 /* True: end of the matter for this exchange, it was answered. */
 static bool stale_instead(struct exchange *x, enum reason why)
@@ -117,13 +119,15 @@ static bool ask_quota(struct exchange *x)
         .wall = worker_wall(x->w) * TICK_S,
     };
     x->ticket.wake = woken;
-    return act(x, admit_quota(admit_of(x), &x->ticket, &call, &at, now), at, REASON_RATE_LIMITED, true);
+    enum admit_verdict v = admit_quota(admit_of(x), &x->ticket, &call, &at, now);
+    return act(x, v, at, REASON_RATE_LIMITED, true);
 }
 
 static bool ask_limit(struct exchange *x)
 {
     tick_t at = 0;
-    return act(x, admit_limit(admit_of(x), &x->ticket, x->deadline, &at, worker_now(x->w)), at, REASON_LIMITER_FULL, true);
+    enum admit_verdict v = admit_limit(admit_of(x), &x->ticket, x->deadline, &at, worker_now(x->w));
+    return act(x, v, at, REASON_LIMITER_FULL, true);
 }
 
 bool exchange_admit(struct exchange *x)
@@ -142,13 +146,17 @@ void exchange_admit_turn(struct exchange *x)
     enum reason why = x->admit_step == STEP_NONE ? REASON_RATE_LIMITED : REASON_LIMITER_FULL;
     if (x->phase != PHASE_ADMIT)
         return; /* a letter that came late */
-    if (act(x, admit_turn(admit_of(x), &x->ticket, &at, worker_now(x->w)), at, why, false))
+    enum admit_verdict v =
+        admit_turn(admit_of(x), &x->ticket, why == REASON_LIMITER_FULL, &at, worker_now(x->w));
+    if (act(x, v, at, why, false))
         exchange_attempt(x);
 }
 
-/* ---- ends ----------------------------------------------------------------------------------------------- */
+/* ---- ends -----------------------------------------------------------------------------------------------
+ */
 
-static void ended(struct exchange *x, enum outcome outcome, const struct rate_reading *reading, bool undecided)
+static void ended(struct exchange *x, enum outcome outcome, const struct rate_reading *reading,
+                  bool undecided)
 {
     tick_t now = worker_now(x->w);
     struct quota_answer answer = {
