@@ -18,7 +18,7 @@
 
 struct key {
     struct hash128 id;
-    bool used, likely;
+    bool used, likely, nobody;
     struct quota quota;
 };
 
@@ -26,15 +26,26 @@ struct admit {
     pthread_mutex_t quota_lock, limit_lock;
     struct hash_key hash;
     int64_t wall; /* unix nanoseconds less ticks */
-    struct quota_rules rules, likely_rules;
+    struct quota_rules rules, likely_rules, nobody_rules;
     struct key key[ADMIT_KEYS]; /* the last one is shared by those for whom there is no room */
     struct concurrency_rules limit_rules;
     struct concurrency limit;
 };
 
-static struct quota_rules *rules_of(struct admit *a, bool likely)
+/* Who shows no key is watched only: the API's limits are limits of keys. */
+static struct quota_rules *rules_of(struct admit *a, const struct key *k)
 {
-    return likely ? &a->likely_rules : &a->rules;
+    return k->nobody ? &a->nobody_rules : k->likely ? &a->likely_rules : &a->rules;
+}
+
+static void read_rules(struct admit *a, const struct config *cfg)
+{
+    admit_quota_rules(cfg, false, &a->rules);
+    admit_quota_rules(cfg, true, &a->likely_rules);
+    a->nobody_rules = a->rules;
+    a->nobody_rules.mode = QUOTA_OBSERVE;
+    a->nobody_rules.assume = false;
+    admit_concurrency_rules(cfg, &a->limit_rules);
 }
 
 struct admit *admit_new(const struct config *cfg, struct hash_key hash, tick_t now, int64_t wall)
@@ -46,9 +57,7 @@ struct admit *admit_new(const struct config *cfg, struct hash_key hash, tick_t n
     pthread_mutex_init(&a->limit_lock, NULL);
     a->hash = hash;
     a->wall = wall - now;
-    admit_quota_rules(cfg, false, &a->rules);
-    admit_quota_rules(cfg, true, &a->likely_rules);
-    admit_concurrency_rules(cfg, &a->limit_rules);
+    read_rules(a, cfg);
     concurrency_init(&a->limit, &a->limit_rules, now);
     return a;
 }
@@ -85,17 +94,17 @@ static void limit_woken(struct concurrency_waiter *w, bool go, void *arg)
 void admit_tune(struct admit *a, const struct config *cfg, tick_t now)
 {
     pthread_mutex_lock(&a->quota_lock);
-    admit_quota_rules(cfg, false, &a->rules);
-    admit_quota_rules(cfg, true, &a->likely_rules);
+    pthread_mutex_lock(&a->limit_lock);
+    read_rules(a, cfg);
+    pthread_mutex_unlock(&a->limit_lock);
     for (int i = 0; i < ADMIT_KEYS; i++) {
         if (!a->key[i].used)
             continue;
-        quota_tune(&a->key[i].quota, rules_of(a, a->key[i].likely), now);
+        quota_tune(&a->key[i].quota, rules_of(a, &a->key[i]), now);
         (void)quota_turn(&a->key[i].quota, quota_woken, NULL, now);
     }
     pthread_mutex_unlock(&a->quota_lock);
     pthread_mutex_lock(&a->limit_lock);
-    admit_concurrency_rules(cfg, &a->limit_rules);
     concurrency_tune(&a->limit, &a->limit_rules);
     (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
     pthread_mutex_unlock(&a->limit_lock);
@@ -126,7 +135,7 @@ static bool idle(const struct key *k)
 
 /* The place for a new key among its eight: a free one, else the longest unused; the shared one when all are
  * busy. */
-static int make(struct admit *a, struct hash128 id, bool likely, tick_t now)
+static int make(struct admit *a, struct hash128 id, const struct admit_call *call, tick_t now)
 {
     int best = -1;
     for (int i = 0; i < 8; i++) {
@@ -146,8 +155,9 @@ static int make(struct admit *a, struct hash128 id, bool likely, tick_t now)
     }
     a->key[best].id = id;
     a->key[best].used = true;
-    a->key[best].likely = likely;
-    quota_init(&a->key[best].quota, rules_of(a, likely), now, a->wall + now);
+    a->key[best].likely = call->likely;
+    a->key[best].nobody = call->credential.n == 0;
+    quota_init(&a->key[best].quota, rules_of(a, &a->key[best]), now, a->wall + now);
     return best;
 }
 
@@ -157,11 +167,11 @@ static int key_of(struct admit *a, const struct admit_call *call, tick_t now)
     int at = find(a, id);
     a->wall = call->wall - now;
     if (at < 0)
-        return make(a, id, call->likely, now);
+        return make(a, id, call, now);
     struct key *k = &a->key[at];
     if (call->likely && !k->likely) { /* the key's first call of the API itself */
         k->likely = true;
-        quota_tune(&k->quota, &a->likely_rules, now);
+        quota_tune(&k->quota, rules_of(a, k), now);
     }
     return at;
 }

@@ -39,7 +39,8 @@ void admit_tune(struct admit *a, const struct config *cfg, tick_t now);
 enum admit_verdict { ADMIT_GO, ADMIT_WAIT, ADMIT_REFUSED };
 
 struct admit_call {
-    struct slice credential; /* who asks; hashed, not kept */
+    struct slice credential; /* who asks; hashed, not kept. Empty: no key, no limit of a key; counted, never
+                                held back */
     bool likely;             /* a call of the PromptOps API with one of its keys */
     uint64_t flow;           /* shares are fair between flows */
     tick_t deadline;

@@ -33,13 +33,10 @@ static void woken(struct admit_ticket *t)
 
 static struct slice credential_of(const struct exchange *x)
 {
-    struct slice v = head_first(&x->req, FIELD_AUTHORIZATION);
+    struct slice held = exchange_held_credential(x), v = head_first(&x->req, FIELD_AUTHORIZATION);
+    if (held.n)
+        return held;
     return v.n ? v : head_first(&x->req, FIELD_X_API_KEY);
-}
-
-static bool begins_with(struct slice s, struct slice with)
-{
-    return s.n > with.n && slice_equal_nocase((struct slice){s.p, with.n}, with);
 }
 
 static bool ends_with(struct slice s, struct slice with)
@@ -47,16 +44,23 @@ static bool ends_with(struct slice s, struct slice with)
     return s.n >= with.n && slice_equal_nocase((struct slice){s.p + s.n - with.n, with.n}, with);
 }
 
+/* Keys of the API begin so. */
+static bool shaped_as_a_key(struct slice credential)
+{
+    for (size_t i = 0; i + 4 <= credential.n; i++)
+        if (memcmp(credential.p + i, " po_", 4) == 0)
+            return true;
+    return false;
+}
+
 /* A call of the PromptOps API with one of its keys: at its own hosts, or by the shape of key and path. */
 static bool likely_of(const struct exchange *x, struct slice credential)
 {
     const char *host = x_config(x)->upstream_url.host;
-    if (!credential.n)
-        return false;
+    struct slice path = head_path(&x->req), api = SLICE("/v1/client/");
     if (ends_with((struct slice){host, strlen(host)}, SLICE("api.promptops.ai")))
         return true;
-    return begins_with(head_path(&x->req), SLICE("/v1/client/")) &&
-           (begins_with(credential, SLICE("Bearer po_")) || begins_with(credential, SLICE("PromptOps po_")));
+    return path.n > api.n && memcmp(path.p, api.p, api.n) == 0 && shaped_as_a_key(credential);
 }
 
 static uint64_t flow_of(const struct exchange *x)
