@@ -1,8 +1,8 @@
 /*
- * Two locks: one around the governors, one around the concurrency limit; each held for one decision, never
- * both at once. Invariants: a ticket that has_quota or has_limit is ended exactly once (admit_end,
- * admit_leave); a key's governor is forgotten only when nobody holds or awaits anything of it; wake() is
- * called with a lock held and only posts.
+ * Two locks: one around the governors, one around the concurrency limit; each held for one decision.
+ * admit_tune alone takes the second inside the first. Invariants: a ticket that has_quota or has_limit is
+ * ended exactly once (admit_end, admit_leave); a key's governor is forgotten only when nobody holds or awaits
+ * anything of it; wake() is called with a lock held and only posts.
  */
 #include "proxy/admit.h"
 

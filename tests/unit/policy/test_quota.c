@@ -50,7 +50,9 @@ static struct quota_verdict ask(struct quota_waiter *w, uint64_t flow)
 static void end(bool throttled, const struct rate_reading *reading)
 {
     static const struct rate_reading nothing = {.retry_after = -1, .date = -1};
-    quota_end(&q, &(struct quota_answer){true, throttled, disguised, false, now, reading ? reading : &nothing}, now);
+    quota_end(&q,
+              &(struct quota_answer){true, throttled, disguised, false, now, reading ? reading : &nothing},
+              now);
 }
 
 /* Calls that go at once, ended at once. */
@@ -358,10 +360,18 @@ static void random_end(struct rng *rng, int i)
                                            rng_range(rng, 0, 100) * TICK_S, rng_below(rng, 2)};
     }
     place[i] = 0;
-    quota_end(&q,
-              &(struct quota_answer){rng_below(rng, 8) != 0, rng_below(rng, 6) == 0, rng_below(rng, 12) == 0,
-                                     sent_at[i], rng_below(rng, 5) ? &r : NULL},
-              now);
+    struct quota_answer a = {
+        .charged = rng_below(rng, 8) != 0,
+        .throttled = rng_below(rng, 6) == 0,
+        .disguised = rng_below(rng, 12) == 0,
+        .undecided = rng_below(rng, 9) == 0,
+        .sent_at = sent_at[i],
+        .reading = rng_below(rng, 5) ? &r : NULL,
+    };
+    quota_end(&q, &a, now);
+    if (a.undecided && rng_below(rng, 2))
+        quota_late(&q, &(struct quota_answer){.throttled = true, .disguised = true, .sent_at = a.sent_at},
+                   now);
 }
 
 static void one_event(struct rng *rng)
