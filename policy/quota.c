@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define DEMAND_MEMORY (30 * TICK_S)
+#define REMEMBERED    16 /* calls of a flow */
 
 void quota_init(struct quota *q, const struct quota_rules *rules, tick_t now, int64_t wall)
 {
@@ -152,7 +153,7 @@ bool quota_spare(struct quota *q, tick_t now)
     double rate = demand(q, now); /* calls a second */
     for (int i = 0; i < q->count; i++) {
         const struct quota_window *w = &q->window[i];
-        if (w->limit < 0)
+        if (w->limit < 0 || w->soft)
             continue;
         double ahead = (double)(w->end_hi - now) / (double)TICK_S;
         double left = (double)(w->left - (int64_t)q->in_flight) - 0.1 * (double)w->limit;
@@ -226,7 +227,8 @@ struct quota_verdict quota_ask(struct quota *q, const struct quota_call *call, s
         return (struct quota_verdict){QUOTA_GO, now};
     }
     if (!q->first && next <= now) {
-        double tag = tag_next(q, call->flow);
+        /* Nobody was passed over; but who has had many without asking others is remembered for a while. */
+        double tag = tag_next(q, call->flow) - REMEMBERED;
         q->virtual_time = tag > q->virtual_time ? tag : q->virtual_time;
         let_go(q, now);
         return (struct quota_verdict){QUOTA_GO, now};
@@ -271,7 +273,11 @@ void quota_late(struct quota *q, const struct quota_answer *a, tick_t now)
     if (!q->rules->enabled)
         return;
     quota_windows_turn(q, now);
-    quota_windows_refused(q, a, now);
+    if (a->throttled)
+        quota_windows_refused(q, a, now);
+    for (int i = 0; i < q->count; i++)
+        if (a->sent_at >= q->window[i].probe_at)
+            q->window[i].probe_at = 0;
 }
 
 tick_t quota_next(struct quota *q, tick_t now)

@@ -6,7 +6,7 @@
  * count against the limits that the caller assumes, in windows that begin on the minute, hour and day (UTC)
  * by the server's clock as its Date fields show it. A call is let go when every window has one left, calls in
  * flight taken off, and the pace allows it: the interval is (end - newest call) / (left + 1), and idle time
- * saves up a small burst. A refusal by the upstream closes a gate for all.
+ * saves up half a window. A refusal by the upstream closes a gate for all.
  *
  * Who must wait queues by start-time fair queueing (Goyal et al. 1996) over `flow`s, for max_wait at most;
  * who would wait longer is refused with the time at which its turn would have come. Background work gets only
@@ -33,7 +33,8 @@ struct quota_rules { /* configuration: read only */
     enum quota_mode mode;
     tick_t max_wait;
     int64_t assumed[QUOTA_ASSUMED]; /* a minute, an hour, a day, when the server says nothing; 0 = none */
-    bool assume; /* from the start; false: only once the upstream has refused a call in disguise */
+    bool assume;                    /* count against them from the start */
+    bool believe; /* and hold back at once; else only after the upstream has refused a call in disguise */
 };
 
 struct quota_window {
@@ -51,6 +52,9 @@ struct quota_window {
     uint32_t hungry;       /* windows in a row that ran out while somebody wanted more */
     uint32_t rest;         /* windows before an assumed limit is tried again */
     bool wanted;           /* somebody had to wait or was refused in it */
+    tick_t probe_at;       /* soft: the newest call beyond the limit, nothing heard of it yet; 0 = none */
+    bool open;             /* soft, and more than the limit was accepted */
+    bool soft;             /* assumed and not confirmed: counted, but it holds nobody back */
     bool partial;          /* we did not see its beginning */
     bool refused;          /* the upstream refused a call in it */
 };
@@ -135,7 +139,7 @@ struct quota_answer {
     bool charged;   /* the upstream has or may have counted it (outcome_row) */
     bool throttled; /* and refused it */
     bool disguised; /* as the PromptOps API does, under another name and without a word about when */
-    bool undecided; /* it may be a refusal in disguise: quota_late follows if it is */
+    bool undecided; /* it may be a refusal in disguise: quota_late follows */
     tick_t sent_at;
     const struct rate_reading *reading; /* NULL: no answer came */
 };
@@ -144,8 +148,8 @@ struct quota_answer {
 void quota_end(struct quota *q, const struct quota_answer *a, tick_t now);
 
 /*
- * What was reported as an answer turns out to be a refusal in disguise, now that its body is known. `a` as
- * for quota_end; only what it says of the refusal counts.
+ * An answer that was reported as undecided is decided, now that its body is known: a->throttled and
+ * a->disguised, or neither. Once for each of those.
  */
 void quota_late(struct quota *q, const struct quota_answer *a, tick_t now);
 

@@ -42,10 +42,12 @@ static bool is_rate(const struct quota_window *w)
 
 static int64_t burst(const struct quota_window *w)
 {
-    int64_t most = cap(w) > 0 ? cap(w) : 1, tenth = most / 10;
+    int64_t most = cap(w) > 0 ? cap(w) : 1;
     if (is_rate(w))
         return 1;
-    return tenth > 4 ? tenth : most < 4 ? most : 4;
+    return most > 1
+               ? most / 2
+               : 1; /* an application that starts, or wakes up, is not made to wait for what it may have */
 }
 
 /* --- Ends. --- */
@@ -110,7 +112,9 @@ void quota_windows_assume(struct quota *q, tick_t now)
         w->limit = q->rules->assumed[i];
         align(q, w, now);
         w->left = w->limit;
-        as_if_even(w, now);
+        w->soft = !q->rules->believe;
+        if (!w->soft)
+            as_if_even(w, now);
         w->credit = (double)burst(w);
     }
 }
@@ -145,6 +149,9 @@ static void review_assumed(const struct quota *q, struct quota_window *w, bool s
 
 static void review(const struct quota *q, struct quota_window *w)
 {
+    w->probe_at = 0;
+    if (w->soft)
+        return;
     bool spent = w->left <= 0;
     w->hungry = spent && w->wanted ? w->hungry + 1 : 0;
     w->wanted = false;
@@ -217,6 +224,8 @@ void quota_windows_spend(struct quota *q, tick_t now)
                most = (double)burst(w);
         if (w->limit < 0)
             continue;
+        if (w->soft && !w->probe_at && available(q, w) <= 0)
+            w->probe_at = now;
         if (ahead > 0)
             w->credit -= 1;
         else if (iv > 0)
@@ -226,12 +235,23 @@ void quota_windows_spend(struct quota *q, tick_t now)
     }
 }
 
+/*
+ * A limit that is assumed and not confirmed holds nobody back; but beyond it one call goes first and the
+ * others hear how it fared, so that if it is true the upstream has to refuse only one.
+ */
+static tick_t soft_when(const struct quota *q, const struct quota_window *w, tick_t now)
+{
+    return !w->open && w->probe_at && available(q, w) <= 0 ? now + GATE_FIRST : now;
+}
+
 /* When one window lets the call at this rank go. */
 static tick_t window_when(const struct quota *q, const struct quota_window *w, int64_t rank, tick_t now)
 {
     int64_t left = available(q, w);
     if (w->limit < 0)
         return now;
+    if (w->soft)
+        return soft_when(q, w, now);
     if (left <= rank) { /* in a later window */
         int64_t most = cap(w) > 0 ? cap(w) : 1;
         double each = (double)(w->length > 0 ? w->length : 60 * TICK_S) / (double)most;
@@ -349,6 +369,7 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     if (fresh)
         w->share = -1;
     w->told_at = now;
+    w->soft = false;
 }
 
 static const struct rate_window *said_of(const struct rate_reading *r, uint32_t key)
@@ -363,13 +384,20 @@ static const struct rate_window *said_of(const struct rate_reading *r, uint32_t 
 static void count_call(struct quota *q, const struct quota_answer *a, tick_t now)
 {
     tick_t counted = a->sent_at + (now - a->sent_at) / 2; /* at the server, about */
+    bool disproved = false;
     for (int i = 0; i < q->count; i++) {
         struct quota_window *w = &q->window[i];
         if (said_of(a->reading, w->key) || !a->charged || counted < w->begin)
             continue;
         w->left--;
         w->edge += counted >= w->end_lo;
+        if (w->soft && w->probe_at && a->sent_at >= w->probe_at && !a->undecided) {
+            w->probe_at = 0; /* of a call beyond the limit something was heard */
+            disproved = !a->throttled && a->reading;
+        }
     }
+    for (int i = 0; disproved && i < q->count; i++)
+        q->window[i].open = q->window[i].soft;
 }
 
 /* The first window that can explain a refusal: the shortest. */
@@ -427,6 +455,24 @@ static void learn(struct quota *q, tick_t now)
     q->spell.accepted = 0;
 }
 
+/* It is true, then. What was accepted beyond what is assumed is so much more that may be had. */
+static bool believe(struct quota *q)
+{
+    bool fresh = false;
+    for (int i = 0; i < q->count; i++) {
+        struct quota_window *w = &q->window[i];
+        int64_t assumed = assumed_of(q, w->key), accepted = w->limit - w->left - 1;
+        if (!w->soft)
+            continue;
+        fresh = true;
+        w->soft = w->open = false;
+        w->limit = accepted > assumed ? accepted : assumed;
+        w->left = 0 < w->limit - accepted ? w->limit - accepted : 0;
+        w->credit = 0;
+    }
+    return fresh;
+}
+
 void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now)
 {
     tick_t after = a->reading ? a->reading->retry_after : -1;
@@ -436,10 +482,13 @@ void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t
         return;
     q->streak += again;
     q->throttled_at = now;
-    if (a->disguised)
+    bool fresh = false; /* the limit is believed only now: its count says nothing about others */
+    if (a->disguised) {
         quota_windows_assume(q, now);
+        fresh = believe(q);
+    }
     struct quota_window *w = shortest(q);
-    if (w && !w->told_at && w->key != RATE_KEY_LEARNT && !w->partial && !w->refused) {
+    if (w && !w->told_at && w->key != RATE_KEY_LEARNT && !fresh && !w->partial && !w->refused) {
         int64_t accepted = cap(w) - w->left - 1;
         if (accepted < assumed_of(q, w->key)) /* others spend from it too, or it is smaller than is assumed */
             w->share = accepted > 1 ? accepted - accepted / 10 : 1;

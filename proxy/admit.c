@@ -18,7 +18,7 @@
 
 struct key {
     struct hash128 id;
-    bool used, likely, nobody;
+    bool used, nobody;
     struct quota quota;
 };
 
@@ -26,7 +26,7 @@ struct admit {
     pthread_mutex_t quota_lock, limit_lock;
     struct hash_key hash;
     int64_t wall; /* unix nanoseconds less ticks */
-    struct quota_rules rules, likely_rules, nobody_rules;
+    struct quota_rules rules, nobody_rules;
     struct key key[ADMIT_KEYS]; /* the last one is shared by those for whom there is no room */
     struct concurrency_rules limit_rules;
     struct concurrency limit;
@@ -35,13 +35,12 @@ struct admit {
 /* Who shows no key is watched only: the API's limits are limits of keys. */
 static struct quota_rules *rules_of(struct admit *a, const struct key *k)
 {
-    return k->nobody ? &a->nobody_rules : k->likely ? &a->likely_rules : &a->rules;
+    return k->nobody ? &a->nobody_rules : &a->rules;
 }
 
 static void read_rules(struct admit *a, const struct config *cfg)
 {
-    admit_quota_rules(cfg, false, &a->rules);
-    admit_quota_rules(cfg, true, &a->likely_rules);
+    admit_quota_rules(cfg, &a->rules);
     a->nobody_rules = a->rules;
     a->nobody_rules.mode = QUOTA_OBSERVE;
     a->nobody_rules.assume = false;
@@ -155,7 +154,6 @@ static int make(struct admit *a, struct hash128 id, const struct admit_call *cal
     }
     a->key[best].id = id;
     a->key[best].used = true;
-    a->key[best].likely = call->likely;
     a->key[best].nobody = call->credential.n == 0;
     quota_init(&a->key[best].quota, rules_of(a, &a->key[best]), now, a->wall + now);
     return best;
@@ -167,12 +165,7 @@ static int key_of(struct admit *a, const struct admit_call *call, tick_t now)
     int at = find(a, id);
     a->wall = call->wall - now;
     if (at < 0)
-        return make(a, id, call, now);
-    struct key *k = &a->key[at];
-    if (call->likely && !k->likely) { /* the key's first call of the API itself */
-        k->likely = true;
-        quota_tune(&k->quota, rules_of(a, k), now);
-    }
+        at = make(a, id, call, now);
     return at;
 }
 
@@ -265,9 +258,9 @@ void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
     }
 }
 
-void admit_disguised(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now)
+void admit_decided(struct admit *a, struct admit_ticket *t, bool refusal, tick_t sent_at, tick_t now)
 {
-    struct quota_answer answer = {.throttled = true, .disguised = true, .sent_at = sent_at};
+    struct quota_answer answer = {.throttled = refusal, .disguised = refusal, .sent_at = sent_at};
     pthread_mutex_lock(&a->quota_lock);
     if (hash_equal(a->key[t->key].id, t->id)) {
         quota_late(&a->key[t->key].quota, &answer, now);

@@ -41,7 +41,6 @@ enum admit_verdict { ADMIT_GO, ADMIT_WAIT, ADMIT_REFUSED };
 struct admit_call {
     struct slice credential; /* who asks; hashed, not kept. Empty: no key, no limit of a key; counted, never
                                 held back */
-    bool likely;             /* a call of the PromptOps API with one of its keys */
     uint64_t flow;           /* shares are fair between flows */
     tick_t deadline;
     bool background;
@@ -66,8 +65,8 @@ enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_
 void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
                const struct quota_answer *answer, tick_t took, tick_t now);
 
-/* An answer that had been reported as good turns out to be a refusal in disguise. */
-void admit_disguised(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now);
+/* An answer that was reported as undecided was a refusal in disguise, or was not. */
+void admit_decided(struct admit *a, struct admit_ticket *t, bool refusal, tick_t sent_at, tick_t now);
 
 /* Leaves all queues, and gives back what is held as never sent (or as sent, when sent_at > 0). */
 void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now);

@@ -6,7 +6,7 @@
 
 #include "policy/config.h"
 
-void admit_quota_rules(const struct config *cfg, bool likely, struct quota_rules *out)
+void admit_quota_rules(const struct config *cfg, struct quota_rules *out)
 {
     static const enum quota_mode modes[] = {
         [CONFIG_RATE_LIMIT_MODE_OBSERVE] = QUOTA_OBSERVE,
@@ -18,7 +18,8 @@ void admit_quota_rules(const struct config *cfg, bool likely, struct quota_rules
         .enabled = cfg->rate_limit_enable_rate_limit_detection,
         .mode = modes[cfg->rate_limit_mode],
         .max_wait = cfg->rate_limit_max_wait,
-        .assume = cfg->rate_limit_assume == CONFIG_RATE_LIMIT_ASSUME_ALWAYS || (!never && likely),
+        .assume = !never,
+        .believe = cfg->rate_limit_assume == CONFIG_RATE_LIMIT_ASSUME_ALWAYS,
     };
     if (!never) {
         out->assumed[0] = cfg->rate_limit_per_minute;

@@ -11,8 +11,7 @@
 
 struct config;
 
-/* `likely`: the call looks like one of the PromptOps API with one of its keys (rate_limit.assume: auto). */
-void admit_quota_rules(const struct config *cfg, bool likely, struct quota_rules *out);
+void admit_quota_rules(const struct config *cfg, struct quota_rules *out);
 void admit_concurrency_rules(const struct config *cfg, struct concurrency_rules *out);
 void admit_hedge_rules(const struct config *cfg, struct hedge_rules *out);
 

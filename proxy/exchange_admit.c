@@ -39,30 +39,6 @@ static struct slice credential_of(const struct exchange *x)
     return v.n ? v : head_first(&x->req, FIELD_X_API_KEY);
 }
 
-static bool ends_with(struct slice s, struct slice with)
-{
-    return s.n >= with.n && slice_equal_nocase((struct slice){s.p + s.n - with.n, with.n}, with);
-}
-
-/* Keys of the API begin so. */
-static bool shaped_as_a_key(struct slice credential)
-{
-    for (size_t i = 0; i + 4 <= credential.n; i++)
-        if (memcmp(credential.p + i, " po_", 4) == 0)
-            return true;
-    return false;
-}
-
-/* A call of the PromptOps API with one of its keys: at its own hosts, or by the shape of key and path. */
-static bool likely_of(const struct exchange *x, struct slice credential)
-{
-    const char *host = x_config(x)->upstream_url.host;
-    struct slice path = head_path(&x->req), api = SLICE("/v1/client/");
-    if (ends_with((struct slice){host, strlen(host)}, SLICE("api.promptops.ai")))
-        return true;
-    return path.n > api.n && memcmp(path.p, api.p, api.n) == 0 && shaped_as_a_key(credential);
-}
-
 static uint64_t flow_of(const struct exchange *x)
 {
     return x->down ? (uint64_t)(uintptr_t)x->down : 1; /* one client connection, one flow */
@@ -116,7 +92,6 @@ static bool ask_quota(struct exchange *x)
     struct slice credential = credential_of(x);
     struct admit_call call = {
         .credential = credential,
-        .likely = likely_of(x, credential),
         .flow = flow_of(x),
         .deadline = x->deadline,
         .background = x->refresh && !x->down,
@@ -202,10 +177,10 @@ void exchange_admit_judge(struct exchange *x)
     if (!x->doubt)
         return;
     x->doubt = false;
-    if (outcome_of_answer(&outcome_disguises_default, x->a.status, body) != OUTCOME_THROTTLED)
-        return;
-    metric_add(x->w->metrics, METRIC_QUOTA_ANSWERS, 1);
-    admit_disguised(admit_of(x), &x->ticket, x->sent_at, worker_now(x->w));
+    bool refusal = outcome_of_answer(&outcome_disguises_default, x->a.status, body) == OUTCOME_THROTTLED;
+    if (refusal)
+        metric_add(x->w->metrics, METRIC_QUOTA_ANSWERS, 1);
+    admit_decided(admit_of(x), &x->ticket, refusal, x->sent_at, worker_now(x->w));
 }
 
 void exchange_admit_leave(struct exchange *x)

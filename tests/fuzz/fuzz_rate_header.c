@@ -19,7 +19,7 @@ static void wake(struct quota_waiter *w, bool go, tick_t at, void *arg)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const struct quota_rules rules = {true, QUOTA_PACE, 5 * TICK_S, {60, 3600, 86400}, true};
+    static const struct quota_rules rules = {true, QUOTA_PACE, 5 * TICK_S, {60, 3600, 86400}, true, true};
     const int64_t wall = 1700000000;
     const char *p = (const char *)data, *end = p + size;
     struct rate_reading r;

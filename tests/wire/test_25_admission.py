@@ -107,24 +107,25 @@ def test_real_bad_credentials_close_nothing(t):
 
 def test_own_count_when_the_api_says_nothing(t):
     origin = t.origin()
-    sidecar = t.sidecar(origin, {**ONCE, "rate_limit.max_wait": 0})
-    statuses = [sidecar.request("/v1/client/prompts/p%d" % i, fields=KEY).status for i in range(40)]
+    sidecar = t.sidecar(origin, {**ONCE, "rate_limit.max_wait": 0, "rate_limit.assume": "always"})
+    statuses = [sidecar.request("/p%d" % i, fields=KEY).status for i in range(40)]
     went = statuses.count(200)
-    check(4 <= went <= 15, "%d of 40 went at once" % went) # a tenth of a minute's calls, and what the seconds of the test give
+    check(1 <= went <= 33, "%d of 40 went at once" % went)  # half of a minute's calls, or what is left of the minute
     equal(went + statuses.count(429), 40, "statuses %s" % statuses)
     equal(origin.count(), went, "calls at the origin")
-    plain = [("Authorization", "Bearer something-else")]
-    equal([sidecar.request("/v1/client/prompts/p", fields=plain).status for _ in range(40)].count(200), 40, "with a key that is none of the API's")
-    never = t.sidecar(origin, {**ONCE, "rate_limit.assume": "never"})
-    equal([never.request("/v1/client/prompts/p", fields=KEY).status for _ in range(40)].count(200), 40, "assume: never")
+    for assume in ("auto", "never"):  # nothing was refused: nothing is believed
+        other = t.sidecar(origin, {**ONCE, "rate_limit.assume": assume})
+        equal([other.request("/p", fields=KEY).status for _ in range(200)].count(200), 200, "assume: " + assume)
 
 
-def test_the_stand_in_refuses_nothing(t):
-    """Four clients that want far more than 60 a minute, for some seconds, against the stand-in API with its real limits."""
+def test_the_stand_in_refuses_once(t):
+    """Four clients that want far more than 60 a minute against the stand-in with its real limits: one refusal, and it is believed."""
     import importlib.util
     spec = importlib.util.spec_from_file_location("origin_harness", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "origin", "harness.py"))
     stand_in = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(stand_in)
+    while not 1.5 < time.time() % 60 < 52:  # its windows are the clock's minutes: all of the test within one
+        time.sleep(0.1)
     origin = stand_in.Origin()
     try:
         ask_too_often(t, origin, stand_in.API_KEY)
@@ -149,9 +150,9 @@ def ask_too_often(t, origin, api_key):
                     time.sleep(0.05)
     for done in [t.thread(client, n) for n in range(4)]:
         done.result(20)
-    check(401 not in seen, "%d refusals by the API" % seen.count(401))
-    check(seen.count(200) + seen.count(404) >= 6, "answers: %s" % seen[:50])
-    equal(limits(sidecar)["keys"][0]["upstream_refusals"], 0, "refusals")
+    check(seen.count(401) <= 1, "%d refusals by the API" % seen.count(401))
+    check(seen.count(200) + seen.count(404) >= 60, "answers: %s" % seen[:50])
+    check(429 in seen, "nobody was held back")
     wait_for(lambda: idle(sidecar), "all to be given back")
 
 

@@ -32,9 +32,7 @@ bool sidecar_init(struct sim *m)
     const struct config *cfg = m->s->cfg;
     guard_breaker_rules(cfg, &m->breaker_rules);
     guard_retry_rules(cfg, &m->retry_rules);
-    bool assume = m->s->limits.count > 0 &&
-                  m->s->limits.dialect == DIALECT_REAL; /* the PromptOps API, as its keys show */
-    admit_quota_rules(cfg, assume, &m->quota_rules);
+    admit_quota_rules(cfg, &m->quota_rules);
     admit_concurrency_rules(cfg, &m->concurrency_rules);
     admit_hedge_rules(cfg, &m->hedge_rules);
     m->pool_rules = (struct pool_rules){
