@@ -275,9 +275,6 @@ void quota_late(struct quota *q, const struct quota_answer *a, tick_t now)
     quota_windows_turn(q, now);
     if (a->throttled)
         quota_windows_refused(q, a, now);
-    for (int i = 0; i < q->count; i++)
-        if (a->sent_at >= q->window[i].probe_at)
-            q->window[i].probe_at = 0;
 }
 
 tick_t quota_next(struct quota *q, tick_t now)

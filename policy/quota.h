@@ -52,7 +52,7 @@ struct quota_window {
     uint32_t hungry;       /* windows in a row that ran out while somebody wanted more */
     uint32_t rest;         /* windows before an assumed limit is tried again */
     bool wanted;           /* somebody had to wait or was refused in it */
-    tick_t probe_at;       /* soft: the newest call beyond the limit, nothing heard of it yet; 0 = none */
+    tick_t probe_at;       /* soft: the newest call beyond the limit, 0 = none */
     bool open;             /* soft, and more than the limit was accepted */
     bool soft;             /* assumed and not confirmed: counted, but it holds nobody back */
     bool partial;          /* we did not see its beginning */

@@ -14,13 +14,14 @@
 #define SHORT_WINDOW                                                                                         \
     (10 * TICK_S) /* up to here a window is a rate: resets in whole seconds say too little                   \
                    */
-#define FORGET        (3600 * TICK_S)
-#define GATE_FIRST    (100 * TICK_MS)
-#define GATE_MOST     (60 * TICK_S)
-#define SLACK         1.005 /* of the pace in short windows */
-#define PROBE_WINDOWS 5     /* so many hungry windows, then an assumed limit is tried */
-#define REST_LEARNT   10    /* windows before a learnt limit is tried with more */
-#define REST_WINDOWS  60    /* so many more before it is tried again */
+#define FORGET         (3600 * TICK_S)
+#define GATE_FIRST     (100 * TICK_MS)
+#define GATE_MOST      (60 * TICK_S)
+#define SLACK          1.005  /* of the pace in short windows */
+#define PROBE_PATIENCE TICK_S /* the others wait no longer for what becomes of a call beyond it */
+#define PROBE_WINDOWS  5      /* so many hungry windows, then an assumed limit is tried */
+#define REST_LEARNT    10     /* windows before a learnt limit is tried with more */
+#define REST_WINDOWS   60     /* so many more before it is tried again */
 
 static const tick_t assumed_length[QUOTA_ASSUMED] = {60 * TICK_S, 3600 * TICK_S, 86400 * TICK_S};
 static const uint32_t assumed_key[QUOTA_ASSUMED] = {RATE_KEY_MINUTE, RATE_KEY_HOUR, RATE_KEY_DAY};
@@ -224,7 +225,7 @@ void quota_windows_spend(struct quota *q, tick_t now)
                most = (double)burst(w);
         if (w->limit < 0)
             continue;
-        if (w->soft && !w->probe_at && available(q, w) <= 0)
+        if (w->soft && available(q, w) <= 0)
             w->probe_at = now;
         if (ahead > 0)
             w->credit -= 1;
@@ -241,7 +242,8 @@ void quota_windows_spend(struct quota *q, tick_t now)
  */
 static tick_t soft_when(const struct quota *q, const struct quota_window *w, tick_t now)
 {
-    return !w->open && w->probe_at && available(q, w) <= 0 ? now + GATE_FIRST : now;
+    bool heard = !w->probe_at || now - w->probe_at >= PROBE_PATIENCE;
+    return w->open || heard || available(q, w) > 0 ? now : w->probe_at + PROBE_PATIENCE;
 }
 
 /* When one window lets the call at this rank go. */
@@ -391,10 +393,8 @@ static void count_call(struct quota *q, const struct quota_answer *a, tick_t now
             continue;
         w->left--;
         w->edge += counted >= w->end_lo;
-        if (w->soft && w->probe_at && a->sent_at >= w->probe_at && !a->undecided) {
-            w->probe_at = 0; /* of a call beyond the limit something was heard */
-            disproved = !a->throttled && a->reading;
-        }
+        /* By the count, not by which call it was: answers overtake each other. */
+        disproved = disproved || (w->soft && w->left < 0 && a->reading && !a->throttled && !a->undecided);
     }
     for (int i = 0; disproved && i < q->count; i++)
         q->window[i].open = q->window[i].soft;
