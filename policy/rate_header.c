@@ -263,7 +263,7 @@ static uint32_t key_of_length(int64_t seconds)
     case 86400:
         return RATE_KEY_DAY;
     default: {
-        uint32_t h = (uint32_t)(seconds * 2654435761u);
+        uint32_t h = (uint32_t)((uint64_t)seconds * 2654435761u);
         return h < RATE_KEY_NAMES ? h + RATE_KEY_NAMES : h;
     }
     }
