@@ -26,6 +26,7 @@ METRICS_SRC := $(wildcard metrics/*.c)
 PROXY_SRC := $(filter-out proxy/main.c,$(wildcard proxy/*.c))
 CLI_SRC := $(wildcard metrics/cli/*.c)
 ORIGIN_SRC := $(wildcard tests/origin/*.c)
+RESIL_SRC := $(wildcard tests/sim/resilience/*.c)
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
@@ -34,7 +35,8 @@ LIB := $(call obj,$(POLICY_SRC) $(METRICS_SRC) $(PROXY_SRC))
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 
 PROGRAMS := $(if $(wildcard proxy/main.c),$(BUILD)/promptops-sidecar) \
-            $(if $(CLI_SRC),$(BUILD)/promptops-perf) $(if $(ORIGIN_SRC),$(BUILD)/promptops-origin)
+            $(if $(CLI_SRC),$(BUILD)/promptops-perf) $(if $(ORIGIN_SRC),$(BUILD)/promptops-origin) \
+            $(if $(RESIL_SRC),$(BUILD)/resilience-sim)
 
 .DEFAULT_GOAL := all
 .PHONY: all unit clean help
@@ -57,6 +59,10 @@ $(BUILD)/promptops-perf: $(call obj,$(CLI_SRC)) $(BUILD)/libsidecar.a
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_CLI)
 
 $(BUILD)/promptops-origin: $(call obj,$(ORIGIN_SRC)) $(BUILD)/libsidecar.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PROXY)
+
+$(BUILD)/resilience-sim: $(call obj,$(RESIL_SRC)) $(BUILD)/libsidecar.a
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PROXY)
 

@@ -14,6 +14,8 @@
 enum { CALLS, FAILURES, SLOW };
 
 #define DEFAULT_LEASE (30 * TICK_S)
+#define DENSE         1000 /* calls in the window: so many that a run may be a matter of milliseconds */
+#define DENSE_RUN     (150 * TICK_MS)
 
 static int probes(const struct breaker *b)
 {
@@ -135,13 +137,17 @@ struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t n
  * Whether so many failures in a row are more than chance. When the window holds enough calls, a run of k is
  * expected about calls x p^k times in it, p being the share of failures before the run; at 1000 calls a
  * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in a
- * thousand is left to the failure rate.
+ * thousand is left to the failure rate. In dense traffic a run must last for a while, too, and for two
+ * generations of calls: an upstream that has become slow still answers between its timeouts once the
+ * concurrency limit has come down, and that is what helps it, not a breaker.
  */
-static bool run_is_telling(const struct breaker *b)
+static bool run_is_telling(const struct breaker *b, tick_t took, tick_t now)
 {
     uint64_t calls = b->window.sum[CALLS], failures = b->window.sum[FAILURES];
     if (calls < (uint64_t)b->rules->minimum_requests || calls <= b->run)
         return true;
+    if (calls >= DENSE && now - b->run_began < (2 * took > DENSE_RUN ? 2 * took : DENSE_RUN))
+        return false;
     double p = failures > b->run ? (double)(failures - b->run) / (double)(calls - b->run) : 0;
     double expected = (double)calls;
     for (uint32_t i = 0; i < b->run && expected > 0.001; i++)
@@ -149,10 +155,10 @@ static bool run_is_telling(const struct breaker *b)
     return expected <= 0.001;
 }
 
-static enum breaker_cause why_open(struct breaker *b, tick_t now)
+static enum breaker_cause why_open(struct breaker *b, tick_t took, tick_t now)
 {
     const struct breaker_rules *r = b->rules;
-    if (r->consecutive > 0 && b->run >= (uint32_t)r->consecutive && run_is_telling(b))
+    if (r->consecutive > 0 && b->run >= (uint32_t)r->consecutive && run_is_telling(b, took, now))
         return BREAKER_CAUSE_CONSECUTIVE;
     uint64_t calls = window_sum(&b->window, CALLS, now);
     if (calls == 0 || calls < (uint64_t)(r->minimum_requests > 0 ? r->minimum_requests : 0))
@@ -173,7 +179,9 @@ static void report_closed(struct breaker *b, struct breaker_report report, struc
     if (b->rules->slow_call > 0 && report.took > b->rules->slow_call)
         window_add(&b->window, SLOW, 1, now);
     b->run = failed ? b->run + 1 : 0;
-    enum breaker_cause cause = why_open(b, now);
+    if (b->run == 1)
+        b->run_began = now;
+    enum breaker_cause cause = why_open(b, report.took, now);
     if (cause != BREAKER_CAUSE_NONE)
         open_it(b, cause, rng, now);
 }

@@ -56,6 +56,7 @@ struct breaker {
     uint32_t epoch;           /* number of changes of state so far */
     uint32_t opened;          /* number of openings so far */
     uint32_t run;             /* failures in a row */
+    tick_t run_began;         /* when the first of them was reported */
     uint32_t streak;          /* openings without a quiet time between: the exponent of the doubling */
     uint32_t good;            /* half-open: successes so far */
     tick_t since;             /* of the state */

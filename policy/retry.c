@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+#include "policy/outcome.h"
+
 #define STATUSES(X)                                                                                          \
     X(408)                                                                                                   \
     X(409)                                                                                                   \
@@ -82,24 +84,15 @@ uint32_t retry_on_default(void)
  */
 static uint32_t retry_on_reason(enum reason reason)
 {
-    switch (reason) {
-    case REASON_DNS_FAILED:
-    case REASON_DNS_PENDING:
-    case REASON_CONNECT_FAILED:
-    case REASON_CONNECT_TIMEOUT:
-    case REASON_TLS_FAILED:
+    switch (outcome_row(outcome_of_reason(reason, false))->retry) {
+    case OUTCOME_RETRY_CONNECT_FAILURE:
         return RETRY_ON_CONNECT_FAILURE;
-    case REASON_STALE_CONNECTION:
-    case REASON_EARLY_RESPONSE:
-    case REASON_RESET_BEFORE_ANSWER:
-    case REASON_RESET_IN_ANSWER:
-    case REASON_FILL_FAILED:
+    case OUTCOME_RETRY_RESET:
         return RETRY_ON_RESET;
-    case REASON_RESPONSE_TIMEOUT:
-    case REASON_STREAM_IDLE:
+    case OUTCOME_RETRY_TIMEOUT:
         return RETRY_ON_TIMEOUT;
     default:
-        return 0;
+        return reason == REASON_FILL_FAILED ? RETRY_ON_RESET : 0; /* the fetch that it waited for was reset */
     }
 }
 

@@ -21,6 +21,7 @@
 #include "policy/reason.h"
 #include "policy/rng.h"
 #include "proxy/address.h"
+#include "proxy/admit.h"
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
@@ -132,6 +133,7 @@ static void apply_shared(struct control *c)
     store_set_limits(c->service.store, &limits);
     permits_set_max(c->service.permits, (unsigned)cfg->pool_max_size);
     guard_tune(c->service.guard, cfg, control_now());
+    admit_tune(c->service.admit, cfg, control_now());
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
 }
@@ -385,7 +387,8 @@ static bool make_shared(struct control *c)
     s->store = store_new(&limits, (struct hash_key){seed[0], seed[1]});
     s->permits = permits_new((unsigned)c->cfg->pool_max_size);
     s->guard = guard_new(c->cfg, control_now(), seed[2]);
-    return s->store && s->permits && s->guard ? true : fail(c, "out of memory", NULL);
+    s->admit = admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
+    return s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 static bool start_resolver(struct control *c)
@@ -535,6 +538,7 @@ static void finish(struct control *c)
     free(s->workers);
     if (s->store)
         store_free(s->store);
+    admit_free(s->admit);
     guard_free(s->guard);
     permits_free(s->permits);
     publication_unref(c->published);

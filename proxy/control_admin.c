@@ -6,6 +6,7 @@
 
 #include "metrics/recent.h"
 #include "proxy/admin_config.h"
+#include "proxy/admit.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/permits.h"
@@ -60,6 +61,11 @@ static void supply_gauges(void *ctx, struct supplied *out)
     guard_look(c->service.guard, &guard, control_now());
     supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
     supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);
+    struct admit_left left[QUOTA_WINDOWS];
+    int windows = admit_left(c->service.admit, left, QUOTA_WINDOWS, control_now());
+    for (int i = 0; i < windows; i++)
+        supply(out, SUPPLIED_QUOTA_REMAINING, left[i].window, (double)left[i].left);
+    supply(out, SUPPLIED_CONCURRENCY_LIMIT, NULL, admit_concurrency_limit(c->service.admit));
     supply(out, SUPPLIED_RETRY_BUDGET, NULL, guard.budget_left);
     supply(out, SUPPLIED_CIRCUIT_STATE, "upstream", (double)guard.state);
 }
@@ -127,6 +133,12 @@ static void circuit(void *ctx, struct view *v)
     view_end(v);
 }
 
+static void rate_limits(void *ctx, struct view *v)
+{
+    struct control *c = ctx;
+    admit_show(c->service.admit, v, control_now());
+}
+
 static void config(void *ctx, struct view *v)
 {
     struct control *c = ctx;
@@ -172,6 +184,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .cache = cache,
         .pool = pool,
         .circuit = circuit,
+        .rate_limits = rate_limits,
         .config = config,
         .drain = drain,
         .purge = purge,

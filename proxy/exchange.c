@@ -30,7 +30,8 @@ static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_SERVING] = FROM(JOINED),
-    [PHASE_QUEUED] = FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED),
+    [PHASE_ADMIT] = FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_QUEUED] = FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
     [PHASE_SENT] = FROM(QUEUED),
     [PHASE_RELAY] = FROM(SENT),
     [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
@@ -47,6 +48,7 @@ void exchange_set_phase(struct exchange *x, enum phase phase)
 static void timer_fired(struct timer *timer);
 static void news_delivered(struct letter *letter, void *owner);
 static void drained_delivered(struct letter *letter, void *owner);
+static void admitted_delivered(struct letter *letter, void *owner);
 
 struct exchange *exchange_new(struct worker *w)
 {
@@ -66,7 +68,8 @@ struct exchange *exchange_new(struct worker *w)
     x->wait.exchange = x;
     x->news.letter.deliver = news_delivered;
     x->drained.letter.deliver = drained_delivered;
-    x->news.x = x->drained.x = x;
+    x->admitted_news.letter.deliver = admitted_delivered;
+    x->news.x = x->drained.x = x->admitted_news.x = x;
     x->replayable = true;
     w->exchanges++;
     metric_add(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
@@ -363,6 +366,11 @@ static void let_go(struct exchange *x)
     x->settings = NULL;
 }
 
+static bool letters_under_way(const struct exchange *x)
+{
+    return atomic_load(&x->news.posted) || atomic_load(&x->drained.posted) || atomic_load(&x->admitted_news.posted);
+}
+
 void exchange_over(struct exchange *x, bool whole)
 {
     struct worker *w = x->w;
@@ -374,6 +382,7 @@ void exchange_over(struct exchange *x, bool whole)
     exchange_judge_refusal(x);
     exchange_abandon_fill(x, x->why == REASON_NONE ? REASON_FILL_FAILED : x->why, true);
     exchange_report(x, BREAKER_IGNORED);
+    exchange_admit_leave(x);
     exchange_leave_upstream(x, false);
     fill_leave(&x->waiter);
     if (!x->refresh)
@@ -386,7 +395,7 @@ void exchange_over(struct exchange *x, bool whole)
     if (d)
         d->ops->finished(d, whole);
     let_go(x);
-    if (!atomic_load(&x->news.posted) && !atomic_load(&x->drained.posted))
+    if (!letters_under_way(x))
         exchange_free(x);
 }
 
@@ -398,7 +407,7 @@ static bool letter_came(struct exchange_letter *l, struct exchange **x)
     atomic_store(&l->posted, false);
     if ((*x)->phase != PHASE_OVER)
         return true;
-    if (!atomic_load(&(*x)->news.posted) && !atomic_load(&(*x)->drained.posted))
+    if (!letters_under_way(*x))
         exchange_free(*x);
     return false;
 }
@@ -421,6 +430,14 @@ static void drained_delivered(struct letter *letter, void *owner)
         exchange_held_drained(x);
 }
 
+static void admitted_delivered(struct letter *letter, void *owner)
+{
+    struct exchange *x;
+    (void)owner;
+    if (letter_came((struct exchange_letter *)letter, &x))
+        exchange_admit_turn(x);
+}
+
 static void timer_fired(struct timer *timer)
 {
     struct exchange *x = (struct exchange *)((char *)timer - offsetof(struct exchange, timer));
@@ -439,6 +456,9 @@ static void timer_fired(struct timer *timer)
         fill_leave(&x->waiter);
         x->went_loose = true;
         exchange_forward(x);
+        return;
+    case PHASE_ADMIT:
+        exchange_admit_turn(x);
         return;
     case PHASE_QUEUED:
         pool_cancel(x->w->pool, &x->wait);

@@ -2,7 +2,8 @@
  * An exchange from the inside, shared by the exchange_*.c files only:
  *   exchange.c        birth, phases, timer, end
  *   exchange_auth.c   whose credential goes up, signing, and bodies that are held to be signed
- *   exchange_send.c   admission, connection, request, attempts and retries
+ *   exchange_admit.c  the rate limit and the concurrency limit
+ *   exchange_send.c   connection, request, attempts and retries
  *   exchange_relay.c  the upstream's answer to the client and into the cache
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
  */
@@ -12,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "metrics/observe.h"
+#include "proxy/admit.h"
 #include "policy/breaker.h"
 #include "policy/config.h"
 #include "policy/route.h"
@@ -28,6 +30,7 @@ enum phase {
     PHASE_HOLDING, /* waits for the rest of the request's body, which its signature will cover */
     PHASE_JOINED,  /* waits for another's fetch */
     PHASE_SERVING, /* reads another's fetch as it comes */
+    PHASE_ADMIT,   /* waits for the rate limit or for a place at the upstream */
     PHASE_QUEUED,  /* waits for a connection */
     PHASE_SENT,    /* the request is on its way, no answer yet */
     PHASE_RELAY,   /* the answer is coming */
@@ -93,6 +96,10 @@ struct exchange {
     uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
 
     /* Attempts. */
+    struct admit_ticket ticket;
+    struct exchange_letter admitted_news;
+    uint8_t admit_step;      /* what the ticket holds: exchange_admit.c's */
+    bool doubt;              /* a 401 or 403 that may be a rate limit in disguise */
     struct pool_wait wait;
     struct breaker_permit permit;
     bool admitted;
@@ -165,6 +172,19 @@ void exchange_hold_data(struct exchange *x, struct slice data);
 void exchange_hold_end(struct exchange *x);
 /* A 401 or 403 that is no rate limit: counts and tells it when it was our key. */
 void exchange_credential_refused(struct exchange *x);
+
+/* exchange_admit.c */
+/* May the attempt go on? False: it waits, or was answered. */
+bool exchange_admit(struct exchange *x);
+/* PHASE_ADMIT: time has passed, or a letter came. */
+void exchange_admit_turn(struct exchange *x);
+/* The head of an answer came. / The attempt ended without one. Before exchange_report. */
+void exchange_admit_answered(struct exchange *x, const struct head *response);
+void exchange_admit_failed(struct exchange *x, enum reason why);
+/* The body of the answer is over, or as much of it as comes. */
+void exchange_admit_judge(struct exchange *x);
+/* Whatever is still held or awaited is given up. */
+void exchange_admit_leave(struct exchange *x);
 
 /* exchange_send.c */
 /* Appends to `body`. False: no memory. */

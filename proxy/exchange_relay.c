@@ -41,6 +41,7 @@ bool exchange_upgraded(struct exchange *x, const struct head *response)
         return false;
     struct slice run = {x->w->lines, compose_size(&c)};
     struct reply reply = {.status = 101, .runs = &run, .run_count = 1};
+    exchange_admit_answered(x, response);
     exchange_report(x, BREAKER_OK);
     x->o.status = 101;
     x->a.status = 101;
@@ -311,6 +312,7 @@ void exchange_response(struct exchange *x, const struct head *response)
     int status = response->status;
     x->a.first_byte = now - x->sent_at;
     x->a.rate_limited = status == 429;
+    exchange_admit_answered(x, response);
     exchange_report(x, judge(status));
     if (revalidated(x, response) || completed(x, response))
         return;
@@ -343,7 +345,7 @@ static void fill_drained(void *arg)
 
 void exchange_response_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops)
 {
-    if (x->refused && x->hint_len < HINT) {
+    if ((x->refused || x->doubt) && x->hint_len < HINT) {
         size_t n = data.n < (size_t)(HINT - x->hint_len) ? data.n : (size_t)(HINT - x->hint_len);
         memcpy(x->hint + x->hint_len, data.p, n);
         x->hint_len = (uint16_t)(x->hint_len + n);
@@ -410,6 +412,7 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     struct fill *fill = x->fill;
     if (x->phase != PHASE_RELAY)
         return;
+    exchange_admit_judge(x);
     exchange_judge_refusal(x);
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     x->up = NULL;

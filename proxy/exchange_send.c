@@ -326,7 +326,10 @@ void exchange_attempt(struct exchange *x)
     struct worker *w = x->w;
     tick_t now = worker_now(w);
     bool first = x->attempts == 0 && x->replaced == 0;
+    if (!exchange_admit(x))
+        return;
     exchange_set_phase(x, PHASE_QUEUED);
+    x->sent_at = 0;
     x->permit = guard_begin(w->service->guard, first && !x->refresh, now);
     if (x->permit.verdict == BREAKER_SHED) {
         metric_add(w->metrics, METRIC_CIRCUIT_REFUSED, 1);
@@ -448,6 +451,7 @@ static enum breaker_outcome outcome_of(enum reason why)
 
 void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after)
 {
+    exchange_admit_failed(x, why);
     exchange_report(x, outcome_of(why));
     exchange_attempt_done(x, why, status);
     if (why != REASON_BREAKER_OPEN && why != REASON_DEADLINE && exchange_retry(x, why, status, -1))

@@ -18,7 +18,7 @@ struct guard {
     struct rng rng;
 };
 
-static void read_rules(const struct config *cfg, struct breaker_rules *r)
+void guard_breaker_rules(const struct config *cfg, struct breaker_rules *r)
 {
     *r = (struct breaker_rules){
         .enabled = cfg->circuit_breaker_enable_circuit_breaker,
@@ -43,7 +43,7 @@ struct guard *guard_new(const struct config *cfg, tick_t now, uint64_t seed)
     if (!g)
         return NULL;
     pthread_mutex_init(&g->lock, NULL);
-    read_rules(cfg, &g->rules);
+    guard_breaker_rules(cfg, &g->rules);
     rng_seed(&g->rng, seed);
     breaker_init(&g->breaker, &g->rules, now);
     retry_budget_init(&g->budget, cfg->retry_budget, 1.0, now);
@@ -61,7 +61,7 @@ void guard_free(struct guard *g)
 void guard_tune(struct guard *g, const struct config *cfg, tick_t now)
 {
     pthread_mutex_lock(&g->lock);
-    read_rules(cfg, &g->rules);
+    guard_breaker_rules(cfg, &g->rules);
     breaker_tune(&g->breaker, &g->rules, now);
     retry_budget_tune(&g->budget, cfg->retry_budget, 1.0);
     pthread_mutex_unlock(&g->lock);
@@ -75,6 +75,15 @@ struct breaker_permit guard_begin(struct guard *g, bool first, tick_t now)
     struct breaker_permit permit = breaker_admit(&g->breaker, &g->rng, now);
     pthread_mutex_unlock(&g->lock);
     return permit;
+}
+
+bool guard_is_open(struct guard *g, tick_t now)
+{
+    pthread_mutex_lock(&g->lock);
+    breaker_turn(&g->breaker, &g->rng, now);
+    bool open = g->breaker.state == BREAKER_OPEN;
+    pthread_mutex_unlock(&g->lock);
+    return open;
 }
 
 void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_report report, tick_t now)

@@ -37,13 +37,17 @@ void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_rep
 struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c, struct rng *rng,
                                  tick_t now);
 
+/* Would a call be shed now, and not be a probe? Changes nothing but what time has changed. */
+bool guard_is_open(struct guard *g, tick_t now);
+
 /* How long a shed client should wait. */
 tick_t guard_retry_after(struct guard *g, tick_t now);
 
 void guard_look(struct guard *g, struct guard_view *out, tick_t now);
 void guard_reset(struct guard *g, tick_t now);
 
-/* The rules of a configuration, for settings.c. */
+/* The rules of a configuration, for settings.c and the simulator. */
 void guard_retry_rules(const struct config *cfg, struct retry_rules *out);
+void guard_breaker_rules(const struct config *cfg, struct breaker_rules *out);
 
 #endif

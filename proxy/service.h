@@ -11,6 +11,7 @@
 #include "policy/base.h"
 #include "policy/via.h"
 
+struct admit;
 struct guard;
 struct log;
 struct metrics;
@@ -26,6 +27,7 @@ struct service {
     struct store *store;       /* any thread */
     struct permits *permits;   /* any thread */
     struct guard *guard;       /* any thread */
+    struct admit *admit;       /* any thread */
     struct resolver *resolver; /* any thread */
     char instance[VIA_INSTANCE_LEN + 1]; /* constant: tells this process in Via, to find loops */
     struct worker **workers;   /* constant once started */

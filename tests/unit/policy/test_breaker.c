@@ -83,8 +83,30 @@ END_TEST
 
 START_TEST(opens_at_once_after_healthy_traffic)
 {
-    calls(10000, BREAKER_OK);
+    calls(900, BREAKER_OK);
     calls(5, BREAKER_FAILURE);
+    ck_assert_int_eq(b.state, BREAKER_OPEN);
+    ck_assert_int_eq(b.cause, BREAKER_CAUSE_CONSECUTIVE);
+}
+END_TEST
+
+/* In dense traffic five failures are a matter of milliseconds: a slow upstream has them between its answers.
+ */
+START_TEST(dense_traffic_needs_a_while)
+{
+    calls(10000, BREAKER_OK);
+    for (int i = 0; i < 149; i++) {
+        call(BREAKER_FAILURE);
+        now += TICK_MS;
+        must(b.state == BREAKER_CLOSED);
+    }
+    call(BREAKER_OK); /* an answer between: it begins anew */
+    for (int i = 0; i < 150; i++) {
+        must(b.state == BREAKER_CLOSED);
+        call(BREAKER_FAILURE);
+        now += TICK_MS;
+    }
+    call(BREAKER_FAILURE);
     ck_assert_int_eq(b.state, BREAKER_OPEN);
     ck_assert_int_eq(b.cause, BREAKER_CAUSE_CONSECUTIVE);
 }
@@ -98,7 +120,10 @@ START_TEST(chance_runs_do_not_open)
         call(rng_double(&rng) < 0.1 ? BREAKER_FAILURE : BREAKER_OK);
         must(b.state == BREAKER_CLOSED);
     }
-    calls(10, BREAKER_FAILURE); /* but ten are not chance */
+    calls(10, BREAKER_FAILURE); /* but ten, over a while, are not chance */
+    ck_assert_int_eq(b.state, BREAKER_CLOSED);
+    now += 160 * TICK_MS;
+    call(BREAKER_FAILURE);
     ck_assert_int_eq(b.state, BREAKER_OPEN);
 }
 END_TEST
@@ -462,6 +487,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, opens_after_failures_in_a_row);
     tcase_add_test(t, opens_at_once_after_healthy_traffic);
+    tcase_add_test(t, dense_traffic_needs_a_while);
     tcase_add_test(t, chance_runs_do_not_open);
     tcase_add_test(t, opens_on_failure_rate);
     tcase_add_test(t, old_failures_are_forgotten);

@@ -1,0 +1,389 @@
+/*
+ * Two locks: one around the governors, one around the concurrency limit; each held for one decision.
+ * admit_tune alone takes the second inside the first. Invariants: a ticket that has_quota or has_limit is
+ * ended exactly once (admit_end, admit_leave); a key's governor is forgotten only when nobody holds or awaits
+ * anything of it; wake() is called with a lock held and only posts.
+ */
+#include "proxy/admit.h"
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/config.h"
+#include "proxy/admit_rules.h"
+#include "proxy/view.h"
+
+struct key {
+    struct hash128 id;
+    bool used, nobody;
+    struct quota quota;
+};
+
+struct admit {
+    pthread_mutex_t quota_lock, limit_lock;
+    struct hash_key hash;
+    int64_t wall; /* unix nanoseconds less ticks */
+    struct quota_rules rules, nobody_rules;
+    struct key key[ADMIT_KEYS]; /* the last one is shared by those for whom there is no room */
+    struct concurrency_rules limit_rules;
+    struct concurrency limit;
+};
+
+/* Who shows no key is watched only: the API's limits are limits of keys. */
+static struct quota_rules *rules_of(struct admit *a, const struct key *k)
+{
+    return k->nobody ? &a->nobody_rules : &a->rules;
+}
+
+static void read_rules(struct admit *a, const struct config *cfg)
+{
+    admit_quota_rules(cfg, &a->rules);
+    a->nobody_rules = a->rules;
+    a->nobody_rules.mode = QUOTA_OBSERVE;
+    a->nobody_rules.assume = false;
+    admit_concurrency_rules(cfg, &a->limit_rules);
+}
+
+struct admit *admit_new(const struct config *cfg, struct hash_key hash, tick_t now, int64_t wall)
+{
+    struct admit *a = calloc(1, sizeof(*a));
+    if (!a)
+        return NULL;
+    pthread_mutex_init(&a->quota_lock, NULL);
+    pthread_mutex_init(&a->limit_lock, NULL);
+    a->hash = hash;
+    a->wall = wall - now;
+    read_rules(a, cfg);
+    concurrency_init(&a->limit, &a->limit_rules, now);
+    return a;
+}
+
+void admit_free(struct admit *a)
+{
+    if (!a)
+        return;
+    pthread_mutex_destroy(&a->quota_lock);
+    pthread_mutex_destroy(&a->limit_lock);
+    free(a);
+}
+
+/* ---- waking ------------------------------------------------------------------------------------------- */
+
+static void quota_woken(struct quota_waiter *w, bool go, tick_t at, void *arg)
+{
+    struct admit_ticket *t = (struct admit_ticket *)((char *)w - offsetof(struct admit_ticket, quota_wait));
+    (void)arg;
+    t->has_quota = go;
+    t->refused_at = at;
+    t->wake(t);
+}
+
+static void limit_woken(struct concurrency_waiter *w, bool go, void *arg)
+{
+    struct admit_ticket *t = (struct admit_ticket *)((char *)w - offsetof(struct admit_ticket, limit_wait));
+    (void)arg;
+    t->has_limit = go;
+    t->refused_at = 0;
+    t->wake(t);
+}
+
+void admit_tune(struct admit *a, const struct config *cfg, tick_t now)
+{
+    pthread_mutex_lock(&a->quota_lock);
+    pthread_mutex_lock(&a->limit_lock);
+    read_rules(a, cfg);
+    pthread_mutex_unlock(&a->limit_lock);
+    for (int i = 0; i < ADMIT_KEYS; i++) {
+        if (!a->key[i].used)
+            continue;
+        quota_tune(&a->key[i].quota, rules_of(a, &a->key[i]), now);
+        (void)quota_turn(&a->key[i].quota, quota_woken, NULL, now);
+    }
+    pthread_mutex_unlock(&a->quota_lock);
+    pthread_mutex_lock(&a->limit_lock);
+    concurrency_tune(&a->limit, &a->limit_rules);
+    (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
+    pthread_mutex_unlock(&a->limit_lock);
+}
+
+/* ---- keys --------------------------------------------------------------------------------------------- */
+
+static struct hash128 name_of(const struct admit *a, struct slice credential)
+{
+    return hash_bytes(a->hash, credential.n ? credential.p : "", credential.n);
+}
+
+/* Its place, or -1. */
+static int find(const struct admit *a, struct hash128 id)
+{
+    for (int i = 0; i < 8; i++) {
+        int at = (int)((id.lo + (uint64_t)i) % (ADMIT_KEYS - 1));
+        if (a->key[at].used && hash_equal(a->key[at].id, id))
+            return at;
+    }
+    return -1;
+}
+
+static bool idle(const struct key *k)
+{
+    return !k->quota.in_flight && !k->quota.waiting;
+}
+
+/* The place for a new key among its eight: a free one, else the longest unused; the shared one when all are
+ * busy. */
+static int make(struct admit *a, struct hash128 id, const struct admit_call *call, tick_t now)
+{
+    int best = -1;
+    for (int i = 0; i < 8; i++) {
+        int at = (int)((id.lo + (uint64_t)i) % (ADMIT_KEYS - 1));
+        struct key *k = &a->key[at];
+        if (!k->used) {
+            best = at;
+            break;
+        }
+        if (idle(k) && (best < 0 || k->quota.used_at < a->key[best].quota.used_at))
+            best = at;
+    }
+    if (best < 0) {
+        best = ADMIT_KEYS - 1;
+        if (a->key[best].used)
+            return best;
+    }
+    a->key[best].id = id;
+    a->key[best].used = true;
+    a->key[best].nobody = call->credential.n == 0;
+    quota_init(&a->key[best].quota, rules_of(a, &a->key[best]), now, a->wall + now);
+    return best;
+}
+
+static int key_of(struct admit *a, const struct admit_call *call, tick_t now)
+{
+    struct hash128 id = name_of(a, call->credential);
+    int at = find(a, id);
+    a->wall = call->wall - now;
+    if (at < 0)
+        at = make(a, id, call, now);
+    return at;
+}
+
+/* ---- asking ------------------------------------------------------------------------------------------- */
+
+enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const struct admit_call *call,
+                               tick_t *at, tick_t now)
+{
+    struct quota_call ask = {call->flow, call->deadline, call->background};
+    pthread_mutex_lock(&a->quota_lock);
+    t->key = key_of(a, call, now);
+    t->id = a->key[t->key].id;
+    struct quota_verdict v = quota_ask(&a->key[t->key].quota, &ask, &t->quota_wait, quota_woken, NULL, now);
+    t->has_quota = v.kind == QUOTA_GO;
+    pthread_mutex_unlock(&a->quota_lock);
+    *at = v.at;
+    return v.kind == QUOTA_GO ? ADMIT_GO : v.kind == QUOTA_WAIT ? ADMIT_WAIT : ADMIT_REFUSED;
+}
+
+enum admit_verdict admit_limit(struct admit *a, struct admit_ticket *t, tick_t deadline, tick_t *at,
+                               tick_t now)
+{
+    pthread_mutex_lock(&a->limit_lock);
+    enum concurrency_verdict v = concurrency_ask(&a->limit, &t->limit_wait, deadline, limit_woken, NULL, now);
+    t->has_limit = v == CONCURRENCY_GO;
+    *at = v == CONCURRENCY_WAIT ? t->limit_wait.until : now + concurrency_retry_after(&a->limit);
+    pthread_mutex_unlock(&a->limit_lock);
+    return v == CONCURRENCY_GO ? ADMIT_GO : v == CONCURRENCY_WAIT ? ADMIT_WAIT : ADMIT_REFUSED;
+}
+
+static enum admit_verdict standing(const struct admit_ticket *t, bool queued, bool held, tick_t *at)
+{
+    if (queued)
+        return ADMIT_WAIT;
+    if (held)
+        return ADMIT_GO;
+    *at = t->refused_at;
+    return ADMIT_REFUSED;
+}
+
+static enum admit_verdict turn_quota(struct admit *a, struct admit_ticket *t, tick_t *at, tick_t now)
+{
+    pthread_mutex_lock(&a->quota_lock);
+    if (t->quota_wait.queued)
+        *at = quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+    enum admit_verdict v = standing(t, t->quota_wait.queued, t->has_quota, at);
+    pthread_mutex_unlock(&a->quota_lock);
+    return v;
+}
+
+enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_limit, tick_t *at, tick_t now)
+{
+    if (!for_limit)
+        return turn_quota(a, t, at, now);
+    pthread_mutex_lock(&a->limit_lock);
+    if (t->limit_wait.queued)
+        (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
+    if (t->limit_wait.queued && now >= t->limit_wait.until) {
+        concurrency_leave(&a->limit, &t->limit_wait);
+        a->limit.refused++;
+    }
+    *at = t->limit_wait.until;
+    enum admit_verdict v = standing(t, t->limit_wait.queued, t->has_limit, at);
+    if (v == ADMIT_REFUSED)
+        *at = now + concurrency_retry_after(&a->limit);
+    pthread_mutex_unlock(&a->limit_lock);
+    return v;
+}
+
+/* ---- ends --------------------------------------------------------------------------------------------- */
+
+void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
+               const struct quota_answer *answer, tick_t took, tick_t now)
+{
+    /* Nobody else writes the flags here: only those of who waits are changed by others, and its wakening was
+     * seen. */
+    if (t->has_limit) {
+        pthread_mutex_lock(&a->limit_lock);
+        t->has_limit = false;
+        concurrency_end(&a->limit, outcome, took, now);
+        (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
+        pthread_mutex_unlock(&a->limit_lock);
+    }
+    if (t->has_quota) {
+        pthread_mutex_lock(&a->quota_lock);
+        t->has_quota = false;
+        quota_end(&a->key[t->key].quota, answer, now);
+        (void)quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+        pthread_mutex_unlock(&a->quota_lock);
+    }
+}
+
+void admit_decided(struct admit *a, struct admit_ticket *t, bool refusal, tick_t sent_at, tick_t now)
+{
+    struct quota_answer answer = {.throttled = refusal, .disguised = refusal, .sent_at = sent_at};
+    pthread_mutex_lock(&a->quota_lock);
+    if (hash_equal(a->key[t->key].id, t->id)) {
+        quota_late(&a->key[t->key].quota, &answer, now);
+        (void)quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+    }
+    pthread_mutex_unlock(&a->quota_lock);
+}
+
+void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now)
+{
+    struct quota_answer answer = {.charged = sent_at > 0, .sent_at = sent_at > 0 ? sent_at : now};
+    if (!t->wake)
+        return; /* it never asked */
+    pthread_mutex_lock(&a->quota_lock);
+    quota_leave(&a->key[t->key].quota, &t->quota_wait);
+    pthread_mutex_unlock(&a->quota_lock);
+    pthread_mutex_lock(&a->limit_lock);
+    concurrency_leave(&a->limit, &t->limit_wait);
+    pthread_mutex_unlock(&a->limit_lock);
+    admit_end(a, t, sent_at > 0 ? OUTCOME_CLIENT_GONE : OUTCOME_LOCAL, &answer, 0, now);
+}
+
+bool admit_background_allowed(struct admit *a, struct slice credential, tick_t now)
+{
+    pthread_mutex_lock(&a->quota_lock);
+    int at = find(a, name_of(a, credential));
+    bool allowed = at < 0 || quota_spare(&a->key[at].quota, now);
+    pthread_mutex_unlock(&a->quota_lock);
+    if (!allowed)
+        return false;
+    pthread_mutex_lock(&a->limit_lock);
+    bool held_back = a->limit_rules.mode == CONCURRENCY_ADAPTIVE || a->limit_rules.mode == CONCURRENCY_FIXED;
+    allowed = !held_back || (!a->limit.first && a->limit.in_flight + 1 < concurrency_limit(&a->limit));
+    pthread_mutex_unlock(&a->limit_lock);
+    return allowed;
+}
+
+/* ---- showing ------------------------------------------------------------------------------------------ */
+
+static void show_key(struct key *k, struct view *v, tick_t now)
+{
+    char name[20];
+    tick_t next = quota_next(&k->quota, now);
+    snprintf(name, sizeof(name), "%08x", (unsigned)(k->id.hi & 0xffffffff));
+    view_object(v, NULL);
+    view_text(v, "key", name);
+    view_array(v, "windows");
+    for (int i = 0; i < k->quota.count; i++) {
+        struct quota_look w = quota_look(&k->quota, i, now);
+        if (w.limit < 0)
+            continue;
+        view_object(v, NULL);
+        view_text(v, "window", rate_key_name(w.key));
+        view_int(v, "limit", w.limit);
+        view_int(v, "remaining", w.left);
+        view_real(v, "length", (double)w.length / (double)TICK_S);
+        view_real(v, "resets_in", w.ends > now ? (double)(w.ends - now) / (double)TICK_S : 0);
+        view_text(v, "source", w.told ? "upstream" : "own_count");
+        view_end(v);
+    }
+    view_end(v);
+    view_uint(v, "in_flight", k->quota.in_flight);
+    view_uint(v, "waiting", k->quota.waiting);
+    view_real(v, "next_in", next > now ? (double)(next - now) / (double)TICK_S : 0);
+    view_uint(v, "sent", k->quota.let_go);
+    view_uint(v, "waited", k->quota.waited);
+    view_uint(v, "refused", k->quota.refused);
+    view_uint(v, "upstream_refusals", k->quota.upstream_refused);
+    view_end(v);
+}
+
+void admit_show(struct admit *a, struct view *v, tick_t now)
+{
+    static const char *const modes[] = {"observe", "pace", "reject"};
+    static const char *const limits[] = {"adaptive", "fixed", "off", "observe"};
+    pthread_mutex_lock(&a->quota_lock);
+    view_bool(v, "enabled", a->rules.enabled);
+    view_text(v, "mode", modes[a->rules.mode]);
+    view_array(v, "keys");
+    for (int i = 0; i < ADMIT_KEYS; i++)
+        if (a->key[i].used)
+            show_key(&a->key[i], v, now);
+    view_end(v);
+    pthread_mutex_unlock(&a->quota_lock);
+    pthread_mutex_lock(&a->limit_lock);
+    view_object(v, "concurrency");
+    view_text(v, "mode", limits[a->limit_rules.mode]);
+    view_int(v, "limit", concurrency_limit(&a->limit));
+    view_real(v, "healthy", a->limit.healthy);
+    view_int(v, "in_flight", a->limit.in_flight);
+    view_uint(v, "waiting", a->limit.waiting);
+    view_uint(v, "waited", a->limit.waited);
+    view_uint(v, "refused", a->limit.refused);
+    view_end(v);
+    pthread_mutex_unlock(&a->limit_lock);
+}
+
+int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now)
+{
+    int n = 0;
+    pthread_mutex_lock(&a->quota_lock);
+    for (int i = 0; i < ADMIT_KEYS; i++)
+        for (int w = 0; a->key[i].used && w < a->key[i].quota.count; w++) {
+            struct quota_look look = quota_look(&a->key[i].quota, w, now);
+            const char *name = rate_key_name(look.key);
+            int at = 0;
+            while (at < n && strcmp(out[at].window, name) != 0)
+                at++;
+            if (look.limit < 0 || at == count)
+                continue;
+            if (at == n)
+                out[n++] = (struct admit_left){name, look.left};
+            else if (look.left < out[at].left)
+                out[at].left = look.left;
+        }
+    pthread_mutex_unlock(&a->quota_lock);
+    return n;
+}
+
+int admit_concurrency_limit(struct admit *a)
+{
+    pthread_mutex_lock(&a->limit_lock);
+    int limit = concurrency_limit(&a->limit);
+    pthread_mutex_unlock(&a->limit_lock);
+    return limit;
+}
