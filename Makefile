@@ -27,6 +27,7 @@ PROXY_SRC := $(filter-out proxy/main.c,$(wildcard proxy/*.c))
 CLI_SRC := $(wildcard metrics/cli/*.c)
 ORIGIN_SRC := $(wildcard tests/origin/*.c)
 RESIL_SRC := $(wildcard tests/sim/resilience/*.c)
+CACHE_SIM_SRC := tests/sim/tool/cache_sim.c tests/sim/cache.c
 UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
@@ -36,7 +37,7 @@ UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 
 PROGRAMS := $(if $(wildcard proxy/main.c),$(BUILD)/promptops-sidecar) \
             $(if $(CLI_SRC),$(BUILD)/promptops-perf) $(if $(ORIGIN_SRC),$(BUILD)/promptops-origin) \
-            $(if $(RESIL_SRC),$(BUILD)/resilience-sim)
+            $(if $(RESIL_SRC),$(BUILD)/resilience-sim) $(BUILD)/cache-sim
 
 .DEFAULT_GOAL := all
 .PHONY: all unit clean help
@@ -65,6 +66,10 @@ $(BUILD)/promptops-origin: $(call obj,$(ORIGIN_SRC)) $(BUILD)/libsidecar.a
 $(BUILD)/resilience-sim: $(call obj,$(RESIL_SRC)) $(BUILD)/libsidecar.a
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PROXY)
+
+$(BUILD)/cache-sim: $(call obj,$(CACHE_SIM_SRC) $(POLICY_SRC))
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lm
 
 # Unit tests: tests/unit/ROOM/test_X.c tests ROOM/X.c, each a Check program of its own.
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a

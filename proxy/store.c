@@ -30,6 +30,9 @@ static void set_numbers(struct store *store, const struct store_limits *limits)
     atomic_store_explicit(&store->max_entries, limits->max_entries, memory_order_relaxed);
     atomic_store_explicit(&store->max_bytes, limits->max_bytes, memory_order_relaxed);
     atomic_store_explicit(&store->max_object, limits->max_object_bytes, memory_order_relaxed);
+    atomic_store_explicit(&store->tunes,
+                          limits->strategy == EVICT_ADAPTIVE || limits->strategy == EVICT_PREDICTIVE,
+                          memory_order_relaxed);
 }
 
 /* Several keys from one, so that the same bytes in different roles have different hashes. */
@@ -47,11 +50,18 @@ struct store *store_new(const struct store_limits *limits, struct hash_key seed)
     struct store *store = memset(memory, 0, sizeof *store);
     unsigned shards = shards_for(limits->max_entries);
     uint64_t expected = limits->max_entries ? limits->max_entries / shards : FEW_BUCKETS;
+    pthread_mutex_init(&store->tuner_lock, NULL);
+    store->tuner = tuner_new(limits->max_entries, limits->max_bytes);
+    if (!store->tuner) {
+        store_free(store);
+        return NULL;
+    }
     bool ok = true;
     store->shard_mask = shards - 1;
     for (unsigned i = 0; i < STORE_SHARDS; i++)
         if (!shard_init(&store->shards[i], limits->strategy,
-                        expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS))
+                        expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS,
+                        tuner_advice(store->tuner)))
             ok = false;
     store->seed = derive(seed, "place");
     store->seed_partition = derive(seed, "partition");
@@ -70,13 +80,22 @@ void store_free(struct store *store)
 {
     if (!store)
         return;
-    for (unsigned i = 0; i < STORE_SHARDS; i++)
+    for (unsigned i = 0; store->tuner && i < STORE_SHARDS; i++)
         shard_dispose(&store->shards[i]);
+    tuner_free(store->tuner);
+    pthread_mutex_destroy(&store->tuner_lock);
     free(store);
 }
 
 void store_set_limits(struct store *store, const struct store_limits *limits)
 {
+    if (atomic_load_explicit(&store->max_entries, memory_order_relaxed) != limits->max_entries ||
+        atomic_load_explicit(&store->max_bytes, memory_order_relaxed) != limits->max_bytes) {
+        pthread_mutex_lock(&store->tuner_lock);
+        bool ok = tuner_set_limits(store->tuner, limits->max_entries, limits->max_bytes);
+        (void)ok; /* without memory it goes on by the old limits: worse advice, nothing else */
+        pthread_mutex_unlock(&store->tuner_lock);
+    }
     set_numbers(store, limits);
     for (unsigned i = 0; i < STORE_SHARDS; i++) {
         pthread_mutex_lock(&store->shards[i].lock);
@@ -211,16 +230,19 @@ static enum cache_fwd must_forward(const struct lookup *l)
 }
 
 /* A request for an entry counts as its use, also when it has to be fetched anew. */
-static void count_use(struct shard *shard, const struct find *find)
+static void count_use(struct store *store, struct shard *shard, const struct find *find)
 {
     struct entry *entry = find->best ? find->best : find->part;
-    if (entry)
-        evict_hit(shard->index, &entry->node);
+    if (!entry)
+        return;
+    evict_hit(shard->index, &entry->node);
+    store_note_use(store, entry->link.hash, entry->footprint);
 }
 
-static void count_hit(struct shard *shard, struct entry *entry)
+static void count_hit(struct store *store, struct shard *shard, struct entry *entry)
 {
     evict_hit(shard->index, &entry->node);
+    store_note_use(store, entry->link.hash, entry->footprint);
     entry->hits += entry->hits < UINT32_MAX;
 }
 
@@ -281,7 +303,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     if (running && !l->picky && !ranged) {
         if (fill_waiters(running) >= FILL_MAX_WAITERS)
             return count(&shard->stats.passed, STORE_PASS);
-        count_use(shard, find);
+        count_use(l->store, shard, find);
         atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
         result->fill = running;
         return count(&shard->stats.coalesced, STORE_JOIN);
@@ -294,7 +316,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
         return l->no_memory ? count(&shard->stats.passed, STORE_PASS) : NEEDS_FILL;
     /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else.
      */
-    count_use(shard, find);
+    count_use(l->store, shard, find);
     lead(l, shard, find, !running && !ranged && (validate || !l->conditional));
     if (find->best && freshness_left(&find->best->fresh, l->request->now) <= 0)
         shard->stats.expired++;
@@ -327,7 +349,7 @@ static enum store_verdict refresh(struct lookup *l, struct shard *shard, const s
 static enum store_verdict serve(struct lookup *l, struct shard *shard, struct entry *entry,
                                 enum store_verdict verdict)
 {
-    count_hit(shard, entry);
+    count_hit(l->store, shard, entry);
     l->result->entry = entry_ref(entry);
     return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
 }
@@ -428,7 +450,7 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
     if (!entry && find.part && part_covers(find.part, request->head))
         entry = find.part;
     if (entry && freshness_for_error(&entry->fresh, &ask, request->now)) {
-        count_hit(shard, entry);
+        count_hit(store, shard, entry);
         shard->stats.stale++;
         result->entry = entry_ref(entry);
     }

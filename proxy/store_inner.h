@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "policy/table.h"
+#include "policy/tuner.h"
 #include "policy/vary.h"
 #include "proxy/store.h"
 
@@ -110,6 +111,10 @@ struct shard {
 struct store {
     struct shard shards[STORE_SHARDS];
     unsigned shard_mask; /* settled at creation */
+    struct tuner *tuner;        /* tells the shards' indexes which rule adaptive follows */
+    pthread_mutex_t tuner_lock; /* of it; never waited for but when the limits change: a use that cannot be
+                                   noted at once is not */
+    _Atomic bool tunes;         /* the strategy follows it */
     struct hash_key seed, seed_partition, seed_tag, seed_vary;
     struct hash128 nobody; /* the partition of requests that say nothing of who asks */
     struct body_budget budget;
@@ -124,7 +129,8 @@ struct store {
 struct shard *shard_lock(struct store *store, struct hash128 place);
 void shard_unlock(struct shard *shard);
 
-bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected) MUSTCHECK;
+bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected,
+                const evict_advice *advice) MUSTCHECK;
 void shard_dispose(struct shard *shard);
 
 /* Makes the entry findable; takes the caller's reference. Tags for which there is no memory make it fail:
@@ -183,6 +189,9 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
  * nothing is stored. Returns whether it is in.
  */
 bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill);
+
+/* Tells the tuner of a use of an entry, if its key is in the sample. Any thread, under any lock or none. */
+void store_note_use(struct store *store, uint64_t hash, uint64_t footprint);
 
 /* ---- store_entry.c ---- */
 

@@ -23,14 +23,14 @@ void shard_unlock(struct shard *shard)
     pthread_mutex_unlock(&shard->lock);
 }
 
-bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected)
+bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected, const evict_advice *advice)
 {
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);
     pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
     pthread_mutex_init(&shard->lock, &attributes);
     pthread_mutexattr_destroy(&attributes);
-    shard->index = evict_new(strategy, expected);
+    shard->index = evict_new(strategy, expected, advice);
     return shard->index && table_init(&shard->entries, expected) && table_init(&shard->tags, 16) &&
            table_init(&shard->fills, 16) && table_init(&shard->markers, 16);
 }
@@ -100,7 +100,8 @@ bool shard_link(struct store *store, struct shard *shard, struct entry *entry, c
     }
     entry->place_hi = home->place.hi;
     table_insert(&shard->entries, &entry->link, home->place.lo);
-    evict_insert(shard->index, &entry->node, home->place.lo, entry->footprint);
+    struct evict_item item = {.hash = home->place.lo, .bytes = entry->footprint, .cost = 1};
+    evict_insert(shard->index, &entry->node, &item);
     atomic_fetch_add_explicit(&shard->bytes, entry->footprint, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->bytes, entry->footprint, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->entries, 1, memory_order_relaxed);
@@ -356,7 +357,7 @@ void marker_set(struct shard *shard, struct hash128 place, tick_t until)
 void shard_dispose(struct shard *shard)
 {
     struct evict_node *node;
-    while (shard->index && (node = evict_pop(shard->index)) != NULL) {
+    while (shard->index && (node = evict_pop(shard->index, EVICT_NEED_BYTES)) != NULL) {
         struct entry *entry = CONTAINER(struct entry, node, node);
         for (unsigned i = 0; i < entry->tag_count; i++)
             untag_entry(shard, entry, i);
@@ -374,13 +375,16 @@ void shard_dispose(struct shard *shard)
 
 /* ---- room ---- */
 
-static bool over_limits(struct store *store, uint64_t more_entries, uint64_t more_bytes)
+static bool over_entries(struct store *store, uint64_t more)
 {
-    uint64_t max_entries = atomic_load_explicit(&store->max_entries, memory_order_relaxed);
-    uint64_t max_bytes = atomic_load_explicit(&store->max_bytes, memory_order_relaxed);
-    return (max_entries &&
-            atomic_load_explicit(&store->entries, memory_order_relaxed) + more_entries > max_entries) ||
-           (max_bytes && atomic_load_explicit(&store->bytes, memory_order_relaxed) + more_bytes > max_bytes);
+    uint64_t max = atomic_load_explicit(&store->max_entries, memory_order_relaxed);
+    return max && atomic_load_explicit(&store->entries, memory_order_relaxed) + more > max;
+}
+
+static bool over_bytes(struct store *store, uint64_t more)
+{
+    uint64_t max = atomic_load_explicit(&store->max_bytes, memory_order_relaxed);
+    return max && atomic_load_explicit(&store->bytes, memory_order_relaxed) + more > max;
 }
 
 /* The shard that holds the most, or `from` when it holds its share. NULL: all are empty. */
@@ -404,13 +408,16 @@ static struct shard *victim_shard(struct store *store, struct shard *from)
 
 bool store_make_room(struct store *store, struct shard *from, uint64_t more_entries, uint64_t more_bytes)
 {
-    while (over_limits(store, more_entries, more_bytes)) {
+    for (;;) {
+        bool entries = over_entries(store, more_entries);
+        if (!entries && !over_bytes(store, more_bytes))
+            return true;
         struct shard *shard = victim_shard(store, from);
         if (!shard)
             return false;
         struct entry *victim = NULL;
         pthread_mutex_lock(&shard->lock);
-        struct evict_node *node = evict_pop(shard->index);
+        struct evict_node *node = evict_pop(shard->index, entries ? EVICT_NEED_ENTRIES : EVICT_NEED_BYTES);
         if (node) {
             victim = CONTAINER(struct entry, node, node);
             forget(store, shard, victim);
@@ -419,7 +426,16 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
         pthread_mutex_unlock(&shard->lock);
         entry_release(victim);
     }
-    return true;
+}
+
+void store_note_use(struct store *store, uint64_t hash, uint64_t footprint)
+{
+    struct evict_item item = {.hash = hash, .bytes = footprint, .cost = 1};
+    if (!atomic_load_explicit(&store->tunes, memory_order_relaxed) || !tuner_wants(store->tuner, hash) ||
+        pthread_mutex_trylock(&store->tuner_lock) != 0)
+        return;
+    tuner_note(store->tuner, &item);
+    pthread_mutex_unlock(&store->tuner_lock);
 }
 
 /* ---- insertion ---- */
@@ -439,7 +455,7 @@ static bool make_room_for(struct store *store, const struct entry *entry, struct
 static void inherit(struct shard *shard, struct entry *old, struct entry *entry)
 {
     evict_remove(shard->index, &entry->node);
-    evict_replace(shard->index, &old->node, &entry->node, entry->footprint);
+    evict_replace(shard->index, &old->node, &entry->node, entry->footprint, 0);
     entry->hits = old->hits;
 }
 
@@ -481,7 +497,11 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
         in = in && !fill->doomed;
     }
     in = in && insert_locked(store, shard, entry, home, out);
+    uint64_t footprint = entry->footprint;
+    bool anew = !out[0];
     shard_unlock(shard);
+    if (in && anew) /* a version that replaces another was counted when it was asked for */
+        store_note_use(store, home->place.lo, footprint);
     if (!in)
         entry_release(entry);
     entry_release(out[0]);

@@ -1,0 +1,59 @@
+/*
+ * What the cache would hit at other sizes: the live policy in miniature at each of them, on a hashed sample
+ * of the keys (miniature simulation, ATC'17), corrected for how many requests the sample happened to draw
+ * (SHARDS, FAST'15). It promises gains over the present size, not hit ratios: these drift with the load, and
+ * so would the promise. Single owner, but for curve_wants.
+ */
+#ifndef POLICY_CURVE_H
+#define POLICY_CURVE_H
+
+#include "policy/evict.h"
+
+#define CURVE_MAX_SIZES 8
+
+struct curve_setup {
+    enum evict_strategy strategy;
+    const evict_advice
+        *advice; /* the rule of adaptive that the cache follows; may be NULL; outlives the curve */
+    uint64_t max_entries, max_bytes; /* of the cache, 0 = none */
+    const double *factors;           /* sizes to look at, as multiples; copied */
+    unsigned count;                  /* at most CURVE_MAX_SIZES */
+    unsigned entries; /* of a miniature of the present size, at most, while more than one key in 128 is
+                         sampled; 0: 2048 */
+};
+
+struct curve; /* private */
+
+/* NULL: out of memory. */
+struct curve *curve_new(const struct curve_setup *setup);
+void curve_free(struct curve *curve);
+
+void curve_set_strategy(struct curve *curve, enum evict_strategy strategy);
+
+/* Is a request for this key in the sample? Any thread. */
+bool curve_wants(const struct curve *curve, uint64_t hash);
+
+/* A request for a key in the sample, for something that the cache keeps, until `until` if it is fetched now.
+ */
+void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, tick_t until);
+
+/* Ends a window in which the cache had `requests` in all, so many of them hits. Windows of fewer than a
+ * hundred requests are joined to the next one. */
+void curve_window(struct curve *curve, uint64_t requests, uint64_t hits);
+
+struct curve_point {
+    double factor;
+    double hit_ratio; /* predicted: of the cache itself in the last windows, and the gain */
+    double gain;      /* over the present size, in shares of the requests */
+    double margin;    /* nine in ten windows are expected within gain - margin to gain + margin */
+    unsigned windows; /* that this rests on */
+};
+
+/* One point a factor, in `out`, which has room for CURVE_MAX_SIZES. Returns how many; 0 before the first
+ * window. */
+unsigned curve_points(const struct curve *curve, struct curve_point *out);
+
+double curve_rate(const struct curve *curve);
+size_t curve_memory(const struct curve *curve);
+
+#endif

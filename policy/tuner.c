@@ -1,0 +1,218 @@
+/*
+ * Invariants: every candidate saw the same requests; `chosen` is the candidate that the advice names; scores
+ * are what the candidates' hits saved, faded each period.
+ */
+#include "policy/tuner.h"
+
+#include "policy/mini.h"
+
+#include <stdlib.h>
+
+/* The first is where a cache starts; the last is where it starts when sizes differ widely. */
+static const struct evict_rule candidates[] = {
+    {EVICT_S3, 10, 0}, {EVICT_S3, 2, 0},   {EVICT_S3, 30, 0},   {EVICT_S3, 60, 0},   {EVICT_S3, 90, 0},
+    {EVICT_S3, 0, 0},  {EVICT_DUEL, 1, 1}, {EVICT_DUEL, 10, 1}, {EVICT_DUEL, 40, 1}, {EVICT_VALUE, 0, 0}};
+
+enum {
+    CANDIDATES = ARRAY_LEN(candidates),
+    MINI_ENTRIES = 512, /* at most in a miniature, while more than one key in MIN_RATE is sampled */
+    MIN_RATE = 64,
+    GUESS_AFTER = 50,  /* sampled requests */
+    PERIOD_MIN = 1000, /* requests between two decisions */
+    PERIOD_FILLS = 1   /* or so many for each entry of a miniature */
+};
+
+#define MEMORY    0.97  /* of the scores, from one period to the next */
+#define LEAD      0.005 /* by which a candidate must be better to be followed: another share, */
+#define LEAD_KIND 0.03  /* another way to let in, */
+#define LEAD_MOVE 0.02  /* or one for which entries are moved */
+
+struct tuner {
+    struct mini *minis[CANDIDATES];
+    double scores[CANDIDATES];
+    struct evict_sketch sketch;
+    uint64_t max_entries, max_bytes;
+    uint64_t threshold; /* of the sample; read by any thread */
+    uint64_t seen;      /* requests of this period */
+    unsigned chosen;
+    bool settled;          /* something was decided since the limits were set */
+    double sizes, squares; /* of the first items: sums of their bytes, and of the squares */
+    uint64_t changes;
+    evict_advice advice;
+};
+
+double tuner_rate(const struct tuner *tuner)
+{
+    return ((double)tuner->threshold + 1) / 18446744073709551616.0;
+}
+
+static struct mini_limits limits_of(const struct tuner *tuner)
+{
+    double rate = tuner_rate(tuner);
+    struct mini_limits limits = {(double)tuner->max_entries * rate, (double)tuner->max_bytes * rate};
+    if (limits.entries > 0 && limits.entries < 1)
+        limits.entries = 1;
+    return limits;
+}
+
+static void free_minis(struct mini **minis)
+{
+    for (size_t i = 0; i < CANDIDATES; i++)
+        mini_free(minis[i]);
+}
+
+bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes)
+{
+    struct tuner next = *tuner;
+    next.max_entries = max_entries;
+    next.max_bytes = max_bytes;
+    next.seen = 0;
+    next.settled = false;
+    next.sizes = next.squares = 0;
+    next.threshold = UINT64_MAX;
+    for (uint64_t n = max_entries; n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
+        next.threshold /= 2;
+    bool ok = true;
+    for (size_t i = 0; i < CANDIDATES; i++) {
+        next.scores[i] = 0;
+        next.minis[i] = mini_new(&(struct mini_recipe){.strategy = EVICT_ADAPTIVE,
+                                                       .rule = candidates[i],
+                                                       .sketch = &tuner->sketch},
+                                 limits_of(&next));
+        ok = ok && next.minis[i];
+    }
+    free_minis(ok ? tuner->minis : next.minis);
+    if (ok)
+        *tuner = next;
+    return ok;
+}
+
+struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)
+{
+    struct tuner *tuner = calloc(1, sizeof *tuner);
+    if (tuner && tuner_set_limits(tuner, max_entries, max_bytes)) {
+        tuner->advice = evict_advice_of(candidates[0]);
+        return tuner;
+    }
+    free(tuner);
+    return NULL;
+}
+
+void tuner_free(struct tuner *tuner)
+{
+    if (!tuner)
+        return;
+    free_minis(tuner->minis);
+    free(tuner->sketch.words);
+    free(tuner);
+}
+
+bool tuner_wants(const struct tuner *tuner, uint64_t hash)
+{
+    return mini_sampled(hash, __atomic_load_n(&tuner->threshold, __ATOMIC_RELAXED));
+}
+
+/* Half the sample when the miniatures become large. */
+static void thin_out(struct tuner *tuner)
+{
+    __atomic_store_n(&tuner->threshold, tuner->threshold / 2, __ATOMIC_RELAXED);
+    for (size_t i = 0; i < CANDIDATES; i++) {
+        mini_shrink(tuner->minis[i], tuner->threshold, limits_of(tuner));
+        tuner->scores[i] /= 2;
+    }
+}
+
+static void choose(struct tuner *tuner, unsigned candidate)
+{
+    tuner->chosen = candidate;
+    tuner->changes++;
+    __atomic_store_n(&tuner->advice, evict_advice_of(candidates[candidate]), __ATOMIC_RELAXED);
+}
+
+/* By how much must a candidate be better before it is followed? More where entries would have to be moved. */
+static double lead_wanted(const struct tuner *tuner, unsigned to)
+{
+    enum evict_kind now = candidates[tuner->chosen].kind, then = candidates[to].kind;
+    return now == then ? LEAD : now == EVICT_VALUE || then == EVICT_VALUE ? LEAD_MOVE : LEAD_KIND;
+}
+
+static void decide(struct tuner *tuner)
+{
+    unsigned best = tuner->chosen;
+    double most = 0;
+    for (unsigned i = 0; i < CANDIDATES; i++) {
+        double lead = tuner->scores[i] - tuner->scores[tuner->chosen] * (1 + lead_wanted(tuner, i));
+        if (i != tuner->chosen && lead > most) {
+            best = i;
+            most = lead;
+        }
+    }
+    if (best != tuner->chosen)
+        choose(tuner, best);
+    for (unsigned i = 0; i < CANDIDATES; i++)
+        tuner->scores[i] *= MEMORY;
+    tuner->seen = 0;
+    tuner->settled = true;
+}
+
+/* Before anything can be learnt: where sizes differ widely and bytes are what is short, value is the better
+ * guess. */
+static void guess(struct tuner *tuner, const struct evict_item *item)
+{
+    double bytes = (double)item->bytes;
+    tuner->sizes += bytes;
+    tuner->squares += bytes * bytes;
+    if (tuner->seen != GUESS_AFTER || tuner->max_bytes == 0 || tuner->chosen != 0)
+        return;
+    double mean = tuner->sizes / GUESS_AFTER, variance = tuner->squares / GUESS_AFTER - mean * mean;
+    bool bytes_short =
+        tuner->max_entries == 0 || mean * (double)tuner->max_entries > (double)tuner->max_bytes;
+    if (bytes_short && variance > mean * mean)
+        choose(tuner, CANDIDATES - 1);
+}
+
+void tuner_note(struct tuner *tuner, const struct evict_item *item)
+{
+    size_t most = 0;
+    float cost = item->cost > 0 ? item->cost : 1;
+    sketch_add(&tuner->sketch, item->hash, 1);
+    for (size_t i = 0; i < CANDIDATES; i++) {
+        if (mini_request(tuner->minis[i], item, 0, 1))
+            tuner->scores[i] += (double)cost;
+        size_t count = mini_count(tuner->minis[i]);
+        most = count > most ? count : most;
+    }
+    sketch_reserve(&tuner->sketch, most);
+    if (most > MINI_ENTRIES && tuner->threshold > UINT64_MAX / MIN_RATE)
+        thin_out(tuner);
+    uint64_t period = PERIOD_FILLS * (uint64_t)most;
+    double least = PERIOD_MIN * tuner_rate(tuner);
+    tuner->seen++;
+    if (!tuner->settled && tuner->seen <= GUESS_AFTER)
+        guess(tuner, item);
+    if (tuner->seen >= period && (double)tuner->seen >= least)
+        decide(tuner);
+}
+
+const evict_advice *tuner_advice(const struct tuner *tuner)
+{
+    return &tuner->advice;
+}
+
+struct evict_rule tuner_rule(const struct tuner *tuner)
+{
+    return candidates[tuner->chosen];
+}
+
+uint64_t tuner_changes(const struct tuner *tuner)
+{
+    return tuner->changes;
+}
+
+size_t tuner_memory(const struct tuner *tuner)
+{
+    size_t n = sizeof *tuner + tuner->sketch.size * sizeof *tuner->sketch.words;
+    for (size_t i = 0; i < CANDIDATES; i++)
+        n += mini_memory(tuner->minis[i]);
+    return n;
+}

@@ -1,0 +1,192 @@
+/*
+ * Invariants: an entry is in the table and in the index, or in the free list; count and bytes are sums over
+ * the table.
+ */
+#include "tests/sim/cache.h"
+
+#include "policy/curve.h"
+#include "policy/table.h"
+#include "policy/tuner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CONTAINER(type, member, pointer) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+
+enum { PREDICT_ENTRIES = 10000 /* of the present size: up to here every key is looked at */ };
+
+struct entry {
+    struct table_link link;
+    struct evict_node node;
+    uint64_t bytes;
+};
+
+struct block {
+    struct block *next;
+    struct entry entries[512];
+};
+
+struct cache {
+    const struct cache_setup *setup;
+    struct cache_result *result;
+    struct table table;
+    struct evict_index *index;
+    struct tuner *tuner;
+    struct curve *curve;
+    struct block *blocks;
+    struct table_link *spare;
+    uint64_t count, bytes;
+};
+
+static struct entry *take_spare(struct cache *c)
+{
+    if (!c->spare) {
+        struct block *block = calloc(1, sizeof *block);
+        if (!block)
+            return NULL;
+        block->next = c->blocks;
+        c->blocks = block;
+        for (size_t i = 0; i < sizeof block->entries / sizeof block->entries[0]; i++) {
+            block->entries[i].link.next = c->spare;
+            c->spare = &block->entries[i].link;
+        }
+    }
+    struct entry *entry = CONTAINER(struct entry, link, c->spare);
+    c->spare = entry->link.next;
+    return entry;
+}
+
+static void make_room(struct cache *c, uint64_t bytes)
+{
+    const struct cache_setup *setup = c->setup;
+    for (;;) {
+        bool over_entries = setup->max_entries > 0 && c->count + 1 > setup->max_entries;
+        bool over_bytes = setup->max_bytes > 0 && c->bytes + bytes > setup->max_bytes;
+        if (!over_entries && !over_bytes)
+            return;
+        struct evict_node *node = evict_pop(c->index, over_entries ? EVICT_NEED_ENTRIES : EVICT_NEED_BYTES);
+        if (!node)
+            return;
+        struct entry *victim = CONTAINER(struct entry, node, node);
+        table_remove(&c->table, &victim->link);
+        c->bytes -= victim->bytes;
+        c->count--;
+        c->result->evictions++;
+        victim->link.next = c->spare;
+        c->spare = &victim->link;
+    }
+}
+
+static bool add(struct cache *c, const struct evict_item *item)
+{
+    if (c->setup->max_bytes > 0 && item->bytes > c->setup->max_bytes)
+        return true;
+    make_room(c, item->bytes);
+    struct entry *entry = take_spare(c);
+    if (!entry)
+        return false;
+    entry->bytes = item->bytes;
+    table_insert(&c->table, &entry->link, item->hash);
+    evict_insert(c->index, &entry->node, item);
+    c->bytes += item->bytes;
+    c->count++;
+    if (c->count > c->result->most_entries)
+        c->result->most_entries = c->count;
+    return true;
+}
+
+static bool request(struct cache *c, const struct cache_record *record)
+{
+    struct cache_result *r = c->result;
+    struct evict_item item = {record->hash, record->bytes, record->cost, false};
+    struct table_link *link = table_first(&c->table, record->hash);
+    bool ok = true;
+    r->requests++;
+    r->bytes += (double)record->bytes;
+    r->cost += (double)record->cost;
+    if (link) {
+        struct entry *entry = CONTAINER(struct entry, link, link);
+        evict_hit(c->index, &entry->node);
+        r->hits++;
+        r->hit_bytes += (double)record->bytes;
+        r->hit_cost += (double)record->cost;
+    } else {
+        ok = add(c, &item);
+    }
+    if (c->tuner && tuner_wants(c->tuner, record->hash))
+        tuner_note(c->tuner, &item);
+    if (c->curve && curve_wants(c->curve, record->hash))
+        curve_note(c->curve, &item, 0, 1);
+    return ok;
+}
+
+static bool open_cache(struct cache *c)
+{
+    const struct cache_setup *s = c->setup;
+    bool adapts = s->strategy == EVICT_ADAPTIVE || s->strategy == EVICT_PREDICTIVE;
+    if (adapts && !(c->tuner = tuner_new(s->max_entries, s->max_bytes)))
+        return false;
+    const evict_advice *advice = adapts ? tuner_advice(c->tuner) : NULL;
+    size_t expected = s->max_entries && s->max_entries < 1024 ? (size_t)s->max_entries : 1024;
+    c->index = evict_new(s->strategy, expected, advice);
+    if (!c->index || !table_init(&c->table, expected))
+        return false;
+    if (s->predict <= 0)
+        return true;
+    struct curve_setup setup = {.strategy = s->strategy,
+                                .advice = advice,
+                                .max_entries = s->max_entries,
+                                .max_bytes = s->max_bytes,
+                                .factors = &s->predict,
+                                .count = 1,
+                                .entries = PREDICT_ENTRIES};
+    c->curve = curve_new(&setup);
+    return c->curve != NULL;
+}
+
+static void measure(struct cache *c)
+{
+    struct cache_result *r = c->result;
+    size_t buckets = c->table.now_size + (c->table.old ? c->table.old_size : 0);
+    r->memory = (size_t)r->most_entries * (sizeof(struct table_link) + sizeof(struct evict_node)) +
+                buckets * sizeof(struct table_link *) + evict_memory(c->index);
+    if (c->tuner) {
+        r->memory += tuner_memory(c->tuner);
+        r->rule = tuner_rule(c->tuner);
+        r->rule_changes = tuner_changes(c->tuner);
+    }
+    struct curve_point points[CURVE_MAX_SIZES];
+    if (c->curve) {
+        curve_window(c->curve, r->requests, r->hits);
+        r->predicted = curve_points(c->curve, points) > 0
+                           ? points[0].hit_ratio
+                           : (double)r->hits / (double)(r->requests + !r->requests);
+    }
+}
+
+static void close_cache(struct cache *c)
+{
+    curve_free(c->curve);
+    tuner_free(c->tuner);
+    evict_free(c->index);
+    table_dispose(&c->table);
+    while (c->blocks) {
+        struct block *block = c->blocks;
+        c->blocks = block->next;
+        free(block);
+    }
+}
+
+bool cache_run(const struct cache_setup *setup, const struct cache_record *records, size_t count,
+               struct cache_result *out)
+{
+    struct cache c = {.setup = setup, .result = out};
+    memset(out, 0, sizeof *out);
+    bool ok = open_cache(&c);
+    for (size_t i = 0; ok && i < count; i++)
+        ok = request(&c, &records[i]);
+    if (ok)
+        measure(&c);
+    close_cache(&c);
+    return ok;
+}

@@ -1,0 +1,114 @@
+/*
+ * Tuner and curve on a loop that is larger than the cache, where what is right is known: the tuner leaves
+ * S3-FIFO for a rule that holds a part of the loop, and the curve knows at which size all of it fits; and
+ * samples thin out.
+ */
+#include "policy/curve.h"
+
+#include "policy/rng.h"
+#include "policy/tuner.h"
+#include "tests/unit/message.h"
+
+static struct evict_item item_of(uint64_t key)
+{
+    uint64_t hash = (key + 1) * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ hash >> 31) * 0xbf58476d1ce4e5b9u;
+    return (struct evict_item){hash ^ hash >> 29, 100, 1, false};
+}
+
+START_TEST(a_loop_is_found_out)
+{
+    struct tuner *tuner = tuner_new(100, 0);
+    must(tuner && tuner_rule(tuner).kind == EVICT_S3 && tuner_rate(tuner) > 0.99);
+    for (uint64_t i = 0; i < 60000; i++) {
+        struct evict_item item = item_of(i % 500);
+        must(tuner_wants(tuner, item.hash));
+        tuner_note(tuner, &item);
+    }
+    must(tuner_changes(tuner) > 0); /* with the first rule nothing is ever hit */
+    must(*tuner_advice(tuner) == evict_advice_of(tuner_rule(tuner)));
+    must(tuner_set_limits(tuner, 200, 0));
+    must(*tuner_advice(tuner) == evict_advice_of(tuner_rule(tuner)));
+    tuner_free(tuner);
+    tuner_free(NULL);
+}
+END_TEST
+
+START_TEST(a_curve_knows_where_a_loop_fits)
+{
+    static const double factors[] = {0.5, 2, 8};
+    struct curve_point points[CURVE_MAX_SIZES];
+    struct curve *curve = curve_new(
+        &(struct curve_setup){.strategy = EVICT_LRU, .max_entries = 300, .factors = factors, .count = 3});
+    must(curve && curve_points(curve, points) == 0);
+    for (uint64_t i = 0; i < 500; i++) {
+        struct evict_item item = item_of(i);
+        curve_note(curve, &item, 0, TICK_NEVER);
+    }
+    curve_window(curve, 500, 0);
+    for (int window = 0; window < 20; window++) {
+        for (uint64_t i = 0; i < 500; i++) {
+            struct evict_item item = item_of(i);
+            curve_note(curve, &item, 0, TICK_NEVER);
+        }
+        curve_window(curve, 500, 0);
+    }
+    must(curve_points(curve, points) == 3);
+    must(points[0].hit_ratio == 0 && points[0].gain == 0);
+    must(points[1].gain > 0.85 && points[2].gain > 0.85);
+    must(points[1].gain <= 1 && points[1].windows == 21);
+    curve_free(curve);
+    curve_free(NULL);
+}
+END_TEST
+
+START_TEST(what_is_out_of_date_is_no_hit)
+{
+    static const double twice = 2;
+    struct curve_point points[CURVE_MAX_SIZES];
+    struct curve *curve = curve_new(
+        &(struct curve_setup){.strategy = EVICT_ADAPTIVE, .max_entries = 100, .factors = &twice, .count = 1});
+    must(curve);
+    for (uint64_t i = 0; i < 20000; i++) { /* all would fit, but nothing lives until it is asked for again */
+        struct evict_item item = item_of(i % 150);
+        curve_note(curve, &item, (tick_t)i, (tick_t)i + 100);
+    }
+    curve_window(curve, 20000, 0);
+    must(curve_points(curve, points) == 1 && points[0].gain < 0.01);
+    curve_free(curve);
+}
+END_TEST
+
+/* Memory does not follow the number of keys without end. */
+START_TEST(samples_thin_out)
+{
+    static const double twice = 2;
+    struct tuner *tuner = tuner_new(0, 64 * 50000);
+    struct curve *curve = curve_new(&(struct curve_setup){
+        .strategy = EVICT_FIFO, .max_bytes = 64 * 50000, .factors = &twice, .count = 1, .entries = 500});
+    must(tuner && curve);
+    for (uint64_t i = 0; i < 200000; i++) {
+        struct evict_item item = item_of(i);
+        item.bytes = 64;
+        if (tuner_wants(tuner, item.hash))
+            tuner_note(tuner, &item);
+        if (curve_wants(curve, item.hash))
+            curve_note(curve, &item, 0, 1);
+    }
+    must(tuner_rate(tuner) < 0.03 && curve_rate(curve) < 0.03);
+    must(tuner_memory(tuner) < 50000 * 30);
+    must(curve_memory(curve) < 50000 * 30);
+    tuner_free(tuner);
+    curve_free(curve);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("curve");
+    tcase_add_test(t, a_loop_is_found_out);
+    tcase_add_test(t, a_curve_knows_where_a_loop_fits);
+    tcase_add_test(t, what_is_out_of_date_is_no_hit);
+    tcase_add_test(t, samples_thin_out);
+    return run_case("curve", t);
+}
