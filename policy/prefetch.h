@@ -31,9 +31,10 @@ enum prefetch_strategy {
 
 struct prefetch_settings {
     enum prefetch_strategy strategy;
-    double max_load;   /* prefetches a request of clients, at most (cache.prefetch_max_load); 0 = none */
-    double accuracy;   /* used / issued below which it is switched off for a while
-                          (cache.prefetch_accuracy_threshold) */
+    double max_load; /* useless prefetches a request of clients, at most (cache.prefetch_max_load); 0 = none.
+                        One that was used came in place of a miss, and gives its token back */
+    double accuracy; /* used / issued below which it is switched off for a while
+                        (cache.prefetch_accuracy_threshold) */
     double cost_ratio; /* cost of a useless fetch in units of what a useful one saves; 0 = 1. A guess must be
                           worth more than it costs: p > (1 - p) * cost_ratio */
     size_t keys, clients; /* see struct successor_size; 0 = 16384 and 1024 */
