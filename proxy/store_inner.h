@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "policy/adaptive_ttl.h"
 #include "policy/table.h"
 #include "policy/vary.h"
 #include "proxy/store.h"
@@ -58,6 +59,7 @@ struct entry {
     uint64_t length;
     struct body *body;
     struct freshness fresh;
+    struct change_rate learnt; /* of this document's changes; goes from each version to the next */
     struct vary_key vary;
     char *text; /* behind tags */
     struct tag_link tags[];
