@@ -154,6 +154,14 @@ static tick_t heuristic_lifetime(const struct reading *r, const struct freshness
     return lifetime >= (double)HEURISTIC_MAX ? HEURISTIC_MAX : (tick_t)lifetime;
 }
 
+/* May the lifetime be learnt: nobody gave one, a heuristic is allowed, and a look will tell whether it
+ * changed. */
+static bool learnable(const struct reading *r, const struct freshness *f)
+{
+    return r->rules->adaptive_ttl && f->has_validator && !r->explicit_lifetime && !r->configured &&
+           r->response->status == 200;
+}
+
 static tick_t lifetime_of(struct reading *r, const struct freshness *f)
 {
     int64_t seconds = explicit_lifetime(r, f->date);
@@ -168,6 +176,8 @@ static tick_t lifetime_of(struct reading *r, const struct freshness *f)
             return min_tick(r->rules->default_ttl, ticks(CC_SECONDS_MAX));
     }
     r->configured = false;
+    if (learnable(r, f) && r->route && r->route->has_learnt)
+        return min_tick(r->route->learnt, HEURISTIC_MAX);
     return heuristic_lifetime(r, f);
 }
 
@@ -211,6 +221,7 @@ static void measure(struct reading *r, struct freshness *f)
                          (shared && ((flags & CC_PROXY_REVALIDATE) || r->cc.s_maxage != CC_ABSENT));
     f->has_validator = head_first(r->response, FIELD_ETAG).n > 0 || f->last_modified != INT64_MIN;
     f->lifetime = lifetime_of(r, f);
+    f->learnable = learnable(r, f);
     f->initial_age = initial_age(r, f);
     f->swr = window(f, r->cc.stale_while_revalidate, min_tick(r->rules->stale_while_revalidate, f->lifetime));
     f->sie = window(f, r->cc.stale_if_error, r->rules->stale_if_error);

@@ -13,13 +13,14 @@
 
 /* What the configuration says about caching; filled by its reader, never changed while in use. */
 struct cache_rules {
-    bool shared;        /* scope: shared (a strict shared cache) or private (one cache a credential) */
+    bool shared;          /* scope: shared (a strict shared cache) or private (one cache a credential) */
     bool adds_credential; /* requests go up with Authorization even when the client sent none */
-    tick_t default_ttl; /* when neither the origin nor the route says; 0 = none */
+    tick_t default_ttl;   /* when neither the origin nor the route says; 0 = none */
     tick_t stale_while_revalidate; /* when the origin says nothing; never longer than the lifetime itself */
     tick_t stale_if_error;         /* when the origin says nothing */
     double heuristic_fraction;     /* of Date minus Last-Modified; 0 = none */
-    tick_t pass_life;              /* how long an uncacheable answer is remembered as such; 0 = 10 s */
+    bool adaptive_ttl; /* lifetimes that nobody gave are learnt: see fill.c and policy/adaptive_ttl */
+    tick_t pass_life;  /* how long an uncacheable answer is remembered as such; 0 = 10 s */
     struct slice
         targets[CACHE_MAX_TARGETS]; /* targeted fields in order of preference; obeyed in the shared scope */
     unsigned target_count;
@@ -34,6 +35,8 @@ struct cache_rules {
 struct cache_route {
     bool has_ttl;
     tick_t ttl;
+    bool has_learnt; /* this document's changes say how long it lasts: in place of the heuristic (4.2.2) */
+    tick_t learnt;
 };
 
 /* A request as a cache sees it. */
@@ -58,6 +61,7 @@ struct freshness {
                               shared) */
     bool no_cache;         /* each use must be validated first */
     bool immutable;        /* RFC 8246 */
+    bool learnable;        /* nobody gave a lifetime, and one may be guessed (RFC 9111 4.2.2) and learnt */
     bool has_validator;    /* ETag or Last-Modified is there */
 };
 

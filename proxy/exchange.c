@@ -135,7 +135,7 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .head = &x->req,
         .origin = {x->settings->p->origin, strlen(x->settings->p->origin)},
         .rules = &x->settings->p->cache,
-        .route = {x->route.route->has_ttl, x->route.route->ttl},
+        .route = {.has_ttl = x->route.route->has_ttl, .ttl = x->route.route->ttl},
         .tags = tags,
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),

@@ -217,6 +217,7 @@ struct judgement {
     bool partial;
     struct content_range part;
     struct freshness fresh;
+    struct change_rate learnt;
     uint64_t expected;
     char names[VARY_NAMES_CAP];
     struct slice vary;
@@ -231,12 +232,48 @@ static bool clear_part(const struct head *response, struct content_range *part)
                                          : response->body == BODY_CHUNKED;
 }
 
+/*
+ * Another look at a document whose lifetime nobody gave: was it changed since the last one? Puts what is
+ * known of it now into *learnt, and the lifetime that follows into *route. Only looks that can be compared
+ * count: a 304, or a 200 after a 200 of the same variant, told apart by its validators.
+ */
+static void learn(const struct fill *fill, const struct store_request *request, bool changed,
+                  struct cache_route *route, struct change_rate *learnt)
+{
+    const struct entry *base = fill->base;
+    struct rng rng;
+    *route = request->route;
+    if (!base || base->status != 200 || !request->rules->adaptive_ttl)
+        return;
+    *learnt = base->learnt;
+    change_rate_poll(learnt, request->now - base->fresh.received, changed);
+    rng_seed(&rng, fill->home.place.lo ^ (uint64_t)request->now);
+    tick_t ttl = adaptive_ttl(&ADAPTIVE_TTL_DEFAULT, learnt, -1, &rng),
+           left = freshness_left(&base->fresh, request->now);
+    if (ttl <= ADAPTIVE_TTL_DEFAULT.least)
+        ttl = 0; /* too little is known, or it changes all the time: ask each time */
+    route->has_learnt = true;
+    route->learnt = !changed && ttl < left ? left : ttl; /* a look that came early takes nothing away */
+}
+
+/* Has the document changed, by its validators? */
+static bool has_changed(const struct entry *base, const struct head *response)
+{
+    struct slice etag = head_first(response, FIELD_ETAG);
+    if (etag.n > 0 && base->etag.n > 0)
+        return !etag_equal_weak(etag, entry_etag(base));
+    struct slice modified = head_first(response, FIELD_LAST_MODIFIED);
+    return modified.n == 0 || !slice_equal(modified, entry_last_modified(base));
+}
+
 static void judge(const struct fill *fill, const struct store_request *request, const struct head *response,
                   tick_t sent, struct judgement *out)
 {
     struct freshness_times times = {sent, request->now, request->wall};
-    out->storable =
-        freshness_judge(request->rules, &request->route, request->head, response, &times, &out->fresh);
+    struct cache_route route;
+    out->learnt = (struct change_rate){0};
+    learn(fill, request, fill->base && has_changed(fill->base, response), &route, &out->learnt);
+    out->storable = freshness_judge(request->rules, &route, request->head, response, &times, &out->fresh);
     int n = vary_names(response, out->names, sizeof out->names);
     out->vary = (struct slice){out->names, n > 0 ? (size_t)n : 0};
     out->expected = response->body == BODY_NONE     ? 0
@@ -291,6 +328,8 @@ static bool prepare(struct fill *fill, const struct store_request *request, cons
     *entry = entry_make(&recipe, response);
     if (!*entry)
         return false;
+    if (judged->fresh.learnable)
+        (*entry)->learnt = judged->learnt;
     fill->body = body_new(&fill->store->budget, judged->expected, fill->limit);
     if (fill->body)
         return true;
@@ -426,7 +465,9 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
         return NULL;
     }
     settle_tags(fill, request, fill->base);
-    bool keep = entry_judge(request, merged, sent);
+    struct store_request again = *request;
+    learn(fill, request, false, &again.route, &merged->learnt);
+    bool keep = entry_judge(&again, merged, sent);
     entry_complete(merged, body_ref(fill->base->body));
     if (keep) {
         store_insert(fill->store, entry_ref(merged), &fill->home, fill);

@@ -29,6 +29,7 @@ static void read_cache_rules(const struct config *cfg, struct cache_rules *r)
         .stale_while_revalidate = cfg->cache_stale_while_revalidate,
         .stale_if_error = cfg->cache_stale_if_error,
         .heuristic_fraction = cfg->cache_heuristic_fraction,
+        .adaptive_ttl = cfg->cache_enable_adaptive_ttl,
     };
     for (size_t i = 0; i < cfg->cache_targets.count && i < CACHE_MAX_TARGETS; i++)
         r->targets[r->target_count++] = text_of(cfg->cache_targets.items[i]);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "policy/adaptive_ttl.h"
 #include "policy/table.h"
 #include "policy/tuner.h"
 #include "policy/vary.h"
@@ -61,6 +62,7 @@ struct entry {
     uint64_t length;
     struct body *body;
     struct freshness fresh;
+    struct change_rate learnt; /* of this document's changes; goes from each version to the next */
     struct vary_key vary;
     char *text; /* behind tags */
     struct tag_link tags[];

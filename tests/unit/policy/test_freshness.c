@@ -16,7 +16,7 @@ static void setup(void)
     rules = (struct cache_rules){.heuristic_fraction = 0.1};
     rules.targets[0] = SLICE("CDN-Cache-Control");
     rules.target_count = 1;
-    route = (struct cache_route){false, 0};
+    route = (struct cache_route){.has_ttl = false};
     sent_before = 0;
 }
 
@@ -206,7 +206,7 @@ START_TEST(our_own_lifetimes)
     must(judge("GET /", "200 | Cache-Control: no-store", &f) == STORABLE_NO_STORE);
     must(judge("GET /", "200 | Cache-Control: no-cache", &f) == STORABLE_NO_FRESHNESS);
     must(judge("GET /", "200 | Cache-Control: private", &f) == STORABLE_YES && f.lifetime == 30 * S);
-    route = (struct cache_route){true, 250 * TICK_MS};
+    route = (struct cache_route){.has_ttl = true, .ttl = 250 * TICK_MS};
     must(judge("GET /", "200", &f) == STORABLE_YES && f.lifetime == 250 * TICK_MS); /* the route's before the default */
     must(judge("GET /", "200 | Expires: @5 | Date: @0", &f) == STORABLE_YES && f.lifetime == 5 * S);
     route.ttl = 0;
@@ -266,7 +266,7 @@ END_TEST
 START_TEST(rounding_of_date)
 {
     struct freshness f;
-    route = (struct cache_route){true, 250 * TICK_MS};
+    route = (struct cache_route){.has_ttl = true, .ttl = 250 * TICK_MS};
     judge("GET /", "200 | Date: @-1", &f);
     must(f.initial_age == 0);
     judge("GET /", "200 | Date: @-2", &f);
