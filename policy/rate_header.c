@@ -576,12 +576,19 @@ void rate_reading_end(struct rate_reading *r, int64_t wall)
 
 bool rate_reading_head(struct rate_reading *r, const struct head *response, int64_t wall)
 {
+    bool told = false;
     rate_reading_begin(r);
     for (int i = 0; i < response->field_count; i++) {
         struct slice name = head_name(response, i);
-        if (rate_header_name(name))
-            rate_reading_field(r, name, head_value(response, i), wall);
+        uint8_t id = response->fields[i].id;
+        if ((id != FIELD_OTHER && id != FIELD_RETRY_AFTER) || !rate_header_name(name))
+            continue;
+        rate_reading_field(r, name, head_value(response, i), wall);
+        told = true;
     }
+    int date = told ? head_find(response, FIELD_DATE, 0) : -1; /* most answers say nothing: theirs is not read */
+    if (date >= 0)
+        rate_reading_field(r, SLICE("date"), head_value(response, date), wall);
     rate_reading_end(r, wall);
     return r->count > 0 || r->retry_after >= 0;
 }

@@ -75,6 +75,7 @@ static bool act(struct exchange *x, enum admit_verdict v, tick_t at, enum reason
         refused(x, why, at);
         return false;
     }
+    x->admit_waited = true;
     if (asked_now) {
         if (stale_instead(x, why))
             return false;
@@ -186,8 +187,8 @@ void exchange_admit_judge(struct exchange *x)
 void exchange_admit_leave(struct exchange *x)
 {
     exchange_admit_judge(x);
-    if (!x->ticket.wake)
-        return;
+    if (x->admit_step == STEP_NONE && !x->admit_waited)
+        return; /* nothing is held, and nothing awaited */
     admit_leave(admit_of(x), &x->ticket, x->admit_step == STEP_BOTH ? x->sent_at : 0, worker_now(x->w));
     x->admit_step = STEP_NONE;
 }

@@ -99,6 +99,7 @@ struct exchange {
     struct admit_ticket ticket;
     struct exchange_letter admitted_news;
     uint8_t admit_step;      /* what the ticket holds: exchange_admit.c's */
+    bool admit_waited;       /* the ticket stood in a queue, and may still */
     bool doubt;              /* a 401 or 403 that may be a rate limit in disguise */
     struct pool_wait wait;
     struct breaker_permit permit;
