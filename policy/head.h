@@ -42,26 +42,26 @@ enum body_kind {
 };
 
 struct field {
-    uint32_t name;      /* offset of the name as received */
-    uint32_t value;     /* offset of the value, white space around it trimmed */
+    uint32_t name;  /* offset of the name as received */
+    uint32_t value; /* offset of the value, white space around it trimmed */
     uint32_t value_len;
     uint16_t name_len;
-    uint8_t id;         /* enum field_id */
-    uint8_t hop;        /* 1: this connection's only, not to be forwarded (RFC 9110 7.6.1) */
+    uint8_t id;  /* enum field_id */
+    uint8_t hop; /* 1: this connection's only, not to be forwarded (RFC 9110 7.6.1) */
 };
 
 struct head {
-    const char *base;     /* not owned */
-    uint32_t len;         /* bytes of the whole head, its empty line included */
+    const char *base; /* not owned */
+    uint32_t len;     /* bytes of the whole head, its empty line included */
     uint16_t field_count;
     uint16_t field_max;   /* room in `fields` */
     struct field *fields; /* not owned: the caller of the parser provides it */
     uint64_t present;     /* bit i: a field with id i is in the table */
 
     /* Requests. */
-    uint8_t method;        /* enum method */
-    uint8_t target_form;   /* enum target_form */
-    uint16_t method_len;   /* the method's name is base[method_at ... method_at + method_len) */
+    uint8_t method;      /* enum method */
+    uint8_t target_form; /* enum target_form */
+    uint16_t method_len; /* the method's name is base[method_at ... method_at + method_len) */
     uint32_t method_at;
     uint32_t path_at;      /* path and query in origin form: for absolute-form, behind the authority */
     uint32_t path_len;     /* 0: absolute-form with an empty path, to be read as "/" */
@@ -74,13 +74,14 @@ struct head {
     uint32_t reason_len;
 
     /* Framing and connection, decided once by the codec (RFC 9112 6.3, 9.3). */
-    uint8_t minor;      /* 0 or 1: HTTP/1.minor; other codecs say 1 */
-    uint8_t body;       /* enum body_kind */
-    bool keep_alive;    /* the peer lets the connection live on after this message */
+    uint8_t minor;   /* 0 or 1: HTTP/1.minor; other codecs say 1 */
+    uint8_t body;    /* enum body_kind */
+    bool keep_alive; /* the peer lets the connection live on after this message */
     bool expect_continue;
-    bool upgrade;       /* Connection names upgrade, and Upgrade is there */
-    bool te_trailers;   /* TE has the member `trailers` */
-    uint64_t content_length; /* when body is BODY_LENGTH; for a 304 or an answer to HEAD what the field said */
+    bool upgrade;     /* Connection names upgrade, and Upgrade is there */
+    bool te_trailers; /* TE has the member `trailers` */
+    uint64_t
+        content_length; /* when body is BODY_LENGTH; for a 304 or an answer to HEAD what the field said */
     bool has_content_length; /* Content-Length was there, and valid */
 };
 
@@ -121,7 +122,9 @@ static inline struct slice head_first(const struct head *h, enum field_id id)
 
 static inline struct slice head_path(const struct head *h)
 {
-    return h->path_len ? (struct slice){h->base + h->path_at, h->path_len} : SLICE("/");
+    if (h->path_len)
+        return (struct slice){h->base + h->path_at, h->path_len};
+    return h->method == METHOD_OPTIONS ? SLICE("*") : SLICE("/"); /* RFC 9112 3.2.1, 3.2.4 */
 }
 
 static inline struct slice head_method(const struct head *h)
@@ -149,7 +152,7 @@ bool slice_equal(struct slice a, struct slice b);
  * Start with *cursor all zero. Returns false at the end.
  */
 struct list_cursor {
-    int field;   /* index of the line being read, plus one; 0 before the first */
+    int field; /* index of the line being read, plus one; 0 before the first */
     size_t at;
 };
 bool head_list_next(const struct head *h, enum field_id id, struct list_cursor *cursor, struct slice *member);

@@ -21,11 +21,11 @@ struct reply {
     struct slice reason;
     const struct slice *runs; /* of complete field lines */
     int run_count;
-    enum body_kind framing;   /* NONE, LENGTH, or CHUNKED for a length not known yet */
+    enum body_kind framing; /* NONE, LENGTH, or CHUNKED for a length not known yet */
     uint64_t length;
-    bool show_length;         /* tell `length` although no body follows (HEAD, 304) */
-    bool length_given;        /* the runs have a Content-Length of their own */
-    bool close;               /* do not keep the connection after this */
+    bool show_length;  /* tell `length` although no body follows (HEAD, 304) */
+    bool length_given; /* the runs have a Content-Length of their own */
+    bool close;        /* do not keep the connection after this */
 };
 
 /* A request head on its way up; the same rules. */
@@ -39,8 +39,8 @@ struct call {
     enum body_kind framing; /* NONE: no body and no length field */
     uint64_t length;
     bool expect_continue;
-    bool secret;            /* the runs hold a key: wipe what is made of them once it is sent */
-    bool upgrade;           /* ask for the protocol in the field run (which then has Upgrade) */
+    bool secret;  /* the runs hold a key: wipe what is made of them once it is sent */
+    bool upgrade; /* ask for the protocol in the field run (which then has Upgrade) */
     enum method method_id;
 };
 
@@ -54,7 +54,8 @@ struct downstream_ops {
     /* Bytes of the body. They must stay until flush; owner/ops as in out.h. */
     void (*body)(struct downstream *d, struct slice data, void *owner, const struct out_owner_ops *ops);
     /* The whole body from a file (only with framing LENGTH). */
-    void (*file)(struct downstream *d, int fd, off_t at, size_t n, void *owner, const struct out_owner_ops *ops);
+    void (*file)(struct downstream *d, int fd, off_t at, size_t n, void *owner,
+                 const struct out_owner_ops *ops);
     /* The body is complete; `trailers` are field lines, used where the protocol can. */
     void (*end)(struct downstream *d, struct slice trailers);
     /* Offers everything to the peer. */
@@ -79,7 +80,7 @@ struct downstream {
     struct exchange *exchange; /* NULL between requests */
     uint8_t minor;             /* of the request's HTTP/1.x */
     bool tls;
-    bool half_closed;          /* the client sends no more, but may still read */
+    bool half_closed;             /* the client sends no more, but may still read */
     uint64_t bytes_in, bytes_out; /* of the present request, heads included */
 };
 
@@ -106,6 +107,7 @@ struct upstream {
     struct worker *worker;
     struct exchange *exchange; /* NULL while idle */
     bool reused;               /* carried a request before */
+    bool pooled;               /* was idle before this request: the upstream may have closed it meanwhile */
     bool request_begun;        /* a byte of this request may have left */
     uint64_t bytes_in, bytes_out;
 };

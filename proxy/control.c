@@ -104,14 +104,16 @@ static void addresses_changed(void *arg, struct address_list *list)
     order_all(arg, ORDER_ADDRESSES, NULL);
 }
 
-/* ---- reload --------------------------------------------------------------------------------------------- */
+/* ---- reload ---------------------------------------------------------------------------------------------
+ */
 
 /* Looks at the files before they are read, so that a change while they are read is seen as one. */
 static void watch_files(struct control *c, const struct config *cfg, struct file_watch *watch)
 {
     const char *files[] = {
-        cfg->listen_tls_certificate_file,   cfg->listen_tls_key_file,   cfg->listen_tls_client_ca_file, cfg->upstream_tls_ca_file,
-        cfg->upstream_tls_certificate_file, cfg->upstream_tls_key_file, cfg->auth_api_key_file,         cfg->auth_secret_key_file,
+        cfg->listen_tls_certificate_file, cfg->listen_tls_key_file,           cfg->listen_tls_client_ca_file,
+        cfg->upstream_tls_ca_file,        cfg->upstream_tls_certificate_file, cfg->upstream_tls_key_file,
+        cfg->auth_api_key_file,           cfg->auth_secret_key_file,
     };
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         if (!file_watch_add(watch, files[i]))
@@ -128,8 +130,8 @@ static void apply_shared(struct control *c)
         [CONFIG_CACHE_STRATEGY_ADAPTIVE] = EVICT_ADAPTIVE,
         [CONFIG_CACHE_STRATEGY_PREDICTIVE] = EVICT_ADAPTIVE,
     };
-    struct store_limits limits = {(uint64_t)cfg->cache_max_size, cfg->cache_max_memory_bytes, cfg->cache_max_object_bytes,
-                                  strategies[cfg->cache_strategy]};
+    struct store_limits limits = {(uint64_t)cfg->cache_max_size, cfg->cache_max_memory_bytes,
+                                  cfg->cache_max_object_bytes, strategies[cfg->cache_strategy]};
     store_set_limits(c->service.store, &limits);
     permits_set_max(c->service.permits, (unsigned)cfg->pool_max_size);
     guard_tune(c->service.guard, cfg, control_now());
@@ -151,7 +153,8 @@ static void warn(struct control *c)
         log_write(c->service.log, LOG_WARNING, "config", "%s", config_warning(c->cfg, i));
     if (!signer_protected(c->published->signer))
         log_write(c->service.log, LOG_WARNING, "auth",
-                  "the keys could not be locked in memory, or kept out of core dumps: they may reach swap; raise the limit of "
+                  "the keys could not be locked in memory, or kept out of core dumps: they may reach swap; "
+                  "raise the limit of "
                   "locked memory (ulimit -l) to 64 KiB or more");
 }
 
@@ -160,7 +163,8 @@ static void name_ineffective(struct control *c)
 {
     for (int i = 0; i < CONFIG_OPTION_COUNT; i++)
         if (!config_option_row(i)->effective && config_place_of(c->cfg, i)->source != CONFIG_FROM_DEFAULT)
-            log_write(c->service.log, LOG_WARNING, "config", "%s has no effect in this version yet", config_option_row(i)->key);
+            log_write(c->service.log, LOG_WARNING, "config", "%s has no effect in this version yet",
+                      config_option_row(i)->key);
 }
 
 static void reload(struct control *c)
@@ -175,7 +179,8 @@ static void reload(struct control *c)
     const struct config *fresh = config_reload(c->sources, c->cfg, &errors, &pending);
     if (fresh)
         watch_files(c, fresh, &watch);
-    struct publication *p = fresh ? publication_new(fresh, c->published, c->service.metrics, err, sizeof(err)) : NULL;
+    struct publication *p =
+        fresh ? publication_new(fresh, c->published, c->service.metrics, err, sizeof(err)) : NULL;
     struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
     log_errors(c, &errors);
     config_errors_free(&errors);
@@ -184,7 +189,8 @@ static void reload(struct control *c)
     if (!p) {
         if (fresh)
             log_write(c->service.log, LOG_ERROR, "config", "%s", err);
-        log_write(c->service.log, LOG_ERROR, "config", "reload refused: the old configuration stays in force");
+        log_write(c->service.log, LOG_ERROR, "config",
+                  "reload refused: the old configuration stays in force");
         file_watch_dispose(&watch);
         config_unref(fresh);
         return;
@@ -203,11 +209,13 @@ static void reload(struct control *c)
     name_ineffective(c);
     log_write(c->service.log, LOG_INFO, "config", "reloaded");
     for (size_t i = 0; i < pending.count; i++)
-        log_write(c->service.log, LOG_WARNING, "config", "%s has changed and takes effect at the next start only",
+        log_write(c->service.log, LOG_WARNING, "config",
+                  "%s has changed and takes effect at the next start only",
                   config_option_row(pending.options[i])->key);
 }
 
-/* ---- stopping -------------------------------------------------------------------------------------------- */
+/* ---- stopping --------------------------------------------------------------------------------------------
+ */
 
 static void set_stage(struct control *c, enum stage stage)
 {
@@ -230,7 +238,8 @@ void control_drain(struct control *c)
     if (c->stage >= STAGE_DRAINING)
         return;
     set_stage(c, STAGE_DRAINING);
-    log_write(c->service.log, LOG_INFO, "control", "draining: not ready any more, still serving the local application");
+    log_write(c->service.log, LOG_INFO, "control",
+              "draining: not ready any more, still serving the local application");
 }
 
 uint64_t control_gauge(struct control *c, enum metric m)
@@ -245,7 +254,8 @@ static void check_drain(struct control *c)
     tick_t last = atomic_load(&c->service.last_request);
     if (last < c->since)
         last = c->since;
-    bool idle = now - last >= c->cfg->drain_idle && metric_signed(control_gauge(c, METRIC_ACTIVE_REQUESTS)) == 0;
+    bool idle =
+        now - last >= c->cfg->drain_idle && metric_signed(control_gauge(c, METRIC_ACTIVE_REQUESTS)) == 0;
     if (c->stage == STAGE_DRAINING && (idle || now - c->since >= c->cfg->drain_timeout))
         stop_now(c);
     else if (c->stage == STAGE_STOPPING && !c->forced && now - c->since >= c->cfg->drain_timeout) {
@@ -254,7 +264,8 @@ static void check_drain(struct control *c)
     }
 }
 
-/* ---- events ------------------------------------------------------------------------------------------------ */
+/* ---- events
+ * ------------------------------------------------------------------------------------------------ */
 
 static void on_signal(evutil_socket_t number, short what, void *arg)
 {
@@ -275,7 +286,8 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         return;
     case SIGUSR1:
         if (log_reopen(c->service.log) != 0)
-            log_write(c->service.log, LOG_ERROR, "log", "the log file could not be opened again; the old one stays in use");
+            log_write(c->service.log, LOG_ERROR, "log",
+                      "the log file could not be opened again; the old one stays in use");
         return;
     default:
         return;
@@ -315,7 +327,8 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
         c->noted = now;
         process_note(metrics_block(c->service.metrics, c->service.worker_count));
         if (!recent_tick(c->recent, now))
-            log_write(c->service.log, LOG_WARNING, "metrics", "out of memory: a note of the last seconds joins the next");
+            log_write(c->service.log, LOG_WARNING, "metrics",
+                      "out of memory: a note of the last seconds joins the next");
     }
 }
 
@@ -323,6 +336,11 @@ static bool listen_for_events(struct control *c)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
     struct timeval second = {1, 0}, check = {0, 50000};
+    sigset_t heard;
+    sigemptyset(&heard); /* who started us may have blocked them, and a mask is inherited */
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        sigaddset(&heard, numbers[i]);
+    pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
         c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
         if (!c->signals[i] || event_add(c->signals[i], NULL) != 0)
@@ -330,15 +348,18 @@ static bool listen_for_events(struct control *c)
     }
     c->second = event_new(c->base, -1, EV_PERSIST, on_second, c);
     c->drain_check = event_new(c->base, -1, EV_PERSIST, on_drain_check, c);
-    return c->second && c->drain_check && event_add(c->second, &second) == 0 && event_add(c->drain_check, &check) == 0;
+    return c->second && c->drain_check && event_add(c->second, &second) == 0 &&
+           event_add(c->drain_check, &check) == 0;
 }
 
-/* ---- start -------------------------------------------------------------------------------------------------- */
+/* ---- start
+ * -------------------------------------------------------------------------------------------------- */
 
 static bool fail(struct control *c, const char *what, const char *why)
 {
     if (c->service.log)
-        log_write(c->service.log, LOG_ERROR, "control", "cannot start: %s%s%s", what, why ? ": " : "", why ? why : "");
+        log_write(c->service.log, LOG_ERROR, "control", "cannot start: %s%s%s", what, why ? ": " : "",
+                  why ? why : "");
     else
         fprintf(stderr, "promptops-sidecar: cannot start: %s%s%s\n", what, why ? ": " : "", why ? why : "");
     return false;
@@ -359,7 +380,8 @@ static bool open_log(struct control *c)
 
 static bool make_metrics(struct control *c, int workers)
 {
-    static const char *const methods[METHOD_COUNT] = {"OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"};
+    static const char *const methods[METHOD_COUNT] = {"OTHER",  "GET",   "HEAD",    "POST",  "PUT",
+                                                      "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"};
     static char names[REASON_COUNT][40];
     const char *reasons[REASON_COUNT];
     for (int i = 0; i < REASON_COUNT; i++) {
@@ -387,13 +409,15 @@ static bool make_shared(struct control *c)
     s->store = store_new(&limits, (struct hash_key){seed[0], seed[1]});
     s->permits = permits_new((unsigned)c->cfg->pool_max_size);
     s->guard = guard_new(c->cfg, control_now(), seed[2]);
-    s->admit = admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
+    s->admit =
+        admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
     return s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 static bool start_resolver(struct control *c)
 {
-    struct endpoint endpoint = {.kind = ENDPOINT_TCP, .tls = c->cfg->upstream_url.tls, .port = c->cfg->upstream_url.port};
+    struct endpoint endpoint = {
+        .kind = ENDPOINT_TCP, .tls = c->cfg->upstream_url.tls, .port = c->cfg->upstream_url.port};
     struct resolver_options options = {
         .refresh = c->cfg->upstream_dns_refresh,
         .seed = (uint64_t)control_now(),
@@ -435,7 +459,8 @@ static bool start_workers(struct control *c, int count)
             return fail(c, err, NULL);
         }
     }
-    s->worker_count = count; /* before the first is made, so that finish() frees those that were when another is not */
+    s->worker_count =
+        count; /* before the first is made, so that finish() frees those that were when another is not */
     for (int i = 0; i < count; i++) {
         s->workers[i] = worker_new(s, i, fds[i], c->published);
         if (!s->workers[i])
@@ -519,7 +544,8 @@ static bool start(struct control *c)
     return true;
 }
 
-/* ---- end ------------------------------------------------------------------------------------------------------ */
+/* ---- end
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void finish(struct control *c)
 {

@@ -13,11 +13,11 @@
 #include <stdatomic.h>
 
 #include "metrics/observe.h"
-#include "proxy/admit.h"
 #include "policy/breaker.h"
 #include "policy/config.h"
 #include "policy/route.h"
 #include "policy/trace_context.h"
+#include "proxy/admit.h"
 #include "proxy/exchange.h"
 #include "proxy/pool.h"
 #include "proxy/settings.h"
@@ -55,14 +55,14 @@ struct exchange {
     struct settings *settings;
     struct exchange *free_next;
     struct timer timer;
-    tick_t began, deadline;  /* deadline: of everything, TICK_NEVER when there is none */
-    tick_t grace;            /* a half-closed client is given up then */
+    tick_t began, deadline; /* deadline: of everything, TICK_NEVER when there is none */
+    tick_t grace;           /* a half-closed client is given up then */
     uint8_t phase;
 
     /* The request. */
     struct head req;
-    char *copy;              /* the bytes and fields of req; room or malloc */
-    bool kept;               /* req points into copy */
+    char *copy; /* the bytes and fields of req; room or malloc */
+    bool kept;  /* req points into copy */
     struct route_match route;
     struct slice request_id;
     struct trace_context trace;
@@ -70,56 +70,57 @@ struct exchange {
     struct {
         char *p;
         size_t len, cap;
-    } body;                  /* request body bytes at hand: not sent yet, or kept for another attempt */
+    } body; /* request body bytes at hand: not sent yet, or kept for another attempt */
     char *trailers;
     size_t trailers_len;
 
     /* The credential: exchange_auth.c. */
-    bool held_key;           /* the sidecar's goes up; the client's own, if any, does not */
-    bool client_signed;      /* the client's goes up, and the client has signed the request */
-    bool client_nonce;       /* ... with a nonce, which is good for one sending */
-    bool unchecked;          /* ... and that signature is not known here to be good: the cache has no part in it */
-    bool body_hashed;        /* body_sha256 is that of the whole body */
-    tick_t signature_until;  /* of the client's signature; TICK_NEVER: there is none */
+    bool held_key;      /* the sidecar's goes up; the client's own, if any, does not */
+    bool client_signed; /* the client's goes up, and the client has signed the request */
+    bool client_nonce;  /* ... with a nonce, which is good for one sending */
+    bool unchecked;     /* ... and that signature is not known here to be good: the cache has no part in it */
+    bool body_hashed;   /* body_sha256 is that of the whole body */
+    tick_t signature_until;     /* of the client's signature; TICK_NEVER: there is none */
     struct body_digest *digest; /* HOLDING: of the body so far */
 
     /* The cache. */
     struct store_result look;
-    struct fill *fill;       /* the leader's role */
-    struct entry *entry;     /* being validated or served */
+    struct fill *fill;   /* the leader's role */
+    struct entry *entry; /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
-    tick_t held;             /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
-    bool completing;         /* entry is the beginning of the answer: the rest is asked for */
+    tick_t held;     /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
+    bool completing; /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
-    enum storable storable;  /* why the answer is not stored; YES (0) until that is known */
-    uint64_t serve_left;     /* SERVING: bytes still to come when the length is known */
+    enum storable storable; /* why the answer is not stored; YES (0) until that is known */
+    uint64_t serve_left;    /* SERVING: bytes still to come when the length is known */
 
     /* Attempts. */
     struct admit_ticket ticket;
     struct exchange_letter admitted_news;
-    uint8_t admit_step;      /* what the ticket holds: exchange_admit.c's */
-    bool admit_waited;       /* the ticket stood in a queue, and may still */
-    bool doubt;              /* a 401 or 403 that may be a rate limit in disguise */
+    uint8_t admit_step; /* what the ticket holds: exchange_admit.c's */
+    bool admit_waited;  /* the ticket stood in a queue, and may still */
+    bool doubt;         /* a 401 or 403 that may be a rate limit in disguise */
     struct pool_wait wait;
     struct breaker_permit permit;
     bool admitted;
     int attempts, replaced;
+    enum retry_hint should_retry; /* what the answer said of another attempt */
     tick_t attempt_began, sent_at, wait_began, last_delay;
     struct attempt a;
 
     /* The answer. */
-    bool replied;            /* a final head went to the client */
-    uint16_t hint_len;       /* of `hint` */
-    bool refused;            /* a 401 or 403 to a credential: judged when its body is known */
-    bool drops;              /* and if it is no rate limit, what is stored under look.key's partition goes */
-    bool up_closed;          /* tunnel: the upstream sends no more */
+    bool replied;      /* a final head went to the client */
+    uint16_t hint_len; /* of `hint` */
+    bool refused;      /* a 401 or 403 to a credential: judged when its body is known */
+    bool drops;        /* and if it is no rate limit, what is stored under look.key's partition goes */
+    bool up_closed;    /* tunnel: the upstream sends no more */
     struct observation o;
     enum reason why;
 
     /* From here on nothing is cleared for a new exchange. */
     char id[ID_MAX];
-    char hint[HINT];         /* the beginning of a 401's or 403's body: a rate limit may hide there */
+    char hint[HINT]; /* the beginning of a 401's or 403's body: a rate limit may hide there */
     char body_sha256[64];
     char room[ROOM];
 };
@@ -142,7 +143,8 @@ void exchange_detach_client(struct exchange *x, enum reason why);
 /* Looks the request up in the cache and acts on the verdict. */
 void exchange_look(struct exchange *x);
 /* Fills in what the store asks about a request. `tags` has room for STORE_MAX_TAGS. */
-void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room, size_t tag_size);
+void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room,
+                            size_t tag_size);
 /* True when the client can still be answered. */
 static inline bool exchange_client(const struct exchange *x)
 {
@@ -161,13 +163,16 @@ void exchange_inherit_credential(struct exchange *x, const struct exchange *from
 struct slice exchange_held_credential(const struct exchange *x);
 /* The client's fields (FIELD_BIT) that do not go up. */
 uint64_t exchange_dropped_fields(const struct exchange *x);
-/* False: the client signed the request, and its signature is not known here to be good: nothing stored may answer it. */
+/* False: the client signed the request, and its signature is not known here to be good: nothing stored may
+ * answer it. */
 bool exchange_credential_checked(struct exchange *x);
 /* False: what was sent once may not be sent again, whatever the method: the client's nonce was seen. */
 bool exchange_may_resend(const struct exchange *x);
-/* The field lines that show and sign the call; out holds SIGNED_LINES_MAX bytes and must stay with the runs. False: no memory. */
+/* The field lines that show and sign the call; out holds SIGNED_LINES_MAX bytes and must stay with the runs.
+ * False: no memory. */
 bool exchange_sign(struct exchange *x, const struct call *call, char *out, struct slice runs[2]) MUSTCHECK;
-/* True: not to be sent yet, because the body must be whole to be signed (or it was answered: it cannot be). */
+/* True: not to be sent yet, because the body must be whole to be signed (or it was answered: it cannot be).
+ */
 bool exchange_hold(struct exchange *x);
 void exchange_hold_data(struct exchange *x, struct slice data);
 void exchange_hold_end(struct exchange *x);
@@ -218,8 +223,10 @@ void exchange_held_too_long(struct exchange *x);
 void exchange_judge_refusal(struct exchange *x);
 
 /* exchange_serve.c */
-void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word);
-/* The head of a 200 that the cache made whole: to the client with the bytes that were stored. `whole` is borrowed. */
+void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,
+                          enum cache_word word);
+/* The head of a 200 that the cache made whole: to the client with the bytes that were stored. `whole` is
+ * borrowed. */
 void exchange_serve_completed(struct exchange *x, struct entry *whole);
 /* A stale answer instead of a failure, when there is one that is allowed. */
 bool exchange_serve_stale(struct exchange *x);

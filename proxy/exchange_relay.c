@@ -7,8 +7,10 @@
 #include <string.h>
 
 #include "policy/http_date.h"
+#include "policy/retry_mark.h"
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
+#include "proxy/guard.h"
 #include "proxy/service.h"
 
 enum { HIGH_MARK = 256 * 1024 };
@@ -69,7 +71,8 @@ static tick_t retry_after_of(const struct exchange *x, const struct head *respon
 
 static bool is_unsafe(uint8_t method)
 {
-    return method != METHOD_GET && method != METHOD_HEAD && method != METHOD_OPTIONS && method != METHOD_TRACE;
+    return method != METHOD_GET && method != METHOD_HEAD && method != METHOD_OPTIONS &&
+           method != METHOD_TRACE;
 }
 
 /* What a success of this route makes untrue: the tags of its `invalidates`. */
@@ -80,7 +83,8 @@ static void purge_tags(struct exchange *x)
         bool prefix = false;
         size_t n = route_invalidate(&x->route, i, tag, sizeof(tag), &prefix);
         if (n <= sizeof(tag))
-            store_purge(x->w->service->store, prefix ? STORE_PURGE_TAG_PREFIX : STORE_PURGE_TAG, (struct slice){tag, n});
+            store_purge(x->w->service->store, prefix ? STORE_PURGE_TAG_PREFIX : STORE_PURGE_TAG,
+                        (struct slice){tag, n});
     }
 }
 
@@ -91,7 +95,8 @@ static bool has_credential(const struct exchange *x)
         return true;
     const struct cache_rules *rules = &x->settings->p->cache;
     for (unsigned i = 0; i < rules->partition_count; i++) {
-        if (rules->partition_ids[i] != FIELD_OTHER && head_has(&x->req, (enum field_id)rules->partition_ids[i]))
+        if (rules->partition_ids[i] != FIELD_OTHER &&
+            head_has(&x->req, (enum field_id)rules->partition_ids[i]))
             return true;
         for (int f = 0; rules->partition_ids[i] == FIELD_OTHER && f < x->req.field_count; f++)
             if (slice_equal_nocase(head_name(&x->req, f), rules->partition_names[i]))
@@ -100,9 +105,9 @@ static bool has_credential(const struct exchange *x)
     return false;
 }
 
-/* Does a refusal of this credential take what is stored for it along? A 403 to what is not read may only mean that it
- * may not be written; a signature that nobody checked may be anybody's; and in the shared scope nothing is stored for
- * one credential alone. */
+/* Does a refusal of this credential take what is stored for it along? A 403 to what is not read may only mean
+ * that it may not be written; a signature that nobody checked may be anybody's; and in the shared scope
+ * nothing is stored for one credential alone. */
 static bool drops_partition(const struct exchange *x, int status)
 {
     if (!x->refused || x->settings->p->cache.shared || x->unchecked)
@@ -229,9 +234,12 @@ static void send_reply(struct exchange *x, const struct head *response)
         .reason = {response->base + response->reason_at, response->reason_len},
         .runs = &run,
         .run_count = 1,
-        .framing = no_body ? BODY_NONE : response->body == BODY_LENGTH ? BODY_LENGTH : BODY_CHUNKED,
+        .framing = no_body                         ? BODY_NONE
+                   : response->body == BODY_LENGTH ? BODY_LENGTH
+                                                   : BODY_CHUNKED,
         .length = response->content_length,
-        .show_length = no_body && response->has_content_length && (x->req.method == METHOD_HEAD || response->status == 304),
+        .show_length = no_body && response->has_content_length &&
+                       (x->req.method == METHOD_HEAD || response->status == 304),
     };
     x->replied = true;
     x->o.status = response->status;
@@ -240,7 +248,8 @@ static void send_reply(struct exchange *x, const struct head *response)
     x->down->ops->reply(x->down, &reply);
 }
 
-/* ---- the final answer ------------------------------------------------------------------------------------ */
+/* ---- the final answer ------------------------------------------------------------------------------------
+ */
 
 /* The answer is not about what is stored: once more, without conditions. */
 static void ask_for_all(struct exchange *x)
@@ -259,7 +268,8 @@ static bool completed(struct exchange *x, const struct head *response)
 {
     struct store_request ask;
     struct entry *whole;
-    if (!x->completing || x->unconditional || !x->fill || (response->status != 206 && response->status != 416))
+    if (!x->completing || x->unconditional || !x->fill ||
+        (response->status != 206 && response->status != 416))
         return false;
     exchange_store_request(x, &ask, NULL, NULL, 0);
     if (response->status == 416 || !fill_complete_part(x->fill, &ask, response, x->sent_at, &whole)) {
@@ -314,9 +324,13 @@ void exchange_response(struct exchange *x, const struct head *response)
     x->a.rate_limited = status == 429;
     exchange_admit_answered(x, response);
     exchange_report(x, judge(status));
+    if (x->health && status < 500)
+        guard_sign_of_life(x->w->service->guard, now);
     if (revalidated(x, response) || completed(x, response))
         return;
-    if (config_retries_status(x_config(x), status) && exchange_retry(x, REASON_NONE, status, retry_after_of(x, response)))
+    x->should_retry = status >= 400 ? retry_hint_of(response) : RETRY_HINT_NONE;
+    bool listed = config_retries_status(x_config(x), status) || x->should_retry == RETRY_HINT_YES;
+    if (listed && exchange_retry(x, REASON_NONE, status, retry_after_of(x, response)))
         return;
     x->a.status = (uint16_t)status;
     if (freshness_error_status(status) && exchange_serve_stale(x))
@@ -343,7 +357,8 @@ static void fill_drained(void *arg)
         mailbox_post(&x->w->box, &x->drained.letter);
 }
 
-void exchange_response_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops)
+void exchange_response_data(struct exchange *x, struct slice data, void *owner,
+                            const struct out_owner_ops *ops)
 {
     if ((x->refused || x->doubt) && x->hint_len < HINT) {
         size_t n = data.n < (size_t)(HINT - x->hint_len) ? data.n : (size_t)(HINT - x->hint_len);
@@ -356,8 +371,8 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner, 
         x->down->ops->body(x->down, data, owner, ops);
 }
 
-/* The client of this exchange, or one who reads along, has so many bytes before it that no more should come. The queue of
- * one's own client is bounded by the stored body until the answer has outgrown that. */
+/* The client of this exchange, or one who reads along, has so many bytes before it that no more should come.
+ * The queue of one's own client is bounded by the stored body until the answer has outgrown that. */
 static bool held_up(struct exchange *x)
 {
     bool kept = x->fill && !x->fill_full && !fill_outgrown(x->fill);

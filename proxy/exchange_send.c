@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "policy/http_date.h"
+#include "policy/retry_mark.h"
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/guard.h"
@@ -56,10 +57,12 @@ bool exchange_buffer_body(struct exchange *x, struct slice data)
     return true;
 }
 
-/* Bytes that were sent are kept only for a request that may be sent again. */
+/* Bytes that were sent are kept only for a request that may be sent again: by another attempt, or because the
+ * pooled connection under it turns out to be dead, which costs none. */
 static bool keeps_body(const struct exchange *x)
 {
-    return x->replayable && (x->idempotent || head_has(&x->req, FIELD_IDEMPOTENCY_KEY)) && x_config(x)->retry_max_attempts > 1;
+    bool again = x_config(x)->retry_max_attempts > 1 || (x->up && x->up->pooled);
+    return again && x->replayable && (x->idempotent || head_has(&x->req, FIELD_IDEMPOTENCY_KEY));
 }
 
 static bool can_send(const struct exchange *x)
@@ -79,7 +82,8 @@ static void send_through(struct exchange *x, struct slice data, void *owner, con
     x->up->ops->body(x->up, data, owner, ops);
 }
 
-void exchange_request_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops)
+void exchange_request_data(struct exchange *x, struct slice data, void *owner,
+                           const struct out_owner_ops *ops)
 {
     if (x->phase == PHASE_TUNNEL) {
         x->up->ops->body(x->up, data, owner, ops);
@@ -197,15 +201,22 @@ static size_t request_lines(struct exchange *x)
         drop |= FIELD_BIT(MAX_FORWARDS);
     drop |= exchange_dropped_fields(x);
     if (x->fill && x->entry)
-        drop |= FIELD_BIT(IF_NONE_MATCH) | FIELD_BIT(IF_MODIFIED_SINCE) | FIELD_BIT(IF_RANGE) | FIELD_BIT(RANGE);
+        drop |=
+            FIELD_BIT(IF_NONE_MATCH) | FIELD_BIT(IF_MODIFIED_SINCE) | FIELD_BIT(IF_RANGE) | FIELD_BIT(RANGE);
     compose_fields(&c, &x->req, drop);
     if (validating && x->completing)
         rest_of_it(x, &c);
     else if (validating)
         validators(x, &c);
     hops_left(x, &c);
-    compose_line(&c, SLICE("Via"), (struct slice){line, via_format(line, x->req.minor, x->w->service->instance)});
+    compose_line(&c, SLICE("Via"),
+                 (struct slice){line, via_format(line, x->req.minor, x->w->service->instance)});
     compose_line(&c, SLICE("X-Request-Id"), x->request_id);
+    if (x->attempts > 1) {
+        COMPOSE(&c, RETRY_COUNT_FIELD ": ");
+        compose_number(&c, (uint64_t)x->attempts - 1);
+        COMPOSE(&c, "\r\n");
+    }
     trace_child(&x->trace, &x->w->rng);
     traceparent_format(&x->trace, parent);
     compose_line(&c, SLICE("traceparent"), (struct slice){parent, TRACEPARENT_LEN});
@@ -225,7 +236,7 @@ static enum reason send_head(struct exchange *x)
     char signature[SIGNED_LINES_MAX];
     struct slice runs[3] = {{x->w->lines, request_lines(x)}};
     struct slice path = head_path(&x->req);
-    if (x->req.target_form == TARGET_ASTERISK)
+    if (path.n == 1 && path.p[0] == '*') /* of the server, not of a path on it */
         base.n = 0;
     struct call call = {
         .method = head_method(&x->req),
@@ -321,6 +332,21 @@ void exchange_forward(struct exchange *x)
         exchange_attempt(x);
 }
 
+/* False: the breaker is open, and the exchange has heard. */
+static bool pass_breaker(struct exchange *x, bool first)
+{
+    struct guard *guard = x->w->service->guard;
+    tick_t now = worker_now(x->w);
+    x->permit = guard_begin(guard, first && !x->refresh, now);
+    x->admitted = x->permit.verdict != BREAKER_SHED;
+    if (!x->admitted) {
+        metric_add(x->w->metrics, METRIC_CIRCUIT_REFUSED, 1);
+        exchange_attempt_failed(x, REASON_BREAKER_OPEN, 0, guard_retry_after(guard, now));
+    }
+    return x->admitted;
+}
+
+/* A health check asks no breaker: it is how one that is open hears that the upstream is back. */
 void exchange_attempt(struct exchange *x)
 {
     struct worker *w = x->w;
@@ -330,13 +356,9 @@ void exchange_attempt(struct exchange *x)
         return;
     exchange_set_phase(x, PHASE_QUEUED);
     x->sent_at = 0;
-    x->permit = guard_begin(w->service->guard, first && !x->refresh, now);
-    if (x->permit.verdict == BREAKER_SHED) {
-        metric_add(w->metrics, METRIC_CIRCUIT_REFUSED, 1);
-        exchange_attempt_failed(x, REASON_BREAKER_OPEN, 0, guard_retry_after(w->service->guard, now));
+    x->should_retry = RETRY_HINT_NONE;
+    if (!x->health && !pass_breaker(x, first))
         return;
-    }
-    x->admitted = true;
     x->attempts++;
     memset(&x->a, 0, sizeof(x->a));
     x->attempt_began = x->wait_began = now;
@@ -374,7 +396,8 @@ void exchange_connected(struct exchange *x, struct upstream *u)
         x->replayable = false;
         exchange_drop_body(x);
     }
-    exchange_arm(x, now + (x_config(x)->retry_per_try_timeout > 0 && x_config(x)->retry_per_try_timeout < x_config(x)->upstream_response_timeout
+    exchange_arm(x, now + (x_config(x)->retry_per_try_timeout > 0 &&
+                                   x_config(x)->retry_per_try_timeout < x_config(x)->upstream_response_timeout
                                ? x_config(x)->retry_per_try_timeout
                                : x_config(x)->upstream_response_timeout));
     if (x->body_held && x->down && u->ops->backlog(u) <= HIGH_MARK) {
@@ -403,6 +426,8 @@ static struct retry_case describe(const struct exchange *x, enum reason why, int
         .pooled = x->a.reused,
         .replayable = x->replayable && !x->body_held,
         .answer_begun = x->replied,
+        .marked = retry_marked(&x->req),
+        .hint = x->should_retry,
         .began = x->began,
         .deadline = x->signature_until < x->deadline ? x->signature_until : x->deadline,
         .retry_after = retry_after,
@@ -446,7 +471,8 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
 
 static enum breaker_outcome outcome_of(enum reason why)
 {
-    return reason_row(why)->fault == FAULT_UPSTREAM && why != REASON_STALE_CONNECTION ? BREAKER_FAILURE : BREAKER_IGNORED;
+    return reason_row(why)->fault == FAULT_UPSTREAM && why != REASON_STALE_CONNECTION ? BREAKER_FAILURE
+                                                                                      : BREAKER_IGNORED;
 }
 
 void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after)

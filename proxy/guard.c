@@ -95,13 +95,20 @@ void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_rep
     pthread_mutex_unlock(&g->lock);
 }
 
-struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c, struct rng *rng,
-                                 tick_t now)
+struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c,
+                                 struct rng *rng, tick_t now)
 {
     pthread_mutex_lock(&g->lock);
     struct retry_verdict v = retry_decide(rules, c, &g->budget, rng, now);
     pthread_mutex_unlock(&g->lock);
     return v;
+}
+
+void guard_sign_of_life(struct guard *g, tick_t now)
+{
+    pthread_mutex_lock(&g->lock);
+    breaker_sign_of_life(&g->breaker, now);
+    pthread_mutex_unlock(&g->lock);
 }
 
 tick_t guard_retry_after(struct guard *g, tick_t now)

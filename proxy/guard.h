@@ -34,11 +34,14 @@ struct breaker_permit guard_begin(struct guard *g, bool first, tick_t now) MUSTC
 void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_report report, tick_t now);
 
 /* May the request be sent again? Takes from the budget when it says so. */
-struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c, struct rng *rng,
-                                 tick_t now);
+struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c,
+                                 struct rng *rng, tick_t now);
 
 /* Would a call be shed now, and not be a probe? Changes nothing but what time has changed. */
 bool guard_is_open(struct guard *g, tick_t now);
+
+/* The upstream has answered a health check well: an open breaker may try sooner (breaker_sign_of_life). */
+void guard_sign_of_life(struct guard *g, tick_t now);
 
 /* How long a shed client should wait. */
 tick_t guard_retry_after(struct guard *g, tick_t now);

@@ -55,7 +55,8 @@ struct pool {
     struct pool_size size;
     struct timer upkeep;
     tick_t prune_at, check_at;
-    tick_t warm_at, warm_pause; /* no connection is opened ahead of need before warm_at; the pause doubles while dials fail */
+    tick_t warm_at, warm_pause; /* no connection is opened ahead of need before warm_at; the pause doubles
+                                   while dials fail */
     tick_t said;                /* when a failed dial was logged last */
     bool closing;
 };
@@ -258,6 +259,7 @@ static void hand_out(struct pool *pool, struct upstream *u)
     wait_leave(pool, wait);
     make_busy(pool, u);
     pool_size_acquired(&pool->size, true, worker_now(pool->w));
+    u->pooled = u->reused;
     upstream_assign(u, wait->exchange);
     exchange_connected(wait->exchange, u);
 }
@@ -354,6 +356,7 @@ struct upstream *pool_acquire(struct pool *pool, struct pool_wait *wait)
         make_busy(pool, u);
         metric_add(pool->w->metrics, METRIC_POOL_REUSED, 1);
         pool_size_acquired(&pool->size, false, now);
+        u->pooled = true;
         upstream_assign(u, wait->exchange);
         return u;
     }

@@ -25,14 +25,14 @@
 #include "proxy/worker.h"
 
 enum {
-    INTERIM_MAX = 16,       /* interim answers to one request */
+    INTERIM_MAX = 16, /* interim answers to one request */
     READS_PER_TURN = 4,
     LOW_MARK = 64 * 1024,
     READ_MORE = 16 * 1024
 };
 
 struct h1_upstream {
-    struct upstream u;  /* first: the codec's door */
+    struct upstream u; /* first: the codec's door */
     struct pooled pooled;
     struct stream stream;
     struct event rd, wr;
@@ -40,24 +40,24 @@ struct h1_upstream {
     struct {
         char *p;
         uint32_t len, cap;
-    } in;               /* a partial head; empty at all other times */
+    } in; /* a partial head; empty at all other times */
     struct h1_scan scan;
     struct h1_body body;
     struct settings *settings;
-    size_t secret;      /* bytes of the worker's head buffer that hold a key, until they are flushed */
-    uint8_t method;     /* of the request under way */
+    size_t secret;  /* bytes of the worker's head buffer that hold a key, until they are flushed */
+    uint8_t method; /* of the request under way */
     uint8_t interims;
-    bool idle;          /* on the pool's idle list */
+    bool idle; /* on the pool's idle list */
     bool reading, writing, paused;
-    bool head_done;     /* the final head was read */
-    bool sent_whole;    /* the request was given whole */
-    bool chunked;       /* the request is sent chunked */
-    bool keep;          /* both sides let the connection live on */
-    bool feeding;       /* feed() is at work: who leaves now is freed by it */
-    bool draining;      /* nobody wants the rest of this answer, which is at hand */
-    bool doomed;        /* to be freed when feed() is through */
+    bool head_done;  /* the final head was read */
+    bool sent_whole; /* the request was given whole */
+    bool chunked;    /* the request is sent chunked */
+    bool keep;       /* both sides let the connection live on */
+    bool feeding;    /* feed() is at work: who leaves now is freed by it */
+    bool draining;   /* nobody wants the rest of this answer, which is at hand */
+    bool doomed;     /* to be freed when feed() is through */
     bool tunnel, asked_upgrade;
-    bool end_writing;   /* tunnel: shut our side down once the queue is empty */
+    bool end_writing; /* tunnel: shut our side down once the queue is empty */
     tick_t announced_idle;
     tick_t dial_tcp, dial_tls; /* of the dial, until told; then 0 */
     bool closed_by_peer;
@@ -361,7 +361,7 @@ static enum reason end_reason(const struct h1_upstream *h)
 {
     if (h->head_done || h->in.len > 0 || h->u.bytes_in > 0)
         return REASON_RESET_IN_ANSWER;
-    if (h->u.reused)
+    if (h->u.reused || h->u.pooled)
         return REASON_STALE_CONNECTION;
     return REASON_RESET_BEFORE_ANSWER;
 }
@@ -387,7 +387,8 @@ static size_t take_head(struct h1_upstream *h, const char *p, size_t n, bool *go
     struct worker *w = h->u.worker;
     struct head head = {.fields = w->fields, .field_max = w->field_max};
     size_t used = 0;
-    enum reason r = h1_parse_response(&h->scan, &h->settings->p->upstream_limits, h->method, p, n, &head, &used);
+    enum reason r =
+        h1_parse_response(&h->scan, &h->settings->p->upstream_limits, h->method, p, n, &head, &used);
     if (r == REASON_MORE)
         return 0;
     *gone = true;

@@ -54,6 +54,10 @@ def test_9110_9_3_7_options(t):
     with t.case("path"):
         equal(sidecar.request("/a", "OPTIONS").status, 200, "status")
         equal(origin.last().target, "/a", "target at the origin")
+    for target in ("http://other.example", "http://other.example/"):
+        with t.case("%s: 9112 3.2.4" % target):
+            equal(sidecar.request(target, "OPTIONS").status, 200, "status")
+            equal(origin.last().target, "/" if target.endswith("/") else "*", "target at the origin")
 
 
 def test_9110_7_6_2_max_forwards(t):

@@ -283,3 +283,39 @@ def test_retried_requests_are_the_same(t):
         equal(first.all(name), second.all(name), name)
     equal((first.target, first.body), (second.target, second.body), "target and body")
     equal(first.get("traceparent").split("-")[1], second.get("traceparent").split("-")[1], "trace id")
+
+
+def test_pain_04_layers_of_retries_do_not_multiply(t):
+    """Who says that it is itself a retry is tried once; our own retries say so; the answer may forbid or ask for one."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin, RETRY)
+    rows = [("first", [], 503, [], 3), ("a client library's first", [("X-Stainless-Retry-Count", "0")], 503, [], 3),
+            ("its retry", [("X-Stainless-Retry-Count", "1")], 503, [], 1), ("another proxy's", [("X-Envoy-Attempt-Count", "2")], 503, [], 1),
+            ("forbidden", [], 503, [("X-Should-Retry", "false")], 1), ("asked for", [], 409, [("X-Should-Retry", "true")], 3), ("not asked for", [], 409, [], 1)]
+    for name, fields, status, said, attempts in rows:
+        with t.case(name):
+            origin.default = make_response(status, said, b"no")
+            before = origin.count()
+            equal(sidecar.request("/layers", "GET", fields).status, status, "status")
+            equal(origin.count() - before, attempts, "attempts")
+            if attempts > 1:
+                equal([r.get("X-Retry-Count") for r in origin.requests[before:]], [None, "1", "2"], "our marks")
+
+
+def test_a_dead_pooled_connection_is_replaced_without_an_attempt(t):
+    """Also with one attempt in all: a body is kept as long as the connection may turn out to be dead."""
+    origin = t.origin()
+    for name, act in (("close", drop), ("reset", reset_it)):
+        with t.case("a used connection, %s" % name):
+            sidecar = t.sidecar(origin, {**RETRY, "retry.max_attempts": 1})
+            equal(sidecar.request("/").status, 200, "status")
+            flaky(origin, 1, act)
+            response = sidecar.request("/flaky", "PUT", body=b"whole")
+            equal((response.status, response.body), (200, b"at last whole"), "answer")
+        with t.case("a connection opened ahead of need, %s" % name):
+            opened = len(origin.connections)
+            sidecar = t.sidecar(origin, {**RETRY, "retry.max_attempts": 1, "pool.strategy": "dynamic", "pool.min_size": 1})
+            origin.wait_connections(opened + 1)
+            wait_for(lambda: sidecar.metric("promptops_pool_connections", state="idle") == 1, "an idle connection")
+            flaky(origin, 1, act)
+            equal(sidecar.request("/flaky").status, 200, "status")

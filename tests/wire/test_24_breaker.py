@@ -165,3 +165,18 @@ def test_only_as_many_probes_as_allowed(t):
     release.set()
     for thread in threads:
         thread.result()
+
+
+def test_health_checks_pass_an_open_breaker_and_bring_it_back(t):
+    """A breaker that was opened again and again waits long; a good health check ends the wait."""
+    origin = t.origin()
+    origin.default = make_response(503, [], b"down")
+    sidecar = t.sidecar(origin, {**BREAKER, "circuit_breaker.circuit_breaker_timeout": "100ms", "pool.health_check_interval": "100ms", "pool.health_check_path": "/healthz"})
+    fail(sidecar, 5)
+    wait_for(lambda: sidecar.request("/").status and origin.count("/") >= 9, "four probes that failed")
+    equal(state(sidecar), 2, "state after a failed probe")
+    seen = origin.count("/healthz")
+    origin.wait_requests(seen + 2, "/healthz")
+    origin.default = make_response(200, [], b"up")
+    wait_for(lambda: state(sidecar) == 1, "half-open")
+    wait_for(lambda: sidecar.request("/").status == 200 and state(sidecar) == 0, "closed")

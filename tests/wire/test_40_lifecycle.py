@@ -100,6 +100,16 @@ def test_pain_18_a_stream_is_finished_before_the_end(t):
             equal(sidecar.wait_exit(), 0, "exit code")
 
 
+def test_signals_that_were_blocked_at_the_start_are_heard(t):
+    """A mask is inherited: some supervisors start their children with signals blocked."""
+    numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with t.case(number.name):
+            sidecar = t.sidecar(t.origin(), {"drain_idle": "10ms"}, preexec=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, numbers))
+            sidecar.signal(number)
+            equal(sidecar.wait_exit(), 0, "exit code")
+
+
 def test_int_refuses_new_connections(t):
     release = threading.Event()
     origin = t.origin()
