@@ -60,7 +60,8 @@ uint64_t hist_upper(unsigned index);
 /* What a value in this bucket is read back as. */
 double hist_middle(unsigned index);
 
-/* Records a value; negative ones as 0. Only the owner. False when memory ran out: then nothing was recorded. */
+/* Records a value; negative ones as 0. Only the owner. False when memory ran out: then nothing was recorded.
+ */
 bool hist_record(struct hist *h, int64_t value);
 
 /* Frees the pages. No thread may be using them. */
@@ -73,8 +74,8 @@ void hist_read(const struct hist *h, struct hist_counts *into);
 void hist_merge(struct hist_counts *into, const struct hist_counts *b);
 
 /*
- * The value below or at which the share q (0 ... 1) of the records lie; the exact maximum for q >= 1 and never more than it;
- * 0 when empty.
+ * The value below or at which the share q (0 ... 1) of the records lie; the exact maximum for q >= 1 and
+ * never more than it; 0 when empty.
  */
 double hist_quantile(const struct hist_counts *c, double q);
 

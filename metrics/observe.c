@@ -256,8 +256,10 @@ const char *metrics_reason_name(const struct metrics *m, unsigned reason)
 
 static uint64_t tuple_key(const struct series_tuple *t)
 {
-    /* The highest bit keeps the key from being 0; bits 48 ... 62 stay clear, so that it is never SERIES_OTHER. */
-    return UINT64_C(1) << 63 | (uint64_t)t->operation << 32 | (uint64_t)t->code << 16 | (uint64_t)t->method << 8 | t->cache;
+    /* The highest bit keeps the key from being 0; bits 48 ... 62 stay clear, so that it is never
+     * SERIES_OTHER. */
+    return UINT64_C(1) << 63 | (uint64_t)t->operation << 32 | (uint64_t)t->code << 16 |
+           (uint64_t)t->method << 8 | t->cache;
 }
 
 struct series_tuple metrics_tuple(uint64_t key)
@@ -341,9 +343,12 @@ bool observation_failed(const struct observation *o)
 static void count_cache(struct metrics_block *b, const struct observation *o)
 {
     static const enum metric metric[VERDICT_COUNT] = {
-        [VERDICT_HIT] = METRIC_CACHE_HITS,           [VERDICT_STALE] = METRIC_CACHE_STALE,
-        [VERDICT_MISS] = METRIC_CACHE_MISSES,        [VERDICT_REVALIDATED] = METRIC_CACHE_REVALIDATED,
-        [VERDICT_COLLAPSED] = METRIC_CACHE_COALESCED, [VERDICT_BYPASS] = METRIC_CACHE_BYPASSED,
+        [VERDICT_HIT] = METRIC_CACHE_HITS,
+        [VERDICT_STALE] = METRIC_CACHE_STALE,
+        [VERDICT_MISS] = METRIC_CACHE_MISSES,
+        [VERDICT_REVALIDATED] = METRIC_CACHE_REVALIDATED,
+        [VERDICT_COLLAPSED] = METRIC_CACHE_COALESCED,
+        [VERDICT_BYPASS] = METRIC_CACHE_BYPASSED,
         [VERDICT_BATCHED] = METRIC_CACHE_MISSES,
     };
     if (o->cache == VERDICT_NONE || o->cache >= VERDICT_COUNT)
@@ -370,7 +375,8 @@ void metrics_observe(struct metrics_block *b, const struct observation *o)
     metric_add(b, METRIC_RESPONSE_BYTES, o->bytes_out);
     count_cache(b, o);
     tuple_count(b, SERIES_REQUESTS,
-                (struct series_tuple){.operation = operation, .code = o->status, .method = o->method, .cache = o->cache});
+                (struct series_tuple){
+                    .operation = operation, .code = o->status, .method = o->method, .cache = o->cache});
     struct operation_detail *detail = operation_detail(b, operation);
     if (detail)
         record(b, &detail->request, o->total);
@@ -418,9 +424,11 @@ void metrics_upstream(struct metrics_block *b, const struct attempt *a)
 
 void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)
 {
-    uint16_t code = (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
+    uint16_t code =
+        (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
     metric_add(b, METRIC_RETRIES_DONE, 1);
-    tuple_count(b, SERIES_RETRIES, (struct series_tuple){.operation = operation_bound(operation), .code = code});
+    tuple_count(b, SERIES_RETRIES,
+                (struct series_tuple){.operation = operation_bound(operation), .code = code});
 }
 
 /* ---- reading ---- */
@@ -434,7 +442,8 @@ uint64_t metrics_sum(const struct metrics *m, enum metric metric)
 }
 
 /* Reads the histogram of operation `i` in a block, when there is one. */
-static void read_operation(const struct metrics_detail *d, enum histogram_id id, int i, struct hist_counts *into)
+static void read_operation(const struct metrics_detail *d, enum histogram_id id, int i,
+                           struct hist_counts *into)
 {
     struct operation_detail *_Atomic *place = &((struct metrics_detail *)(uintptr_t)d)->operations[i];
     struct operation_detail *o = atomic_load_explicit(place, memory_order_acquire);

@@ -29,12 +29,12 @@ enum cache_word {
 #define CACHE_WORD(id, label, saved) VERDICT_##id,
     CACHE_WORDS
 #undef CACHE_WORD
-    VERDICT_COUNT
+        VERDICT_COUNT
 };
 
 enum observation_flag {
-    OBSERVED_BROKEN = 1,    /* the answer ended before its end, and not by the client's doing */
-    OBSERVED_NO_FAULT = 2,  /* never a failure whatever the status (a 504 that only-if-cached asked for) */
+    OBSERVED_BROKEN = 1,   /* the answer ended before its end, and not by the client's doing */
+    OBSERVED_NO_FAULT = 2, /* never a failure whatever the status (a 504 that only-if-cached asked for) */
     OBSERVED_CLIENT_GONE = 4,
     OBSERVED_HEDGED = 8,
     OBSERVED_STREAMED = 16, /* the answer had no known length */
@@ -51,24 +51,24 @@ struct observation {
     uint8_t attempts;   /* at the upstream, the first included */
     uint8_t retries;
     uint8_t flags;      /* of enum observation_flag */
-    int64_t ended_wall;   /* nanoseconds since 1970, for people only */
-    int64_t total;        /* first byte of the request to last byte of the answer */
-    int64_t queue_wait;   /* held back by the concurrency limit or the rate limit */
-    int64_t pool_wait;    /* for a connection, all attempts together, as the following */
+    int64_t ended_wall; /* nanoseconds since 1970, for people only */
+    int64_t total;      /* first byte of the request to last byte of the answer */
+    int64_t queue_wait; /* held back by the concurrency limit or the rate limit */
+    int64_t pool_wait;  /* for a connection, all attempts together, as the following */
     int64_t dns, tcp, tls;
-    int64_t first_byte;   /* from sent to the upstream's first byte */
-    int64_t upstream;     /* from sending to the upstream's last byte */
-    int64_t retry_delay;  /* slept between attempts */
-    int64_t saved;        /* upstream time that the cache saved: what the stored answer once took */
-    uint64_t bytes_in;    /* from the client, head and body */
-    uint64_t bytes_out;   /* to the client */
-    char request_id[RING_ID_BYTES];     /* shortened or padded with NUL; not terminated when full */
-    char path[RING_PATH_BYTES];         /* likewise; without the query */
+    int64_t first_byte;             /* from sent to the upstream's first byte */
+    int64_t upstream;               /* from sending to the upstream's last byte */
+    int64_t retry_delay;            /* slept between attempts */
+    int64_t saved;                  /* upstream time that the cache saved: what the stored answer once took */
+    uint64_t bytes_in;              /* from the client, head and body */
+    uint64_t bytes_out;             /* to the client */
+    char request_id[RING_ID_BYTES]; /* shortened or padded with NUL; not terminated when full */
+    char path[RING_PATH_BYTES];     /* likewise; without the query */
 };
 
 enum attempt_kind {
-    ATTEMPT_REQUEST,    /* for a client */
-    ATTEMPT_REFRESH,    /* behind a stale answer */
+    ATTEMPT_REQUEST, /* for a client */
+    ATTEMPT_REFRESH, /* behind a stale answer */
     ATTEMPT_PREFETCH,
     ATTEMPT_HEDGE,
     ATTEMPT_BATCH
@@ -77,34 +77,35 @@ enum attempt_kind {
 /* One attempt at the upstream, ended well or not. */
 struct attempt {
     uint16_t operation;
-    uint16_t status;      /* of the upstream's answer; 0: none came */
-    uint16_t reason;      /* index into metrics_config.reasons; 0: a whole answer came */
-    uint8_t kind;         /* enum attempt_kind */
-    bool rate_limited;    /* the answer says "over the limit", whatever its status */
-    bool reused;          /* sent on a connection used before */
+    uint16_t status;   /* of the upstream's answer; 0: none came */
+    uint16_t reason;   /* index into metrics_config.reasons; 0: a whole answer came */
+    uint8_t kind;      /* enum attempt_kind */
+    bool rate_limited; /* the answer says "over the limit", whatever its status */
+    bool reused;       /* sent on a connection used before */
     int64_t pool_wait;
     int64_t dns, tcp, tls; /* when this attempt made the connection */
     int64_t first_byte;
     int64_t total;
-    int64_t round_trip;   /* TCP_INFO's smoothed round trip, when known; else that of `tcp` is taken */
+    int64_t round_trip; /* TCP_INFO's smoothed round trip, when known; else that of `tcp` is taken */
     uint64_t bytes_sent;
     uint64_t bytes_received;
-    uint16_t batch;       /* requests in this one, when it is a batch */
+    uint16_t batch; /* requests in this one, when it is a batch */
 };
 
 enum { METRICS_MAX_OPERATIONS = 256, OPERATION_OTHER = 0 };
 
 struct metrics_config {
-    int workers;                  /* blocks 0 ... workers - 1; the control thread has block `workers` */
-    const char *const *methods;   /* label of each method number; copied */
+    int workers;                /* blocks 0 ... workers - 1; the control thread has block `workers` */
+    const char *const *methods; /* label of each method number; copied */
     size_t method_count;
-    const char *const *reasons;   /* name of each reason number; copied, in lower case */
+    const char *const *reasons; /* name of each reason number; copied, in lower case */
     size_t reason_count;
 };
 
 struct metrics; /* all blocks, and the names of what they count */
 
-/* NULL when out of memory, or when there are more than 255 methods or 500 reasons. Freed by metrics_free() once no thread uses it. */
+/* NULL when out of memory, or when there are more than 255 methods or 500 reasons. Freed by metrics_free()
+ * once no thread uses it. */
 struct metrics *metrics_new(const struct metrics_config *config);
 void metrics_free(struct metrics *m);
 
@@ -131,7 +132,8 @@ void metrics_observe(struct metrics_block *b, const struct observation *o);
 /* Counts one attempt at the upstream. Only by the block's owner, exactly once an attempt. */
 void metrics_upstream(struct metrics_block *b, const struct attempt *a);
 
-/* Counts a retry that was decided: because of `reason`, or when that is 0 because of the answer's `status`. */
+/* Counts a retry that was decided: because of `reason`, or when that is 0 because of the answer's `status`.
+ */
 void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status);
 
 /* The rule for what is a failure to the application: 5xx, 429, or broken off; not OBSERVED_NO_FAULT. */
@@ -147,8 +149,9 @@ enum histogram_id {
 };
 
 /*
- * Adds all blocks' records of a histogram to *into (see hist.h). `part`: for REQUEST and UPSTREAM the operation,
- * for CONNECT 0 dns, 1 tcp, 2 tls, else 0; METRICS_ALL adds all parts. Any thread. True when there was any.
+ * Adds all blocks' records of a histogram to *into (see hist.h). `part`: for REQUEST and UPSTREAM the
+ * operation, for CONNECT 0 dns, 1 tcp, 2 tls, else 0; METRICS_ALL adds all parts. Any thread. True when there
+ * was any.
  */
 enum { METRICS_ALL = -1, METRICS_CONNECT_PHASES = 3 };
 bool metrics_histogram(const struct metrics *m, enum histogram_id id, int part, struct hist_counts *into);
@@ -158,7 +161,7 @@ struct histogram_row {
     const char *name;
     const char *label; /* name of its one label, "" when it has none */
     const char *help;
-    bool seconds;      /* recorded in nanoseconds; else plain counts */
+    bool seconds; /* recorded in nanoseconds; else plain counts */
 };
 const struct histogram_row *histogram_row(enum histogram_id id);
 
@@ -177,14 +180,15 @@ const struct ring *metrics_ring(const struct metrics *m, int block);
 /* Takes a series' key apart (see series.h). */
 struct series_tuple {
     uint16_t operation;
-    uint16_t code;   /* status; or for UPSTREAM and RETRIES an outcome, see metrics_outcome_name() */
+    uint16_t code; /* status; or for UPSTREAM and RETRIES an outcome, see metrics_outcome_name() */
     uint8_t method;
     uint8_t cache;
-    bool other;      /* the tuple into which all that found no room was folded */
+    bool other; /* the tuple into which all that found no room was folded */
 };
 struct series_tuple metrics_tuple(uint64_t key);
 
-/* Label of an outcome: ok, client_error, rate_limited, server_error, a reason's name, or (retries) a status. `room` takes digits. */
+/* Label of an outcome: ok, client_error, rate_limited, server_error, a reason's name, or (retries) a status.
+ * `room` takes digits. */
 const char *metrics_outcome_name(const struct metrics *m, unsigned outcome, char room[8]);
 
 #endif

@@ -33,7 +33,8 @@ struct recent {
     uint8_t *scratch; /* room for the largest note */
 };
 
-/* A varint takes at most 10 bytes. A pair for each counter and bucket, an end mark and a sum for each list. */
+/* A varint takes at most 10 bytes. A pair for each counter and bucket, an end mark and a sum for each list.
+ */
 enum { SCRATCH = 20 * (METRIC_COUNT + HISTOGRAMS * (HIST_BUCKETS + 2) + 1) };
 
 static struct hist_counts *histogram_of(struct recent_totals *t, int i)

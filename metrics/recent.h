@@ -16,9 +16,9 @@ struct recent;
 
 /* What was counted within a window. About 80 KiB: not for the stack. */
 struct recent_totals {
-    int64_t covered;              /* nanoseconds that it really covers: less than asked for just after the start */
-    uint64_t v[METRIC_COUNT];     /* differences of counters; present values of gauges */
-    struct hist_counts request;   /* all operations */
+    int64_t covered; /* nanoseconds that it really covers: less than asked for just after the start */
+    uint64_t v[METRIC_COUNT];   /* differences of counters; present values of gauges */
+    struct hist_counts request; /* all operations */
     struct hist_counts upstream;
     struct hist_counts round_trip;
     struct hist_counts batch;
@@ -28,7 +28,8 @@ struct recent_totals {
 struct recent *recent_new(const struct metrics *m, int64_t now);
 void recent_free(struct recent *w);
 
-/* To be called every RECENT_SECONDS; a late call makes a longer note. False when out of memory (the note then joins the next). */
+/* To be called every RECENT_SECONDS; a late call makes a longer note. False when out of memory (the note then
+ * joins the next). */
 bool recent_tick(struct recent *w, int64_t now);
 
 /* What was counted in the last `length` nanoseconds (rounded up to notes); 0 = since the start. */

@@ -19,14 +19,14 @@ struct bound {
 };
 
 static const struct bound second_bounds[] = {
-    {"0.0001", 1e-4}, {"0.00025", 2.5e-4}, {"0.0005", 5e-4}, {"0.001", 1e-3}, {"0.0025", 2.5e-3}, {"0.005", 5e-3},
-    {"0.01", 1e-2},   {"0.025", 2.5e-2},   {"0.05", 5e-2},   {"0.1", 0.1},    {"0.25", 0.25},     {"0.5", 0.5},
-    {"1.0", 1},       {"2.5", 2.5},        {"5.0", 5},       {"10.0", 10},    {"30.0", 30},       {"60.0", 60},
-    {"300.0", 300},
+    {"0.0001", 1e-4}, {"0.00025", 2.5e-4}, {"0.0005", 5e-4},  {"0.001", 1e-3}, {"0.0025", 2.5e-3},
+    {"0.005", 5e-3},  {"0.01", 1e-2},      {"0.025", 2.5e-2}, {"0.05", 5e-2},  {"0.1", 0.1},
+    {"0.25", 0.25},   {"0.5", 0.5},        {"1.0", 1},        {"2.5", 2.5},    {"5.0", 5},
+    {"10.0", 10},     {"30.0", 30},        {"60.0", 60},      {"300.0", 300},
 };
 
 static const struct bound count_bounds[] = {
-    {"1.0", 1},   {"2.0", 2},   {"5.0", 5},     {"10.0", 10},   {"20.0", 20},
+    {"1.0", 1},   {"2.0", 2},     {"5.0", 5},     {"10.0", 10},   {"20.0", 20},
     {"50.0", 50}, {"100.0", 100}, {"200.0", 200}, {"500.0", 500},
 };
 
@@ -167,7 +167,8 @@ static void put_tuple(struct writer *w, enum series_id id, const struct series_t
     put_label(w, false, "cache", t->other ? "other" : cache_word_name(t->cache));
 }
 
-/* All blocks' counts of a series, added up by key. NULL when there is nothing or no memory (then out->failed). */
+/* All blocks' counts of a series, added up by key. NULL when there is nothing or no memory (then
+ * out->failed). */
 static struct series_count *gather(struct writer *w, enum series_id id, size_t *n)
 {
     const struct metrics *m = w->in->metrics;
@@ -215,7 +216,8 @@ struct histogram_label {
 };
 
 /* `name_sum{label="value"} ` or, without a label, `name_sum `. */
-static void put_histogram_name(struct writer *w, const char *name, const char *suffix, const struct histogram_label *label)
+static void put_histogram_name(struct writer *w, const char *name, const char *suffix,
+                               const struct histogram_label *label)
 {
     text_string(w->out, name);
     text_string(w->out, suffix);
@@ -253,8 +255,10 @@ static void put_bucket(struct writer *w, const char *bound, uint64_t below)
     text_bytes(w->out, "\n", 1);
 }
 
-/* A fine bucket counts under a bound when its middle does not exceed it: the bound is so off by at most 0.8 %. */
-static void put_histogram(struct writer *w, const struct histogram_row *row, const struct histogram_label *label)
+/* A fine bucket counts under a bound when its middle does not exceed it: the bound is so off by at most 0.8
+ * %. */
+static void put_histogram(struct writer *w, const struct histogram_row *row,
+                          const struct histogram_label *label)
 {
     const struct bound *bounds = row->seconds ? second_bounds : count_bounds;
     size_t n = row->seconds ? sizeof second_bounds / sizeof *bounds : sizeof count_bounds / sizeof *bounds;
@@ -354,7 +358,8 @@ static void put_process(struct writer *w, const struct process_values *p)
     if (p->max_files)
         put_process_gauge(w, "process_max_fds", "File descriptors allowed.", (double)p->max_files);
     put_process_gauge(w, "process_threads", "Threads.", (double)p->threads);
-    put_process_gauge(w, "process_start_time_seconds", "Start of the process in seconds since 1970.", p->start_time);
+    put_process_gauge(w, "process_start_time_seconds", "Start of the process in seconds since 1970.",
+                      p->start_time);
     put_family(w, "promptops_build_info", "gauge", "Always 1; the label says which version runs.");
     text_string(w->out, "promptops_build_info{");
     put_label(w, true, "version", p->version ? p->version : "unknown");

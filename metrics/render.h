@@ -36,13 +36,13 @@ struct supplied {
 void supply(struct supplied *s, enum supplied_id id, const char *label, double value);
 
 struct process_values {
-    uint64_t cpu_ns;          /* user and system */
+    uint64_t cpu_ns; /* user and system */
     uint64_t resident_bytes;
     uint64_t virtual_bytes;
     uint64_t open_files;
-    uint64_t max_files;       /* 0: no limit known */
+    uint64_t max_files; /* 0: no limit known */
     uint64_t threads;
-    double start_time;        /* seconds since 1970 */
+    double start_time; /* seconds since 1970 */
     const char *version;
 };
 

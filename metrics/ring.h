@@ -21,7 +21,8 @@ void ring_free(struct ring *r);
 /* Writes over the oldest entry. Only the owner. */
 void ring_put(struct ring *r, const struct observation *o);
 
-/* Entries ever written: the newest has the number count - 1, the oldest still there about count - RING_ENTRIES. Any thread. */
+/* Entries ever written: the newest has the number count - 1, the oldest still there about count -
+ * RING_ENTRIES. Any thread. */
 uint64_t ring_count(const struct ring *r);
 
 /* Copies entry `number`. False when it is not (or no longer) there, or is being overwritten. Any thread. */

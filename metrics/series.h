@@ -18,12 +18,13 @@ struct series;
 struct series *series_new(size_t room);
 void series_free(struct series *s);
 
-/* Counts n under `key` (neither 0 nor SERIES_OTHER). False when there was no room left for a new key: then it went to SERIES_OTHER. */
+/* Counts n under `key` (neither 0 nor SERIES_OTHER). False when there was no room left for a new key: then it
+ * went to SERIES_OTHER. */
 bool series_add(struct series *s, uint64_t key, uint64_t n);
 
 /*
- * Place i (0 ... series_places(s) - 1) of the table. False when nothing is there. The last place is SERIES_OTHER's, there only
- * when something was folded. Any thread.
+ * Place i (0 ... series_places(s) - 1) of the table. False when nothing is there. The last place is
+ * SERIES_OTHER's, there only when something was folded. Any thread.
  */
 bool series_at(const struct series *s, size_t i, uint64_t *key, uint64_t *count);
 size_t series_places(const struct series *s);

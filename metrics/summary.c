@@ -25,7 +25,8 @@ static struct summary_spread spread(const struct hist_counts *c)
 static void read_cache(const uint64_t *v, struct summary *out)
 {
     uint64_t answered = v[METRIC_CACHE_HITS] + v[METRIC_CACHE_STALE];
-    uint64_t asked = answered + v[METRIC_CACHE_MISSES] + v[METRIC_CACHE_COALESCED] + v[METRIC_CACHE_REVALIDATED];
+    uint64_t asked =
+        answered + v[METRIC_CACHE_MISSES] + v[METRIC_CACHE_COALESCED] + v[METRIC_CACHE_REVALIDATED];
     out->cache_hit_rate = ratio(answered, asked);
     out->cache_hits = v[METRIC_CACHE_HITS];
     out->cache_misses = v[METRIC_CACHE_MISSES];
@@ -34,7 +35,8 @@ static void read_cache(const uint64_t *v, struct summary *out)
     out->fetch_seconds_saved = (double)v[METRIC_CACHE_SAVED] / 1e9;
     out->requests_saved = v[METRIC_CACHE_SAVED_REQUESTS];
     out->bytes_saved = v[METRIC_CACHE_SAVED_BYTES];
-    out->compression_ratio = v[METRIC_COMPRESSED_TO] ? ratio(v[METRIC_COMPRESSED_FROM], v[METRIC_COMPRESSED_TO]) : 1;
+    out->compression_ratio =
+        v[METRIC_COMPRESSED_TO] ? ratio(v[METRIC_COMPRESSED_FROM], v[METRIC_COMPRESSED_TO]) : 1;
 }
 
 void summary_read(const struct summary_input *in, struct recent_totals *scratch, struct summary *out)

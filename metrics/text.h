@@ -21,8 +21,10 @@ void text_bytes(struct text *t, const char *p, size_t n);
 void text_string(struct text *t, const char *s);
 void text_uint(struct text *t, uint64_t v);
 void text_int(struct text *t, int64_t v);
-void text_real(struct text *t, double v); /* shortest form that reads back the same; NaN, +Inf, -Inf as Prometheus writes them */
-void text_clear(struct text *t);          /* keeps the memory */
+void text_real(
+    struct text *t,
+    double v); /* shortest form that reads back the same; NaN, +Inf, -Inf as Prometheus writes them */
+void text_clear(struct text *t); /* keeps the memory */
 void text_dispose(struct text *t);
 
 #endif

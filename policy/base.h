@@ -13,9 +13,9 @@
 typedef int64_t tick_t;
 
 #define TICK_NEVER INT64_MAX
-#define TICK_US ((tick_t)1000)
-#define TICK_MS ((tick_t)1000000)
-#define TICK_S ((tick_t)1000000000)
+#define TICK_US    ((tick_t)1000)
+#define TICK_MS    ((tick_t)1000000)
+#define TICK_S     ((tick_t)1000000000)
 
 /* A range of bytes that somebody else owns. Not terminated by a NUL. */
 struct slice {
@@ -25,7 +25,7 @@ struct slice {
 
 #define SLICE(literal) ((struct slice){(literal), sizeof(literal) - 1})
 
-#define MUSTCHECK __attribute__((warn_unused_result))
+#define MUSTCHECK    __attribute__((warn_unused_result))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
 #endif

@@ -19,7 +19,7 @@
 
 enum concurrency_mode {
     CONCURRENCY_ADAPTIVE,
-    CONCURRENCY_FIXED,   /* `max` all the time */
+    CONCURRENCY_FIXED, /* `max` all the time */
     CONCURRENCY_OFF,
     CONCURRENCY_OBSERVE /* learns and shows, holds nobody back */
 };

@@ -152,8 +152,8 @@ struct config_option_row {
     const char *preset; /* the default, as text */
     const char *least;  /* bounds as text, "" = none */
     const char *most;
-    bool live;  /* a change takes effect without a restart */
-    bool ready; /* false: refused in this version unless it has its default */
+    bool live;      /* a change takes effect without a restart */
+    bool ready;     /* false: refused in this version unless it has its default */
     bool effective; /* false: accepted, but without effect in this version */
     const char *unit;
     const char *help;
@@ -285,8 +285,8 @@ int config_next_pending(const struct config *fresh, const struct config *running
 bool config_same_value(const struct config *a, const struct config *b, int option);
 
 /*
- * The i-th thing that is allowed, but hardly what was meant, as a sentence "key: ..."; NULL behind the last. For
- * the log of a start or reload, and for --check.
+ * The i-th thing that is allowed, but hardly what was meant, as a sentence "key: ..."; NULL behind the last.
+ * For the log of a start or reload, and for --check.
  */
 const char *config_warning(const struct config *cfg, size_t i);
 

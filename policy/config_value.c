@@ -195,8 +195,8 @@ static bool refuse_choice(struct config_parse *parse, const struct config_option
         at += (size_t)n < sizeof allowed - at ? (size_t)n : 0;
     }
     return config_refuse(parse, "%s is not known%s%s%s allowed: %s", config_shown(text, shown),
-                         near.best ? ", did you mean " : "", near.best ? near.best : "", near.best ? "?" : ",",
-                         allowed);
+                         near.best ? ", did you mean " : "", near.best ? near.best : "",
+                         near.best ? "?" : ",", allowed);
 }
 
 static bool parse_choice(struct config_parse *parse, const struct config_option_row *row, const char *text,

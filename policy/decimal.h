@@ -8,7 +8,8 @@
 
 enum { DECIMAL_MAX = 20 }; /* digits of the largest number */
 
-/* Writes v without leading zeros and without a NUL; out has room for DECIMAL_MAX bytes. Returns the digits. */
+/* Writes v without leading zeros and without a NUL; out has room for DECIMAL_MAX bytes. Returns the digits.
+ */
 static inline size_t decimal_write(char *out, uint64_t v)
 {
     size_t n = 1;

@@ -75,17 +75,17 @@ struct freshness_times {
 /* Why an answer is stored or is not. */
 enum storable {
     STORABLE_YES,
-    STORABLE_METHOD,      /* not the answer to a GET, nor that to a POST with explicit freshness */
-    STORABLE_STATUS,      /* 1xx, 304, 416 to a Range, one that is not understood, or a 206 of which it is not
-                           * clear what it brings
-                           */
-    STORABLE_NO_STORE,    /* either side says no-store */
-    STORABLE_PRIVATE,     /* shared scope: private */
-    STORABLE_AUTHORIZED,  /* shared scope: the request had Authorization and nothing allows it */
-    STORABLE_VARY,        /* Vary: * or too many members (the store's own judgement, as the next) */
-    STORABLE_NAMES,       /* more names in no-cache="..." than are checked for each field (the store's own, too) */
-    STORABLE_SIZE,        /* larger than max_object_bytes */
-    STORABLE_MEMORY,      /* no memory for it */
+    STORABLE_METHOD,     /* not the answer to a GET, nor that to a POST with explicit freshness */
+    STORABLE_STATUS,     /* 1xx, 304, 416 to a Range, one that is not understood, or a 206 of which it is not
+                          * clear what it brings
+                          */
+    STORABLE_NO_STORE,   /* either side says no-store */
+    STORABLE_PRIVATE,    /* shared scope: private */
+    STORABLE_AUTHORIZED, /* shared scope: the request had Authorization and nothing allows it */
+    STORABLE_VARY,       /* Vary: * or too many members (the store's own judgement, as the next) */
+    STORABLE_NAMES,  /* more names in no-cache="..." than are checked for each field (the store's own, too) */
+    STORABLE_SIZE,   /* larger than max_object_bytes */
+    STORABLE_MEMORY, /* no memory for it */
     STORABLE_NO_FRESHNESS /* no lifetime, and nothing to validate it by */
 };
 

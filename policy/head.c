@@ -27,8 +27,8 @@ bool slice_equal(struct slice a, struct slice b)
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 
-/* The place of the comma that ends the member beginning at `at`, or v.n. Commas in quoted strings end nothing;
- * a quoted string that is never closed reaches to the end of its line (RFC 9110 5.6.4). */
+/* The place of the comma that ends the member beginning at `at`, or v.n. Commas in quoted strings end
+ * nothing; a quoted string that is never closed reaches to the end of its line (RFC 9110 5.6.4). */
 static size_t member_end(struct slice v, size_t at)
 {
     bool quoted = false;

@@ -37,7 +37,8 @@ static size_t hex_run(const char *p, size_t n)
     return i;
 }
 
-/* Eight groups of one to four digits, the last two perhaps as IPv4; one `::` stands for at least one group. */
+/* Eight groups of one to four digits, the last two perhaps as IPv4; one `::` stands for at least one group.
+ */
 static bool ipv6_valid(const char *p, size_t n)
 {
     int groups = 0;

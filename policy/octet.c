@@ -1,6 +1,6 @@
 /*
- * The table behind octet.h. Invariant: every byte from 0 to 255 has one entry; those not written are in no class:
- * HTAB, SP, and the bytes from 0x80 up, which are obs-text (RFC 9110 5.5).
+ * The table behind octet.h. Invariant: every byte from 0 to 255 has one entry; those not written are in no
+ * class: HTAB, SP, and the bytes from 0x80 up, which are obs-text (RFC 9110 5.5).
  */
 #include "policy/octet.h"
 

@@ -586,7 +586,8 @@ bool rate_reading_head(struct rate_reading *r, const struct head *response, int6
         rate_reading_field(r, name, head_value(response, i), wall);
         told = true;
     }
-    int date = told ? head_find(response, FIELD_DATE, 0) : -1; /* most answers say nothing: theirs is not read */
+    int date =
+        told ? head_find(response, FIELD_DATE, 0) : -1; /* most answers say nothing: theirs is not read */
     if (date >= 0)
         rate_reading_field(r, SLICE("date"), head_value(response, date), wall);
     rate_reading_end(r, wall);

@@ -5,7 +5,7 @@
 #include "policy/reason.h"
 
 static const struct reason_row rows[] = {
-#define REASON(name, fault, status, retry, proxy_status, sentence)                                 \
+#define REASON(name, fault, status, retry, proxy_status, sentence)                                           \
     {#name, FAULT_##fault, status, RETRY_##retry, proxy_status, sentence},
 #include "policy/reason.def"
 #undef REASON

@@ -18,9 +18,9 @@ enum fault { FAULT_CLIENT, FAULT_UPSTREAM, FAULT_LOCAL };
 enum retry_class { RETRY_NEVER, RETRY_UNSENT, RETRY_IDEMPOTENT };
 
 struct reason_row {
-    const char *name;         /* as in logs and labels, in lower case */
+    const char *name; /* as in logs and labels, in lower case */
     enum fault fault;
-    int status;               /* 0: close without an answer */
+    int status; /* 0: close without an answer */
     enum retry_class retry;
     const char *proxy_status; /* RFC 9209 2.3, "" for none */
     const char *sentence;

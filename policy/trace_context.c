@@ -25,7 +25,8 @@ static bool parse_hex(const char *p, uint8_t *out, size_t n)
     return true;
 }
 
-/* Four bytes as eight digits, all at once: the nibbles are spread over the bytes of a word, high one first. */
+/* Four bytes as eight digits, all at once: the nibbles are spread over the bytes of a word, high one first.
+ */
 static void write_hex_word(char *out, const uint8_t *p)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);

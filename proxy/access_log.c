@@ -133,9 +133,11 @@ static void put_phases(struct line *l, const struct observation *o)
         const char *key;
         int64_t ns;
     } phases[] = {
-        {"queue_ms", o->queue_wait}, {"pool_wait_ms", o->pool_wait},   {"dns_ms", o->dns},
-        {"tcp_ms", o->tcp},          {"tls_ms", o->tls},               {"first_byte_ms", o->first_byte},
-        {"upstream_ms", o->upstream}, {"retry_delay_ms", o->retry_delay}, {"saved_ms", o->saved},
+        {"queue_ms", o->queue_wait},  {"pool_wait_ms", o->pool_wait},
+        {"dns_ms", o->dns},           {"tcp_ms", o->tcp},
+        {"tls_ms", o->tls},           {"first_byte_ms", o->first_byte},
+        {"upstream_ms", o->upstream}, {"retry_delay_ms", o->retry_delay},
+        {"saved_ms", o->saved},
     };
     put_duration(l, "duration_ms", o->total);
     for (size_t i = 0; i < ARRAY_LEN(phases); i++)

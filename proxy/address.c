@@ -36,8 +36,8 @@ static bool parse_port(const char *p, size_t n, uint16_t *port)
 
 static bool name_byte(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-           c == '_';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_';
 }
 
 /* Reads `%zone` by name or number. 0 is no zone. */
@@ -133,8 +133,9 @@ static bool parse_host(const char *p, size_t n, struct endpoint *out, char *err,
                fail(err, err_size, "what stands in brackets is not an IPv6 address");
     for (size_t i = 0; i < n; i++)
         if (!name_byte(p[i]))
-            return fail(err, err_size, p[i] == ':' ? "an IPv6 address must stand in brackets: [::1]:8080"
-                                                   : "the host has a byte that no host name may have");
+            return fail(err, err_size,
+                        p[i] == ':' ? "an IPv6 address must stand in brackets: [::1]:8080"
+                                    : "the host has a byte that no host name may have");
     return true;
 }
 
@@ -285,11 +286,13 @@ bool address_equal(const struct address *a, const struct address *b)
     if (a->sa.ss_family != b->sa.ss_family)
         return false;
     if (a->sa.ss_family == AF_INET) {
-        const struct sockaddr_in *x = (const struct sockaddr_in *)&a->sa, *y = (const struct sockaddr_in *)&b->sa;
+        const struct sockaddr_in *x = (const struct sockaddr_in *)&a->sa,
+                                 *y = (const struct sockaddr_in *)&b->sa;
         return x->sin_port == y->sin_port && x->sin_addr.s_addr == y->sin_addr.s_addr;
     }
     if (a->sa.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *x = (const struct sockaddr_in6 *)&a->sa, *y = (const struct sockaddr_in6 *)&b->sa;
+        const struct sockaddr_in6 *x = (const struct sockaddr_in6 *)&a->sa,
+                                  *y = (const struct sockaddr_in6 *)&b->sa;
         return x->sin6_port == y->sin6_port && x->sin6_scope_id == y->sin6_scope_id &&
                memcmp(&x->sin6_addr, &y->sin6_addr, sizeof(x->sin6_addr)) == 0;
     }

@@ -17,10 +17,10 @@ enum endpoint_kind { ENDPOINT_TCP, ENDPOINT_UNIX };
 /* An endpoint as text says it. A value: copy it freely. */
 struct endpoint {
     enum endpoint_kind kind;
-    bool tls;                      /* the URL's scheme is https */
-    uint16_t port;                 /* host byte order; 0 for ENDPOINT_UNIX, or "any" when listening */
-    char host[ENDPOINT_HOST_MAX];  /* name or IP literal without brackets; the path for ENDPOINT_UNIX */
-    char base[ENDPOINT_BASE_MAX];  /* path of the URL, "" or "/x/y": no slash at its end, no query */
+    bool tls;                     /* the URL's scheme is https */
+    uint16_t port;                /* host byte order; 0 for ENDPOINT_UNIX, or "any" when listening */
+    char host[ENDPOINT_HOST_MAX]; /* name or IP literal without brackets; the path for ENDPOINT_UNIX */
+    char base[ENDPOINT_BASE_MAX]; /* path of the URL, "" or "/x/y": no slash at its end, no query */
 };
 
 /* One socket address. A value. */
@@ -35,8 +35,8 @@ struct address {
  */
 struct address_list {
     atomic_uint refs;
-    uint32_t version;      /* 1 for the first list of a resolver, one more for each change */
-    uint32_t count;        /* at least 1 */
+    uint32_t version; /* 1 for the first list of a resolver, one more for each change */
+    uint32_t count;   /* at least 1 */
     struct address at[];
 };
 
@@ -52,10 +52,12 @@ bool endpoint_parse(const char *text, struct endpoint *out, char *err, size_t er
  */
 bool endpoint_parse_url(const char *text, struct endpoint *out, char *err, size_t err_size) MUSTCHECK;
 
-/* Writes `host:port`, `[v6]:port` or `unix:/path`. Returns the length; cut (and still terminated) when size is short. */
+/* Writes `host:port`, `[v6]:port` or `unix:/path`. Returns the length; cut (and still terminated) when size
+ * is short. */
 size_t endpoint_format(const struct endpoint *endpoint, char *out, size_t size);
 
-/* Writes the value for the Host field (RFC 9110 7.2): no port when it is the scheme's own; `localhost` for a path. */
+/* Writes the value for the Host field (RFC 9110 7.2): no port when it is the scheme's own; `localhost` for a
+ * path. */
 size_t endpoint_authority(const struct endpoint *endpoint, char *out, size_t size);
 
 /* True when no resolver is needed (an IP literal, `*`, a path); the address is then in *out. */

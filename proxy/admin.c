@@ -95,7 +95,8 @@ static double unit_of(const char *unit)
     static const struct {
         const char *name;
         double ns;
-    } units[] = {{"", 1e9}, {"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
+    } units[] = {{"", 1e9},  {"ns", 1},   {"us", 1e3},   {"ms", 1e6},
+                 {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
     for (size_t i = 0; i < ARRAY_LEN(units); i++)
         if (strcmp(unit, units[i].name) == 0)
             return units[i].ns;
@@ -161,7 +162,8 @@ static void send_bytes(struct admin_request *r, int status, const char *type, co
     put_security(r);
     if (type)
         admin_header(r, "Content-Type", type);
-    if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) { /* evhttp would send the content, too (RFC 9110 9.3.2) */
+    if (evhttp_request_get_command(r->http) ==
+        EVHTTP_REQ_HEAD) { /* evhttp would send the content, too (RFC 9110 9.3.2) */
         char length[24];
         snprintf(length, sizeof length, "%zu", t->n);
         admin_header(r, "Content-Length", length);
@@ -179,7 +181,8 @@ void admin_reply_text(struct admin_request *r, const char *type, struct text *t)
     text_dispose(t);
 }
 
-/* The weight that an Accept field gives to a media type, named outright; -1 when it is not (RFC 9110 12.5.1). */
+/* The weight that an Accept field gives to a media type, named outright; -1 when it is not (RFC 9110 12.5.1).
+ */
 static double accept_weight(const char *accept, const char *type)
 {
     size_t n = strlen(type);
@@ -236,13 +239,15 @@ void admin_reply(struct admin_request *r, int status, struct view *v)
     if (tree)
         reply_tree(r, status, tree);
     else
-        admin_reply_error(r, 503, "The sidecar is out of memory.", "Try again; look at memory use and its limit.");
+        admin_reply_error(r, 503, "The sidecar is out of memory.",
+                          "Try again; look at memory use and its limit.");
     json_decref(tree);
 }
 
 void admin_reply_error(struct admin_request *r, int status, const char *what, const char *how)
 {
-    json_t *tree = json_pack("{s:b, s:s, s:s, s:i}", "success", 0, "error", what, "remedy", how, "status_code", status);
+    json_t *tree =
+        json_pack("{s:b, s:s, s:s, s:i}", "success", 0, "error", what, "remedy", how, "status_code", status);
     if (tree)
         reply_tree(r, status, tree);
     else
@@ -273,8 +278,8 @@ struct json_t *admin_body(struct admin_request *r)
         snprintf(what, sizeof what, "The body is not usable MessagePack. %s", why ? why : "");
     } else {
         tree = p ? json_loadb(p, n, JSON_REJECT_DUPLICATES, &error) : NULL;
-        snprintf(what, sizeof what, "The body is not valid JSON: %s, at line %d, column %d.", p ? error.text : "no memory",
-                 p ? error.line : 0, p ? error.column : 0);
+        snprintf(what, sizeof what, "The body is not valid JSON: %s, at line %d, column %d.",
+                 p ? error.text : "no memory", p ? error.line : 0, p ? error.column : 0);
     }
     if (tree && !json_is_object(tree)) {
         json_decref(tree);
@@ -282,7 +287,9 @@ struct json_t *admin_body(struct admin_request *r)
         snprintf(what, sizeof what, "The body is not an object.");
     }
     if (!tree)
-        admin_reply_error(r, 400, what, "Send one object, as JSON, or as MessagePack with Content-Type: application/msgpack.");
+        admin_reply_error(
+            r, 400, what,
+            "Send one object, as JSON, or as MessagePack with Content-Type: application/msgpack.");
     return tree;
 }
 
@@ -326,7 +333,8 @@ static unsigned method_bit(enum evhttp_cmd_type type)
 }
 
 /* The route for path and method; NULL with *allowed = the methods that the path does have. */
-static const struct admin_route *find_route(const char *path, unsigned method, struct slice *name, unsigned *allowed)
+static const struct admin_route *find_route(const char *path, unsigned method, struct slice *name,
+                                            unsigned *allowed)
 {
     *allowed = 0;
     for (const struct admin_route *route = admin_routes; route->path; route++) {
@@ -346,7 +354,11 @@ static void reply_no_route(struct admin_request *r, unsigned allowed)
     static const struct {
         unsigned bit;
         const char *names;
-    } methods[] = {{ADMIN_GET, "GET, HEAD"}, {ADMIN_POST, "POST"}, {ADMIN_PUT, "PUT"}, {ADMIN_PATCH, "PATCH"}, {ADMIN_DELETE, "DELETE"}};
+    } methods[] = {{ADMIN_GET, "GET, HEAD"},
+                   {ADMIN_POST, "POST"},
+                   {ADMIN_PUT, "PUT"},
+                   {ADMIN_PATCH, "PATCH"},
+                   {ADMIN_DELETE, "DELETE"}};
     char allow[64] = "", how[128];
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
         if (!(allowed & methods[i].bit))
@@ -367,7 +379,8 @@ static void reply_no_route(struct admin_request *r, unsigned allowed)
 
 static int audit_open(const struct admin *a)
 {
-    return a->audit_log ? open(a->audit_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640) : -1;
+    return a->audit_log ? open(a->audit_log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640)
+                        : -1;
 }
 
 /* The line, made as a view so that bytes which are not UTF-8 do no harm. To be freed. */
@@ -400,8 +413,8 @@ static void audit_write(const struct admin *a, int fd, const struct admin_reques
     ssize_t wanted = (ssize_t)iov[0].iov_len + 1;
     errno = ENOMEM;
     if (!line || writev(fd, iov, 2) != wanted)
-        log_write(a->options.log, LOG_ERROR, "admin", "a change (%s) could not be written to admin.audit_log: %s", action,
-                  strerror(errno));
+        log_write(a->options.log, LOG_ERROR, "admin",
+                  "a change (%s) could not be written to admin.audit_log: %s", action, strerror(errno));
     free(line);
 }
 
@@ -409,8 +422,8 @@ static void run_change(struct admin *a, struct admin_request *r, const struct ad
 {
     int fd = audit_open(a);
     if (a->audit_log && fd < 0) {
-        log_write(a->options.log, LOG_ERROR, "admin", "admin.audit_log cannot be opened (%s): a change was refused",
-                  strerror(errno));
+        log_write(a->options.log, LOG_ERROR, "admin",
+                  "admin.audit_log cannot be opened (%s): a change was refused", strerror(errno));
         admin_reply_error(r, 503, "The audit log cannot be written, so nothing was changed.",
                           "Make the file of admin.audit_log writable.");
         return;
@@ -483,7 +496,8 @@ static void on_request(struct evhttp_request *http, void *arg)
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
     const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
     struct evkeyvalq parameters = {0};
-    struct admin_request r = {.sources = &a->sources, .block = a->options.block, .http = http, .query = &parameters};
+    struct admin_request r = {
+        .sources = &a->sources, .block = a->options.block, .http = http, .query = &parameters};
     if (a->options.block)
         metric_add(a->options.block, METRIC_ADMIN_REQUESTS, 1);
     if (query && evhttp_parse_query_str(query, &parameters) != 0)
@@ -510,13 +524,15 @@ static bool clear_path(const struct sockaddr_un *sun)
     if (!S_ISSOCK(st.st_mode))
         return false;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    bool dead = fd >= 0 && connect(fd, (const struct sockaddr *)sun, sizeof *sun) != 0 && errno == ECONNREFUSED;
+    bool dead =
+        fd >= 0 && connect(fd, (const struct sockaddr *)sun, sizeof *sun) != 0 && errno == ECONNREFUSED;
     if (fd >= 0)
         close(fd);
     return dead && unlink(sun->sun_path) == 0;
 }
 
-static struct evconnlistener *listen_address(struct admin *a, struct event_base *base, const struct sockaddr *sa, socklen_t n)
+static struct evconnlistener *listen_address(struct admin *a, struct event_base *base,
+                                             const struct sockaddr *sa, socklen_t n)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
     struct evconnlistener *l = evconnlistener_new_bind(base, NULL, NULL, flags, 128, sa, (int)n);
@@ -544,7 +560,8 @@ static const char *listen_unix(struct admin *a, struct event_base *base)
 
 static const char *listen_tcp(struct admin *a, struct event_base *base)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found = NULL;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *found = NULL;
     char port[8];
     bool any = strcmp(a->endpoint.host, "*") == 0 || !*a->endpoint.host;
     snprintf(port, sizeof port, "%u", a->endpoint.port);
@@ -618,7 +635,8 @@ struct admin *admin_new(struct event_base *base, const struct admin_options *opt
     else if (start(a, base, error, error_size)) {
         if (!admin_gate_guarded(a->gate) && !is_loopback(&a->endpoint))
             log_write(options->log, LOG_WARNING, "admin",
-                      "the admin port can be reached from other machines and asks for no token; set admin.token_file");
+                      "the admin port can be reached from other machines and asks for no token; set "
+                      "admin.token_file");
         a->options.address = a->options.token_file = a->options.audit_log = NULL;
         return a;
     }

@@ -6,8 +6,8 @@
 #ifndef PROXY_ADMIN_H
 #define PROXY_ADMIN_H
 
-#include "metrics/render.h"
 #include "metrics/recent.h"
+#include "metrics/render.h"
 #include "policy/base.h"
 #include "proxy/log.h"
 #include "proxy/view.h"
@@ -26,15 +26,15 @@ struct admin_health {
 enum admin_purge { PURGE_KEY, PURGE_PREFIX, PURGE_TAG, PURGE_ALL };
 
 /*
- * Where the answers come from. All are called on the control thread, must not block, and get `ctx`. A NULL source answers
- * 501 and says so. Views write into the root object of the answer.
+ * Where the answers come from. All are called on the control thread, must not block, and get `ctx`. A NULL
+ * source answers 501 and says so. Views write into the root object of the answer.
  */
 struct admin_sources {
     void *ctx;
-    struct metrics *metrics;               /* required */
-    struct recent *recent;                 /* required; the admin port does not tick it */
+    struct metrics *metrics;                             /* required */
+    struct recent *recent;                               /* required; the admin port does not tick it */
     void (*health)(void *ctx, struct admin_health *out); /* required */
-    tick_t (*now)(void *ctx);              /* required: monotonic clock */
+    tick_t (*now)(void *ctx);                            /* required: monotonic clock */
     void (*process)(void *ctx, struct process_values *out);
     void (*supply)(void *ctx, struct supplied *out); /* gauges that somebody else keeps */
     void (*cache)(void *ctx, struct view *v);
@@ -42,19 +42,21 @@ struct admin_sources {
     void (*pool)(void *ctx, struct view *v);
     void (*circuit)(void *ctx, struct view *v);
     void (*rate_limits)(void *ctx, struct view *v);
-    void (*config)(void *ctx, struct view *v); /* admin_config_view() of admin_config.h does it for a snapshot */
+    void (*config)(void *ctx,
+                   struct view *v); /* admin_config_view() of admin_config.h does it for a snapshot */
     void (*drain)(void *ctx);
-    /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not empty. */
+    /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not
+     * empty. */
     int64_t (*purge)(void *ctx, enum admin_purge kind, struct slice what);
     /* False when there is no circuit of that name. */
     bool (*circuit_reset)(void *ctx, const char *name);
 };
 
 struct admin_options {
-    const char *address;    /* host:port, [v6]:port or unix:/path; port 0 takes a free one */
-    const char *token_file; /* NULL or "": no token asked for */
-    const char *audit_log;  /* NULL or "": none. One JSON object a line for each change asked for */
-    struct log *log;        /* may be NULL */
+    const char *address;         /* host:port, [v6]:port or unix:/path; port 0 takes a free one */
+    const char *token_file;      /* NULL or "": no token asked for */
+    const char *audit_log;       /* NULL or "": none. One JSON object a line for each change asked for */
+    struct log *log;             /* may be NULL */
     struct metrics_block *block; /* the control thread's; may be NULL */
     /* TLS: makes the bufferevent of an accepted connection (fd not yet known: -1). NULL = plain. */
     struct bufferevent *(*tls)(struct event_base *base, void *ctx);
@@ -62,8 +64,8 @@ struct admin_options {
 };
 
 /*
- * Listens and answers until admin_free(). Options are copied, sources too (what they point to is borrowed). NULL on failure:
- * `error` then says what is wrong and what to do.
+ * Listens and answers until admin_free(). Options are copied, sources too (what they point to is borrowed).
+ * NULL on failure: `error` then says what is wrong and what to do.
  */
 struct admin *admin_new(struct event_base *base, const struct admin_options *options,
                         const struct admin_sources *sources, char *error, size_t error_size);

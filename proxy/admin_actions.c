@@ -1,8 +1,8 @@
 /*
  * What can be changed through the admin port.
  *
- * Invariants: who asked was checked before (admin.c), and what was asked is written to the audit log there, from r->detail. A
- * body that is not exactly what is wanted changes nothing.
+ * Invariants: who asked was checked before (admin.c), and what was asked is written to the audit log there,
+ * from r->detail. A body that is not exactly what is wanted changes nothing.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -12,7 +12,8 @@
 
 static void missing(struct admin_request *r)
 {
-    admin_reply_error(r, 501, "This change is not built yet in this version.", "GET /api/v1 lists what there is.");
+    admin_reply_error(r, 501, "This change is not built yet in this version.",
+                      "GET /api/v1 lists what there is.");
 }
 
 void admin_drain(struct admin_request *r)
@@ -28,7 +29,9 @@ void admin_drain(struct admin_request *r)
     admin_reply(r, 202, v);
 }
 
-#define PURGE_HOW "Send exactly one of {\"key\": \"/path?query\"}, {\"prefix\": \"/path\"}, {\"tag\": \"name\"} or {\"all\": true}."
+#define PURGE_HOW                                                                                            \
+    "Send exactly one of {\"key\": \"/path?query\"}, {\"prefix\": \"/path\"}, {\"tag\": \"name\"} or "       \
+    "{\"all\": true}."
 
 /* Takes the one member of a purge's body apart. False with what is wrong. */
 static bool read_purge(const json_t *body, enum admin_purge *kind, struct slice *what, const char **wrong)
@@ -73,11 +76,13 @@ void admin_purge(struct admin_request *r)
         return;
     }
     int64_t purged = r->sources->purge(r->sources->ctx, kind, what);
-    snprintf(r->detail, sizeof r->detail, "%s %.*s: %lld entries", json_object_iter_key(json_object_iter(body)),
-             (int)(what.n < 200 ? what.n : 200), what.p, (long long)purged);
+    snprintf(r->detail, sizeof r->detail, "%s %.*s: %lld entries",
+             json_object_iter_key(json_object_iter(body)), (int)(what.n < 200 ? what.n : 200), what.p,
+             (long long)purged);
     json_decref(body);
     if (purged < 0) {
-        admin_reply_error(r, 503, "The purge failed; some entries may be left.", "See the log, and try again.");
+        admin_reply_error(r, 503, "The purge failed; some entries may be left.",
+                          "See the log, and try again.");
         return;
     }
     struct view *v = view_new();
@@ -94,7 +99,8 @@ void admin_circuit_reset(struct admin_request *r)
     }
     snprintf(r->detail, sizeof r->detail, "%.250s", r->name);
     if (!r->sources->circuit_reset(r->sources->ctx, r->name)) {
-        admin_reply_error(r, 404, "There is no circuit breaker of this name.", "GET /api/v1/circuit lists them.");
+        admin_reply_error(r, 404, "There is no circuit breaker of this name.",
+                          "GET /api/v1/circuit lists them.");
         return;
     }
     struct view *v = view_new();

@@ -7,7 +7,8 @@
 #include "policy/config.h"
 #include "proxy/view.h"
 
-/* Writes `options`: key -> {value, origin, live, default, help}. Secrets are masked by config_print_value(). */
+/* Writes `options`: key -> {value, origin, live, default, help}. Secrets are masked by config_print_value().
+ */
 void admin_config_view(const struct config *cfg, struct view *v);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * The admin port's door keeper.
  *
- * Invariants: once guarded, always guarded (losing the file keeps the old token). A request that changes something comes
- * with the token, or from our own page, or from no page at all and says so in a way that a foreign page
- * cannot (a header that no form can send). Without a token only names that cannot be bound to
+ * Invariants: once guarded, always guarded (losing the file keeps the old token). A request that changes
+ * something comes with the token, or from our own page, or from no page at all and says so in a way that a
+ * foreign page cannot (a header that no form can send). Without a token only names that cannot be bound to
  * this machine by a foreign DNS server are answered.
  */
 #include "proxy/admin_gate.h"
@@ -64,7 +64,8 @@ static bool read_token(const char *path, char out[TOKEN_MAX + 1], const char **w
     return true;
 }
 
-struct admin_gate *admin_gate_new(const char *token_file, const char *own_host, char *error, size_t error_size)
+struct admin_gate *admin_gate_new(const char *token_file, const char *own_host, char *error,
+                                  size_t error_size)
 {
     struct admin_gate *g = calloc(1, sizeof *g);
     const char *why = "out of memory";
@@ -182,12 +183,14 @@ struct gate_verdict admin_gate_check(struct admin_gate *g, const struct gate_req
                                      "Send `Authorization: Bearer <content of admin.token_file>`."};
     }
     if (!r->scrape && !trusted_host(g, r->host))
-        return (struct gate_verdict){421, "The Host field names a host that this port does not know.",
-                                     "Ask by IP address, as localhost or by the name in admin.address, or set "
-                                     "admin.token_file: with a token any name will do."};
+        return (struct gate_verdict){
+            421, "The Host field names a host that this port does not know.",
+            "Ask by IP address, as localhost or by the name in admin.address, or set "
+            "admin.token_file: with a token any name will do."};
     if (r->changes && !own_doing(r))
-        return (struct gate_verdict){403, "A change must come from this port's own page or from no page at all.",
-                                     "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
-                                     "Origin of another host; or set admin.token_file and send the token."};
+        return (struct gate_verdict){
+            403, "A change must come from this port's own page or from no page at all.",
+            "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
+            "Origin of another host; or set admin.token_file and send the token."};
     return (struct gate_verdict){0};
 }

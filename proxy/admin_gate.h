@@ -13,14 +13,14 @@ struct admin_gate;
 /* What a request says about itself; any may be NULL. */
 struct gate_request {
     const char *authorization;
-    const char *host;           /* the Host field */
+    const char *host; /* the Host field */
     const char *origin;
     const char *fetch_site;     /* Sec-Fetch-Site */
     const char *requested_with; /* X-Requested-With */
     const char *content_type;
-    bool open;                  /* health: no token asked for */
-    bool scrape;                /* read by machines under any name: the host is not looked at */
-    bool changes;               /* changes something */
+    bool open;    /* health: no token asked for */
+    bool scrape;  /* read by machines under any name: the host is not looked at */
+    bool changes; /* changes something */
 };
 
 /* status 0: come in. Otherwise the answer, what is wrong and how to put it right; static texts. */
@@ -31,18 +31,19 @@ struct gate_verdict {
 };
 
 /*
- * `token_file` NULL or "": no token. `own_host`: the name or address listened on ("" for a unix socket, where any host will do).
- * NULL with a sentence in `error` when the token cannot be read.
+ * `token_file` NULL or "": no token. `own_host`: the name or address listened on ("" for a unix socket, where
+ * any host will do). NULL with a sentence in `error` when the token cannot be read.
  */
-struct admin_gate *admin_gate_new(const char *token_file, const char *own_host, char *error, size_t error_size);
+struct admin_gate *admin_gate_new(const char *token_file, const char *own_host, char *error,
+                                  size_t error_size);
 void admin_gate_free(struct admin_gate *g);
 
 /* True when a token is asked for. */
 bool admin_gate_guarded(const struct admin_gate *g);
 
 /*
- * Judges a request. Looks whether the token's file was replaced; one that cannot be read or is empty leaves the old token in
- * force. The comparison takes the same time wherever the tokens differ.
+ * Judges a request. Looks whether the token's file was replaced; one that cannot be read or is empty leaves
+ * the old token in force. The comparison takes the same time wherever the tokens differ.
  */
 struct gate_verdict admin_gate_check(struct admin_gate *g, const struct gate_request *r);
 

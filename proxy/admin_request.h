@@ -9,22 +9,22 @@
 
 struct admin_request {
     const struct admin_sources *sources;
-    struct metrics_block *block;   /* the control thread's; may be NULL */
+    struct metrics_block *block; /* the control thread's; may be NULL */
     struct evhttp_request *http;
     struct evkeyvalq *query;
-    char name[256];                /* what stood for the `*` of the route's path, decoded */
-    int status;                    /* answered with; 0 = not yet */
-    char detail[256];              /* of a change, for the audit log; set by the handler */
+    char name[256];   /* what stood for the `*` of the route's path, decoded */
+    int status;       /* answered with; 0 = not yet */
+    char detail[256]; /* of a change, for the audit log; set by the handler */
 };
 
 enum admin_method { ADMIN_GET = 1, ADMIN_POST = 2, ADMIN_PUT = 4, ADMIN_PATCH = 8, ADMIN_DELETE = 16 };
 
 struct admin_route {
-    const char *path;                         /* a `*` is one segment */
+    const char *path; /* a `*` is one segment */
     unsigned methods;
-    void (*handle)(struct admin_request *r);  /* NULL: not built yet */
-    bool open;                                /* no token asked for */
-    const char *what;                         /* for the list of routes and for 501 */
+    void (*handle)(struct admin_request *r); /* NULL: not built yet */
+    bool open;                               /* no token asked for */
+    const char *what;                        /* for the list of routes and for 501 */
 };
 
 /* The table, ended by a NULL path: admin_views.c. */
@@ -33,16 +33,19 @@ extern const struct admin_route admin_routes[];
 /* A query parameter, or NULL. The last one counts when it comes twice. */
 const char *admin_query(const struct admin_request *r, const char *name);
 
-/* Reads a whole number of least ... most. Absent: *out stays. False when it is something else: then the answer was given. */
+/* Reads a whole number of least ... most. Absent: *out stays. False when it is something else: then the
+ * answer was given. */
 bool admin_query_number(struct admin_request *r, const char *name, uint64_t most, uint64_t *out);
 
 /* Reads a duration (250ms, 30s, 5m, 1h or plain seconds) in nanoseconds, likewise. */
 bool admin_query_duration(struct admin_request *r, const char *name, int64_t *out);
 
-/* The body as a tree (JSON, or MessagePack by Content-Type); NULL when the answer was given already. A new reference. */
+/* The body as a tree (JSON, or MessagePack by Content-Type); NULL when the answer was given already. A new
+ * reference. */
 struct json_t *admin_body(struct admin_request *r);
 
-/* Answers. Exactly one of these a request; each takes over what it is given. A NULL view means out of memory. */
+/* Answers. Exactly one of these a request; each takes over what it is given. A NULL view means out of memory.
+ */
 void admin_reply(struct admin_request *r, int status, struct view *v);
 void admin_reply_text(struct admin_request *r, const char *type, struct text *t);
 void admin_reply_error(struct admin_request *r, int status, const char *what, const char *how);

@@ -14,7 +14,8 @@ enum { REQUESTS_DEFAULT = 50, REQUESTS_MOST = 1000 };
 
 static void missing(struct admin_request *r)
 {
-    admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.", "GET /api/v1 lists what there is.");
+    admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.",
+                      "GET /api/v1 lists what there is.");
 }
 
 /* ---- health ---- */
@@ -168,11 +169,13 @@ struct request_filter {
     const char *operation;
 };
 
-static bool request_wanted(const struct admin_request *r, const struct request_filter *f, const struct observation *o)
+static bool request_wanted(const struct admin_request *r, const struct request_filter *f,
+                           const struct observation *o)
 {
     if (o->total < f->min_duration || (f->status && o->status != f->status))
         return false;
-    return !f->operation || strcmp(f->operation, metrics_operation_name(r->sources->metrics, o->operation)) == 0;
+    return !f->operation ||
+           strcmp(f->operation, metrics_operation_name(r->sources->metrics, o->operation)) == 0;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -182,7 +185,8 @@ static int newest_first(const void *a, const void *b)
 }
 
 /* The wanted requests of all blocks, newest first. Returns their number. */
-static size_t gather_requests(const struct admin_request *r, const struct request_filter *f, struct observation *all)
+static size_t gather_requests(const struct admin_request *r, const struct request_filter *f,
+                              struct observation *all)
 {
     const struct metrics *m = r->sources->metrics;
     size_t n = 0;
@@ -242,7 +246,8 @@ static void put_request(struct view *v, const struct metrics *m, const struct ob
 static void show_requests(struct admin_request *r)
 {
     struct request_filter f = {.limit = REQUESTS_DEFAULT, .operation = admin_query(r, "operation")};
-    if (!admin_query_number(r, "limit", REQUESTS_MOST, &f.limit) || !admin_query_number(r, "status", 999, &f.status) ||
+    if (!admin_query_number(r, "limit", REQUESTS_MOST, &f.limit) ||
+        !admin_query_number(r, "status", 999, &f.status) ||
         !admin_query_duration(r, "min_duration", &f.min_duration))
         return;
     size_t room = (size_t)metrics_blocks(r->sources->metrics) * f.limit + 1;
@@ -321,7 +326,11 @@ static void put_methods(struct view *v, unsigned methods)
     static const struct {
         unsigned bit;
         const char *name;
-    } names[] = {{ADMIN_GET, "GET"}, {ADMIN_POST, "POST"}, {ADMIN_PUT, "PUT"}, {ADMIN_PATCH, "PATCH"}, {ADMIN_DELETE, "DELETE"}};
+    } names[] = {{ADMIN_GET, "GET"},
+                 {ADMIN_POST, "POST"},
+                 {ADMIN_PUT, "PUT"},
+                 {ADMIN_PATCH, "PATCH"},
+                 {ADMIN_DELETE, "DELETE"}};
     view_array(v, "methods");
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (methods & names[i].bit)
@@ -358,7 +367,8 @@ const struct admin_route admin_routes[] = {
     {"/api/v1/summary", ADMIN_GET, show_summary, false, "the main numbers of the last ?window=30m"},
     {"/api/v1/snapshot", ADMIN_GET, NULL, false, "everything at once"},
     {"/api/v1/metrics", ADMIN_GET, NULL, false, "time series"},
-    {"/api/v1/requests", ADMIN_GET, show_requests, false, "recent requests: ?limit=&operation=&min_duration=&status="},
+    {"/api/v1/requests", ADMIN_GET, show_requests, false,
+     "recent requests: ?limit=&operation=&min_duration=&status="},
     {"/api/v1/recommendations", ADMIN_GET, NULL, false, "recommendations"},
     {"/api/v1/recommendations/*/apply", ADMIN_POST, NULL, false, "apply a recommendation"},
     {"/api/v1/recommendations/*/dismiss", ADMIN_POST, NULL, false, "dismiss a recommendation"},

@@ -28,14 +28,13 @@
 #include "proxy/worker.h"
 
 enum {
-    READ_MORE = 16 * 1024,         /* room for a further read behind a partial head */
-    PIPELINE_MAX = 64 * 1024,      /* bytes read ahead while a request is being answered */
-    LINGER_BYTES = 1024 * 1024,    /* read and dropped after an answer that ends the connection */
-    LOW_MARK = 64 * 1024,          /* backlog at which the exchange may go on */
+    READ_MORE = 16 * 1024,      /* room for a further read behind a partial head */
+    PIPELINE_MAX = 64 * 1024,   /* bytes read ahead while a request is being answered */
+    LINGER_BYTES = 1024 * 1024, /* read and dropped after an answer that ends the connection */
+    LOW_MARK = 64 * 1024,       /* backlog at which the exchange may go on */
     REQUESTS_PER_TURN = 64
 };
 static const tick_t LINGER_TIME = 2 * TICK_S;
-
 
 static void client_free(struct client *c);
 static void client_feed(struct client *c, const char *p, size_t n, struct block *block);
@@ -158,7 +157,8 @@ static void client_free(struct client *c)
 static void client_break(struct client *c, enum reason why)
 {
     if (c->d.exchange)
-        exchange_request_failed(c->d.exchange, why); /* leads to finished(), which leaves c alone in this state */
+        exchange_request_failed(c->d.exchange,
+                                why); /* leads to finished(), which leaves c alone in this state */
     c->d.exchange = NULL;
     client_free(c);
 }
@@ -273,7 +273,8 @@ static size_t take_head(struct client *c, const char *p, size_t n)
         c->settings = settings_ref(w->settings);
     struct h1_limits limits = limits_of(c);
     const struct config *cfg = client_config(c);
-    head.field_max = w->field_max < cfg->listen_max_header_fields ? w->field_max : (uint16_t)cfg->listen_max_header_fields;
+    head.field_max =
+        w->field_max < cfg->listen_max_header_fields ? w->field_max : (uint16_t)cfg->listen_max_header_fields;
     enum reason r = h1_parse_request(&c->scan, &limits, p, n, &head, &used);
     if (r == REASON_MORE) {
         if (c->state != CLIENT_HEAD) {
@@ -382,7 +383,8 @@ static void client_feed(struct client *c, const char *p, size_t n, struct block 
         if (c->d.exchange && (c->body.done || at == n))
             exchange_request_flush(c->d.exchange);
     }
-    if (c->d.half_closed && (c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) && (at == n || c->state == CLIENT_HEAD)) {
+    if (c->d.half_closed && (c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) &&
+        (at == n || c->state == CLIENT_HEAD)) {
         client_free(c); /* no more requests can come */
         return;
     }
@@ -665,7 +667,8 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdire
     metric_add(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
     atomic_fetch_add_explicit(&w->service->clients, 1, memory_order_relaxed);
     client_read_on(c, true);
-    client_set_timer(c, tls ? client_config(c)->listen_header_timeout : client_config(c)->listen_idle_timeout);
+    client_set_timer(c,
+                     tls ? client_config(c)->listen_header_timeout : client_config(c)->listen_idle_timeout);
     return true;
 }
 

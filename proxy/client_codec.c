@@ -105,7 +105,8 @@ static void down_body(struct downstream *d, struct slice data, void *owner, cons
     put(c, "\r\n", 2, NULL, NULL);
 }
 
-static void down_file(struct downstream *d, int fd, off_t at, size_t n, void *owner, const struct out_owner_ops *ops)
+static void down_file(struct downstream *d, int fd, off_t at, size_t n, void *owner,
+                      const struct out_owner_ops *ops)
 {
     struct client *c = client_of(d);
     struct gather *g = &d->worker->down;

@@ -31,14 +31,14 @@ struct client {
     struct h1_body body;
     uint32_t lingered;
     uint8_t state;
-    bool reading, writing;   /* events armed */
-    bool body_paused;        /* the exchange wants no more body now */
-    bool replied;            /* a final head was given for the present request */
-    bool chunked;            /* the present answer is sent chunked */
-    bool until_close;        /* the present answer's body ends with the connection */
-    bool end_writing;        /* tunnel: shut our side down once the queue is empty */
-    bool hard_end;           /* end it with a reset */
-    bool close_after;        /* the connection ends with the present answer */
+    bool reading, writing; /* events armed */
+    bool body_paused;      /* the exchange wants no more body now */
+    bool replied;          /* a final head was given for the present request */
+    bool chunked;          /* the present answer is sent chunked */
+    bool until_close;      /* the present answer's body ends with the connection */
+    bool end_writing;      /* tunnel: shut our side down once the queue is empty */
+    bool hard_end;         /* end it with a reset */
+    bool close_after;      /* the connection ends with the present answer */
     bool on_resume;
     bool misdirected;
 };

@@ -266,7 +266,10 @@ static void print_markdown(FILE *out)
         print_allowed(row, out);
         fprintf(out, " | %s | ", row->live ? "live" : "restart");
         print_cell(row->help, out);
-        fputs(row->effective ? " |\n" : row->ready ? " *No effect in this version yet.* |\n" : " *Not available in this version.* |\n", out);
+        fputs(row->effective ? " |\n"
+              : row->ready   ? " *No effect in this version yet.* |\n"
+                             : " *Not available in this version.* |\n",
+              out);
     }
     for (int i = 0; i < CONFIG_OPTION_COUNT; i++)
         if (config_option_row(i)->ready)

@@ -252,22 +252,26 @@ static void put_variable(const char *variable, struct config_draft *draft, struc
 /* ---- Keys --------------------------------------------------------------------------------------- */
 
 /* A file that can be read may still hold no key: said with its place, as all that is wrong. */
-static bool key_usable(const struct config *cfg, int option, const char *path, enum secret_use use, struct config_errors *errors)
+static bool key_usable(const struct config *cfg, int option, const char *path, enum secret_use use,
+                       struct config_errors *errors)
 {
     char why[256];
     if (!*path)
         return true;
     struct secret *key = secret_read(path, use, why, sizeof why);
     if (!key)
-        config_errors_add(errors, config_place_of(cfg, option), config_option_row(option)->key, "%s: %s", path, why);
+        config_errors_add(errors, config_place_of(cfg, option), config_option_row(option)->key, "%s: %s",
+                          path, why);
     secret_free(key);
     return key != NULL;
 }
 
 static bool keys_usable(const struct config *cfg, struct config_errors *errors)
 {
-    bool key = key_usable(cfg, CONFIG_OPTION_auth_api_key_file, cfg->auth_api_key_file, SECRET_FOR_FIELD, errors);
-    bool secret = key_usable(cfg, CONFIG_OPTION_auth_secret_key_file, cfg->auth_secret_key_file, SECRET_FOR_MAC, errors);
+    bool key =
+        key_usable(cfg, CONFIG_OPTION_auth_api_key_file, cfg->auth_api_key_file, SECRET_FOR_FIELD, errors);
+    bool secret = key_usable(cfg, CONFIG_OPTION_auth_secret_key_file, cfg->auth_secret_key_file,
+                             SECRET_FOR_MAC, errors);
     return key && secret;
 }
 

@@ -21,11 +21,12 @@ static void health(void *ctx, struct admin_health *out)
         .live = true,
         .started = c->stage >= STAGE_SERVING,
         .ready = c->stage == STAGE_SERVING,
-        .why = c->stage == STAGE_STARTING    ? "Starting."
-               : c->stage == STAGE_DRAINING  ? "Draining: the local application is still served."
-               : c->stage == STAGE_STOPPING  ? "Stopping."
-               : c->reload_failed            ? "Ready; the last reload was refused, the configuration before it is in force."
-                                             : "Ready.",
+        .why = c->stage == STAGE_STARTING   ? "Starting."
+               : c->stage == STAGE_DRAINING ? "Draining: the local application is still served."
+               : c->stage == STAGE_STOPPING ? "Stopping."
+               : c->reload_failed
+                   ? "Ready; the last reload was refused, the configuration before it is in force."
+                   : "Ready.",
     };
 }
 

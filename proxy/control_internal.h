@@ -20,21 +20,21 @@ enum stage { STAGE_STARTING, STAGE_SERVING, STAGE_DRAINING, STAGE_STOPPING };
 
 struct control {
     const struct config_sources *sources;
-    const struct config *cfg;         /* in force; a reference */
-    struct publication *published;    /* a reference */
+    const struct config *cfg;      /* in force; a reference */
+    struct publication *published; /* a reference */
     struct service service;
     struct event_base *base;
     struct event *signals[5];
-    struct event *second;             /* once a second */
+    struct event *second; /* once a second */
     struct event *drain_check;
     struct admin *admin;
     struct recent *recent;
     struct file_watch watch;
     enum stage stage;
-    tick_t since;                     /* of the stage */
-    tick_t noted;                     /* of the last note in `recent` */
-    bool forced;                      /* what is in flight was cut */
-    bool reload_failed;               /* the last reload was refused: said by readiness views */
+    tick_t since;       /* of the stage */
+    tick_t noted;       /* of the last note in `recent` */
+    bool forced;        /* what is in flight was cut */
+    bool reload_failed; /* the last reload was refused: said by readiness views */
     unsigned workers_running;
 };
 

@@ -1,7 +1,7 @@
 /*
  * Races connections to the addresses of an upstream and shakes hands on the first that is made.
- * Invariants: at most one attempt shakes hands, and then no other is open; `done` is called once, last of all,
- * when every socket, event and reference of the dial is gone; dial_start only ever arms events.
+ * Invariants: at most one attempt shakes hands, and then no other is open; `done` is called once, last of
+ * all, when every socket, event and reference of the dial is gone; dial_start only ever arms events.
  */
 #include "proxy/dial.h"
 
@@ -27,7 +27,7 @@ struct attempt {
     struct event event;
     struct stream stream;
     enum attempt_state state;
-    uint32_t index;  /* of its address */
+    uint32_t index; /* of its address */
     tick_t began;
     tick_t connected;
 };
@@ -36,14 +36,14 @@ struct dial {
     struct dial_request request;
     dial_done_fn *done;
     void *arg;
-    struct event limit;       /* the time for all; made active early to report a failure from the loop */
-    struct event stagger;     /* the next attempt is due */
-    uint32_t open;            /* attempts that are under way */
-    uint32_t started;         /* attempts[0..started) were begun, in this order */
-    uint32_t last_failed;     /* index of the address */
-    enum reason reason;       /* of the last failure */
+    struct event limit;   /* the time for all; made active early to report a failure from the loop */
+    struct event stagger; /* the next attempt is due */
+    uint32_t open;        /* attempts that are under way */
+    uint32_t started;     /* attempts[0..started) were begun, in this order */
+    uint32_t last_failed; /* index of the address */
+    enum reason reason;   /* of the last failure */
     char text[TEXT_MAX];
-    struct attempt attempts[];/* one for each address, in the order to try */
+    struct attempt attempts[]; /* one for each address, in the order to try */
 };
 
 static void begin_next(struct dial *d);
@@ -87,7 +87,8 @@ static void dispose(struct dial *d)
 static void finish_badly(struct dial *d)
 {
     char text[TEXT_MAX];
-    struct dial_result result = {.reason = d->reason, .stream = {.fd = -1}, .tcp = -1, .tls = -1, .text = text};
+    struct dial_result result = {
+        .reason = d->reason, .stream = {.fd = -1}, .tcp = -1, .tls = -1, .text = text};
     dial_done_fn *done = d->done;
     void *arg = d->arg;
     memcpy(text, d->text, sizeof(text));
@@ -100,7 +101,8 @@ static void finish_badly(struct dial *d)
 static void finish_well(struct attempt *a)
 {
     struct dial *d = a->dial;
-    struct dial_result result = {.reason = REASON_NONE, .stream = a->stream, .index = a->index, .tls = -1, .text = ""};
+    struct dial_result result = {
+        .reason = REASON_NONE, .stream = a->stream, .index = a->index, .tls = -1, .text = ""};
     dial_done_fn *done = d->done;
     void *arg = d->arg;
     result.address = d->request.addresses->at[a->index];
@@ -128,8 +130,8 @@ static void note_failure(struct attempt *a, enum reason reason, const char *doin
 }
 
 /*
- * An attempt is over: the next address is tried at once (RFC 8305 5). When there is none, and nothing is under
- * way, the whole has failed, which the loop will report: this may run inside dial_start.
+ * An attempt is over: the next address is tried at once (RFC 8305 5). When there is none, and nothing is
+ * under way, the whole has failed, which the loop will report: this may run inside dial_start.
  */
 static void attempt_over(struct attempt *a)
 {
@@ -143,7 +145,8 @@ static void attempt_over(struct attempt *a)
 
 static void connect_failed(struct attempt *a, int error)
 {
-    note_failure(a, error == ETIMEDOUT ? REASON_CONNECT_TIMEOUT : REASON_CONNECT_FAILED, "connect to", strerror(error));
+    note_failure(a, error == ETIMEDOUT ? REASON_CONNECT_TIMEOUT : REASON_CONNECT_FAILED, "connect to",
+                 strerror(error));
     attempt_over(a);
 }
 

@@ -24,20 +24,23 @@ struct dial_request {
 };
 
 struct dial_result {
-    enum reason reason;      /* NONE, CONNECT_FAILED, CONNECT_TIMEOUT, TLS_FAILED, TLS_CERTIFICATE, OUT_OF_MEMORY */
-    struct stream stream;    /* when NONE: the caller's from now on; else closed (fd -1) */
-    uint32_t index;          /* of the address in request.addresses: the one used, or the last that failed */
+    enum reason
+        reason; /* NONE, CONNECT_FAILED, CONNECT_TIMEOUT, TLS_FAILED, TLS_CERTIFICATE, OUT_OF_MEMORY */
+    struct stream stream; /* when NONE: the caller's from now on; else closed (fd -1) */
+    uint32_t index;       /* of the address in request.addresses: the one used, or the last that failed */
     struct address address;
-    tick_t tcp;              /* from the start of the winning attempt to connected; -1: not reached */
-    tick_t tls;              /* of the handshake; -1: none, or not reached */
+    tick_t tcp; /* from the start of the winning attempt to connected; -1: not reached */
+    tick_t tls; /* of the handshake; -1: none, or not reached */
     bool tls_resumed;
-    const char *text;        /* what went wrong, with the address; valid during the call; "" when NONE */
+    const char *text; /* what went wrong, with the address; valid during the call; "" when NONE */
 };
 
-/* Called once, from the event loop, never from inside dial_start; the dial is gone when it is called. May start another dial. */
+/* Called once, from the event loop, never from inside dial_start; the dial is gone when it is called. May
+ * start another dial. */
 typedef void dial_done_fn(void *arg, const struct dial_result *result);
 
-/* Starts. NULL when out of memory (done is then not called). Sockets are non-blocking, close-on-exec, TCP_NODELAY. */
+/* Starts. NULL when out of memory (done is then not called). Sockets are non-blocking, close-on-exec,
+ * TCP_NODELAY. */
 struct dial *dial_start(const struct dial_request *request, dial_done_fn *done, void *arg) MUSTCHECK;
 
 /* Ends it without a call of done. Not after done was called. NULL is well. */

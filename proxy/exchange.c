@@ -30,8 +30,10 @@ static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_SERVING] = FROM(JOINED),
-    [PHASE_ADMIT] = FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
-    [PHASE_QUEUED] = FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_ADMIT] =
+        FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_QUEUED] =
+        FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
     [PHASE_SENT] = FROM(QUEUED),
     [PHASE_RELAY] = FROM(SENT),
     [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
@@ -128,7 +130,8 @@ void exchange_arm(struct exchange *x, tick_t due)
     worker_set_timer(x->w, &x->timer, due);
 }
 
-void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room, size_t tag_size)
+void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room,
+                            size_t tag_size)
 {
     size_t used = 0;
     *out = (struct store_request){
@@ -168,8 +171,8 @@ static void identify(struct exchange *x)
 
 static bool method_idempotent(uint8_t method)
 {
-    return method == METHOD_GET || method == METHOD_HEAD || method == METHOD_OPTIONS || method == METHOD_PUT ||
-           method == METHOD_DELETE;
+    return method == METHOD_GET || method == METHOD_HEAD || method == METHOD_OPTIONS ||
+           method == METHOD_PUT || method == METHOD_DELETE;
 }
 
 /* Requests that never go on: the reason, or NONE. */
@@ -191,7 +194,8 @@ static bool ends_here(const struct exchange *x)
 
 static void answer_options(struct exchange *x)
 {
-    const struct slice allow = SLICE("Proxy-Status: promptops-sidecar\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+    const struct slice allow =
+        SLICE("Proxy-Status: promptops-sidecar\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
     struct slice runs[2] = {allow, {x->w->lines, 0}};
     runs[1].n = exchange_own_lines(x, NULL, x->w->lines, x->w->head_size);
     struct reply reply = {.status = 200, .runs = runs, .run_count = 2, .framing = BODY_LENGTH};
@@ -204,8 +208,8 @@ static void answer_options(struct exchange *x)
 
 static bool cacheable_request(const struct exchange *x)
 {
-    return x_config(x)->cache_enabled && !x->route.route->no_store && x->req.body == BODY_NONE && !x->req.upgrade &&
-           (x->req.method == METHOD_GET || x->req.method == METHOD_HEAD);
+    return x_config(x)->cache_enabled && !x->route.route->no_store && x->req.body == BODY_NONE &&
+           !x->req.upgrade && (x->req.method == METHOD_GET || x->req.method == METHOD_HEAD);
 }
 
 /* The tags go along, because a lookup that misses begins the fill that will carry them. */
@@ -222,7 +226,8 @@ void exchange_look(struct exchange *x)
 static void look_up(struct exchange *x)
 {
     if (!cacheable_request(x) || !exchange_credential_checked(x)) {
-        x->look.fwd = x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
+        x->look.fwd =
+            x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
         x->o.cache = VERDICT_BYPASS;
         exchange_forward(x);
         return;
@@ -293,7 +298,13 @@ void exchange_check_health(struct worker *w)
     memcpy(x->room, "GET", 3);
     memcpy(x->room + 3, path, n);
     x->req = (struct head){
-        .base = x->room, .len = (uint32_t)n + 3, .method = METHOD_GET, .method_len = 3, .path_at = 3, .path_len = (uint32_t)n, .minor = 1,
+        .base = x->room,
+        .len = (uint32_t)n + 3,
+        .method = METHOD_GET,
+        .method_len = 3,
+        .path_at = 3,
+        .path_len = (uint32_t)n,
+        .minor = 1,
     };
     x->kept = x->refresh = x->health = x->idempotent = x->body_whole = true;
     x->route.route = &none;
@@ -344,7 +355,8 @@ static void account(struct exchange *x, bool whole)
         .observed = &x->o,
         .method = x->req.base ? head_method(&x->req) : (struct slice){"", 0},
         .target = target,
-        .host = x->req.base ? (struct slice){x->req.base + x->req.authority_at, x->req.authority_len} : (struct slice){"", 0},
+        .host = x->req.base ? (struct slice){x->req.base + x->req.authority_at, x->req.authority_len}
+                            : (struct slice){"", 0},
         .request_id = x->request_id,
         .operation = routes_operation_name(x->settings->p->routes, x->route.route->operation),
         .reason = x->why == REASON_NONE ? NULL : reason_row(x->why)->name,
@@ -368,7 +380,8 @@ static void let_go(struct exchange *x)
 
 static bool letters_under_way(const struct exchange *x)
 {
-    return atomic_load(&x->news.posted) || atomic_load(&x->drained.posted) || atomic_load(&x->admitted_news.posted);
+    return atomic_load(&x->news.posted) || atomic_load(&x->drained.posted) ||
+           atomic_load(&x->admitted_news.posted);
 }
 
 void exchange_over(struct exchange *x, bool whole)
@@ -474,7 +487,8 @@ static void timer_fired(struct timer *timer)
             exchange_held_too_long(x);
             return;
         }
-        if (x->down && x->down->ops->backlog(x->down) > 0) { /* the client is the slow one; it has its own clock */
+        if (x->down &&
+            x->down->ops->backlog(x->down) > 0) { /* the client is the slow one; it has its own clock */
             exchange_arm_stream(x);
             return;
         }

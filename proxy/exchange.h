@@ -20,7 +20,8 @@ struct exchange;
 void exchange_begin(struct downstream *d, const struct head *request);
 
 /* Bytes of the request's body. `owner`/`ops` may hold them (out.h), or NULL. */
-void exchange_request_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops);
+void exchange_request_data(struct exchange *x, struct slice data, void *owner,
+                           const struct out_owner_ops *ops);
 void exchange_request_end(struct exchange *x, struct slice trailers);
 /* The codec has given all it has for now: time to flush what goes up. */
 void exchange_request_flush(struct exchange *x);
@@ -45,7 +46,8 @@ void exchange_interim(struct exchange *x, const struct head *response);
 /* The final head. The exchange may leave this upstream while it looks (it tries again, or is gone). */
 void exchange_response(struct exchange *x, const struct head *response);
 /* Bytes of the body. */
-void exchange_response_data(struct exchange *x, struct slice data, void *owner, const struct out_owner_ops *ops);
+void exchange_response_data(struct exchange *x, struct slice data, void *owner,
+                            const struct out_owner_ops *ops);
 /* The answer is whole. The codec has let go of the exchange already. */
 void exchange_response_end(struct exchange *x, struct slice trailers);
 /* All that was read is given: time to flush what goes down. */

@@ -71,7 +71,8 @@ size_t exchange_own_lines(struct exchange *x, const struct cache_status *status,
     return c.full ? 0 : compose_size(&c);
 }
 
-/* Cuts a stored head behind its status line, "HTTP/1.1 200 OK". Returns the field lines, and the reason phrase. */
+/* Cuts a stored head behind its status line, "HTTP/1.1 200 OK". Returns the field lines, and the reason
+ * phrase. */
 static struct slice fields_of(struct slice head, struct slice *reason)
 {
     enum { PHRASE_AT = sizeof("HTTP/1.1 200 ") - 1 };
@@ -87,7 +88,8 @@ static int64_t floor_seconds(tick_t t)
     return t / TICK_S - (t % TICK_S < 0);
 }
 
-static void age_and_own(struct exchange *x, struct entry *entry, struct cache_status *status, struct compose *c)
+static void age_and_own(struct exchange *x, struct entry *entry, struct cache_status *status,
+                        struct compose *c)
 {
     tick_t now = worker_now(x->w);
     status->has_ttl = true;
@@ -120,7 +122,8 @@ static void serve_body(struct exchange *x, struct entry *entry, const struct ans
 }
 
 /* Takes over the reference on `entry`. */
-void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status, enum cache_word word)
+void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,
+                          enum cache_word word)
 {
     struct worker *w = x->w;
     struct answer answer;
@@ -258,9 +261,9 @@ static void woken(struct fill_waiter *waiter)
 /* Requests whose answer depends on more than the fetched bytes do not read along. */
 static bool plain_request(const struct exchange *x)
 {
-    return x->req.method == METHOD_GET && !head_has(&x->req, FIELD_RANGE) && !head_has(&x->req, FIELD_IF_NONE_MATCH) &&
-           !head_has(&x->req, FIELD_IF_MODIFIED_SINCE) && !head_has(&x->req, FIELD_IF_MATCH) &&
-           !head_has(&x->req, FIELD_IF_UNMODIFIED_SINCE);
+    return x->req.method == METHOD_GET && !head_has(&x->req, FIELD_RANGE) &&
+           !head_has(&x->req, FIELD_IF_NONE_MATCH) && !head_has(&x->req, FIELD_IF_MODIFIED_SINCE) &&
+           !head_has(&x->req, FIELD_IF_MATCH) && !head_has(&x->req, FIELD_IF_UNMODIFIED_SINCE);
 }
 
 static void join(struct exchange *x)
@@ -320,7 +323,8 @@ void exchange_act(struct exchange *x, enum store_verdict verdict)
 static void begin_serving(struct exchange *x, const struct fill_news *news)
 {
     struct compose c = compose_into(x->w->lines, x->w->head_size);
-    struct cache_status status = {.fwd = x->look.fwd == CACHE_FWD_NONE ? CACHE_FWD_URI_MISS : x->look.fwd, .collapsed = true};
+    struct cache_status status = {.fwd = x->look.fwd == CACHE_FWD_NONE ? CACHE_FWD_URI_MISS : x->look.fwd,
+                                  .collapsed = true};
     struct slice head = entry_head(news->entry);
     struct slice reason;
     struct slice runs[2] = {fields_of(head, &reason), {x->w->lines, 0}};
@@ -347,7 +351,8 @@ static void pump(struct exchange *x)
 {
     struct downstream *d = x->down;
     enum reason slow = REASON_NONE;
-    if (d->ops->backlog(d) >= SERVE_HIGH && fill_read(&x->waiter, NULL, 0, &slow) == FILL_READ_BROKEN && slow == REASON_CLIENT_STALLED) {
+    if (d->ops->backlog(d) >= SERVE_HIGH && fill_read(&x->waiter, NULL, 0, &slow) == FILL_READ_BROKEN &&
+        slow == REASON_CLIENT_STALLED) {
         x->why = slow; /* too slow for the others: cut */
         d->ops->abort(d, slow);
         exchange_over(x, false);
@@ -432,7 +437,8 @@ void exchange_poll_fill(struct exchange *x)
     }
 }
 
-/* ---- answers of our own ----------------------------------------------------------------------------------- */
+/* ---- answers of our own -----------------------------------------------------------------------------------
+ */
 
 static size_t error_body(struct exchange *x, const struct reason_row *row, char *out, size_t cap)
 {
@@ -444,10 +450,11 @@ static size_t error_body(struct exchange *x, const struct reason_row *row, char 
     strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%SZ", &tm);
     size_t n = log_escape(x->request_id, id, sizeof(id) - 1);
     id[n] = '\0';
-    int len = snprintf(out, cap,
-                       "{\"success\":false,\"error\":\"%s\",\"status_code\":%d,\"timestamp\":\"%s\","
-                       "\"details\":{\"reason\":\"%s\",\"source\":\"promptops-sidecar\",\"request_id\":\"%s\"}}\n",
-                       row->sentence, row->status, stamp, row->name, id);
+    int len =
+        snprintf(out, cap,
+                 "{\"success\":false,\"error\":\"%s\",\"status_code\":%d,\"timestamp\":\"%s\","
+                 "\"details\":{\"reason\":\"%s\",\"source\":\"promptops-sidecar\",\"request_id\":\"%s\"}}\n",
+                 row->sentence, row->status, stamp, row->name, id);
     return len < 0 || (size_t)len >= cap ? 0 : (size_t)len;
 }
 

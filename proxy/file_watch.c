@@ -1,7 +1,7 @@
 /*
  * Compares what stat says of files now with what it said before.
- * Invariants: stat follows links, so a swapped directory link shows as another inode; a file that vanishes is a
- * change, and so is its return.
+ * Invariants: stat follows links, so a swapped directory link shows as another inode; a file that vanishes is
+ * a change, and so is its return.
  */
 #include "proxy/file_watch.h"
 

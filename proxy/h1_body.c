@@ -1,13 +1,13 @@
 /*
- * Reads the bodies of HTTP/1 messages: of a known length, in chunks with trailers, or until the connection closes
- * (RFC 9112 6, 7).
+ * Reads the bodies of HTTP/1 messages: of a known length, in chunks with trailers, or until the connection
+ * closes (RFC 9112 6, 7).
  *
  * Invariants:
  * - Nothing of `in` is kept but trailer lines, which are copied; payload is given as ranges of `in`.
  * - The work is one step a byte of framing, none a byte of payload, however the bytes were cut up.
  * - A fault is final: every call after it fails.
- * - In the trailer section `left` counts its bytes, `count` those of the present line, which lies, not judged yet,
- *   behind trailers[0..trailers_len).
+ * - In the trailer section `left` counts its bytes, `count` those of the present line, which lies, not judged
+ * yet, behind trailers[0..trailers_len).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -22,16 +22,16 @@ enum {
 };
 
 enum state {
-    SIZE_FIRST,     /* a digit must come */
-    SIZE,           /* more digits, an extension, or CR */
-    EXTENSION,      /* behind `;` */
-    QUOTED,         /* in a quoted string there */
-    ESCAPED,        /* behind a backslash there */
+    SIZE_FIRST, /* a digit must come */
+    SIZE,       /* more digits, an extension, or CR */
+    EXTENSION,  /* behind `;` */
+    QUOTED,     /* in a quoted string there */
+    ESCAPED,    /* behind a backslash there */
     SIZE_LF,
     DATA,
     DATA_CR,
     DATA_LF,
-    TRAILER_FIRST,  /* a trailer line or the last CR may come */
+    TRAILER_FIRST, /* a trailer line or the last CR may come */
     TRAILER_LINE,
     TRAILER_LF,
     LAST_LF,
@@ -51,7 +51,8 @@ static enum reason bad_trailer(struct h1_body *b)
     return b->response ? REASON_BAD_RESPONSE_TRAILER : REASON_BAD_TRAILER;
 }
 
-void h1_body_init(struct h1_body *body, const struct head *head, bool response, const struct h1_limits *limits)
+void h1_body_init(struct h1_body *body, const struct head *head, bool response,
+                  const struct h1_limits *limits)
 {
     *body = (struct h1_body){.kind = head->body, .response = response, .max_trailer = limits->max_trailer};
     body->state = SIZE_FIRST;
@@ -105,9 +106,9 @@ static bool starts_nocase(struct slice s, struct slice prefix)
 static bool trailer_allowed(struct slice name)
 {
     static const char *const refused[] = {
-        "accept",      "access-control-", "content-",     "forwarded",   "if-",         "proxy-",
-        "sec-",        "transfer-",       "warning",      "www-",        "x-forwarded", "x-http-method",
-        "x-original-", "x-promptops-",    "x-real-ip",    "x-rewrite-",
+        "accept",      "access-control-", "content-",  "forwarded",  "if-",         "proxy-",
+        "sec-",        "transfer-",       "warning",   "www-",       "x-forwarded", "x-http-method",
+        "x-original-", "x-promptops-",    "x-real-ip", "x-rewrite-",
     };
     enum field_id id = field_lookup(name.p, name.n);
     if (field_is_hop(id) || field_is_kept(id))

@@ -1,18 +1,19 @@
 /*
- * Reads the heads of HTTP/1 requests and responses (RFC 9112 2 to 6), line by line, each byte looked at about once.
+ * Reads the heads of HTTP/1 requests and responses (RFC 9112 2 to 6), line by line, each byte looked at about
+ * once.
  *
- * Why not llhttp: Debian 12 ships version 6, only as the sources of a Node package; it takes bare LF, folded lines
- * and other spellings that the next hop may read otherwise; and its callbacks give spans that want a second pass
- * to turn names into numbers.
+ * Why not llhttp: Debian 12 ships version 6, only as the sources of a Node package; it takes bare LF, folded
+ * lines and other spellings that the next hop may read otherwise; and its callbacks give spans that want a
+ * second pass to turn names into numbers.
  *
  * Invariants:
  * - No byte at or behind buf + n, or behind the limit of a head, is read.
- * - A fault is the first in the order of the bytes, so the result does not depend on how the bytes were cut up:
- *   a line is judged from left to right, the part of a line like the same bytes of the whole line,
- *   and the rules about several fields at the end, in the order of finish_request and finish_response.
- * - The work is linear in the bytes, however they come: a line that is not whole is searched from scan->at on;
- *   only its first SHORT_LINE bytes may be judged again. So a fault behind them that is not a control byte is known
- *   when the line ends, or a limit is reached, at the latest.
+ * - A fault is the first in the order of the bytes, so the result does not depend on how the bytes were cut
+ * up: a line is judged from left to right, the part of a line like the same bytes of the whole line, and the
+ * rules about several fields at the end, in the order of finish_request and finish_response.
+ * - The work is linear in the bytes, however they come: a line that is not whole is searched from scan->at
+ * on; only its first SHORT_LINE bytes may be judged again. So a fault behind them that is not a control byte
+ * is known when the line ends, or a limit is reached, at the latest.
  */
 #include <string.h>
 
@@ -32,8 +33,8 @@ enum {
 };
 
 /* The set of the fields that are never forwarded: field_is_hop() without a call. */
-#define HOP 1u
-#define KEEP 0u
+#define HOP                    1u
+#define KEEP                   0u
 #define FIELD(id, name, flags) | (uint64_t)(flags) << FIELD_##id
 static const uint64_t hop_fields = 0
 #include "policy/field.def"
@@ -106,7 +107,8 @@ static inline unsigned unusual(const char *p)
     __m128i digit = _mm_sub_epi8(x, _mm_set1_epi8('0'));
     __m128i is_letter = _mm_cmpeq_epi8(_mm_min_epu8(letter, _mm_set1_epi8(25)), letter);
     __m128i is_digit = _mm_cmpeq_epi8(_mm_min_epu8(digit, _mm_set1_epi8(9)), digit);
-    __m128i is_joint = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('-')), _mm_cmpeq_epi8(x, _mm_set1_epi8('_')));
+    __m128i is_joint =
+        _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('-')), _mm_cmpeq_epi8(x, _mm_set1_epi8('_')));
     return 0xffff ^ (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(is_letter, is_digit), is_joint));
 }
 
@@ -156,7 +158,9 @@ static enum method method_lookup(const char *p, size_t n)
     case 3:
         return memcmp(p, "GET", 3) == 0 ? METHOD_GET : memcmp(p, "PUT", 3) == 0 ? METHOD_PUT : METHOD_OTHER;
     case 4:
-        return memcmp(p, "POST", 4) == 0 ? METHOD_POST : memcmp(p, "HEAD", 4) == 0 ? METHOD_HEAD : METHOD_OTHER;
+        return memcmp(p, "POST", 4) == 0   ? METHOD_POST
+               : memcmp(p, "HEAD", 4) == 0 ? METHOD_HEAD
+                                           : METHOD_OTHER;
     case 5:
         return memcmp(p, "PATCH", 5) == 0   ? METHOD_PATCH
                : memcmp(p, "TRACE", 5) == 0 ? METHOD_TRACE
@@ -173,8 +177,8 @@ static enum method method_lookup(const char *p, size_t n)
 }
 
 /*
- * http://authority/path and https:// too (RFC 9112 3.2.2, RFC 9110 4.2). A query right behind the authority is
- * refused, though the grammar has it: there is no `/` to forward, and no client sends it.
+ * http://authority/path and https:// too (RFC 9112 3.2.2, RFC 9110 4.2). A query right behind the authority
+ * is refused, though the grammar has it: there is no `/` to forward, and no client sends it.
  */
 static enum reason absolute_target(struct head *h, uint32_t at, uint32_t end)
 {
@@ -236,12 +240,14 @@ static enum reason cut_in_target(const struct reader *r, const struct line *line
     return REASON_NONE;
 }
 
-/* method SP target SP HTTP/1.x (RFC 9112 3). NONE also when the line is not whole and nothing is wrong so far. */
+/* method SP target SP HTTP/1.x (RFC 9112 3). NONE also when the line is not whole and nothing is wrong so
+ * far. */
 static enum reason request_line(struct reader *r, const struct line *line)
 {
     struct head *h = r->head;
     const char *buf = r->buf;
-    uint32_t space = (uint32_t)(find_token_end(buf + line->at, buf + r->n) - buf); /* not behind stop: that is a control */
+    uint32_t space =
+        (uint32_t)(find_token_end(buf + line->at, buf + r->n) - buf); /* not behind stop: that is a control */
     if (space - line->at > MAX_METHOD)
         return REASON_BAD_REQUEST_LINE;
     if (space == line->stop)
@@ -274,14 +280,16 @@ static enum reason request_line(struct reader *r, const struct line *line)
     return read_target(h, target, end);
 }
 
-/* The first bytes of a whole status line, when they are as nearly always: nothing is left to find fault with. */
+/* The first bytes of a whole status line, when they are as nearly always: nothing is left to find fault with.
+ */
 static bool usual_status(const char *p, uint32_t n)
 {
-    return n > 12 && memcmp(p, "HTTP/1.", 7) == 0 && octet_is_digit(p[7]) && p[8] == ' ' && octet_is_digit(p[9]) &&
-           octet_is_digit(p[10]) && octet_is_digit(p[11]) && p[12] == ' ';
+    return n > 12 && memcmp(p, "HTTP/1.", 7) == 0 && octet_is_digit(p[7]) && p[8] == ' ' &&
+           octet_is_digit(p[9]) && octet_is_digit(p[10]) && octet_is_digit(p[11]) && p[12] == ' ';
 }
 
-/* HTTP/1.x SP 3DIGIT [SP reason] (RFC 9112 4). The last SP may be missing when there is no phrase: many leave it out. */
+/* HTTP/1.x SP 3DIGIT [SP reason] (RFC 9112 4). The last SP may be missing when there is no phrase: many leave
+ * it out. */
 static enum reason status_line(struct reader *r, const struct line *line)
 {
     static const char form[] = "HTTP/1.0 100 "; /* a digit stands for itself in the version, else for any */
@@ -306,7 +314,8 @@ static enum reason status_line(struct reader *r, const struct line *line)
     return REASON_NONE;
 }
 
-/* name ":" OWS value OWS (RFC 9112 5). A line that begins with white space has no name: so folding is refused. */
+/* name ":" OWS value OWS (RFC 9112 5). A line that begins with white space has no name: so folding is
+ * refused. */
 static enum reason field_line(struct reader *r, const struct line *line, uint32_t index)
 {
     struct head *h = r->head;
@@ -367,12 +376,11 @@ static enum ending ending_at(const struct reader *r, uint32_t stop)
 }
 
 /*
- * The bytes end inside a line. It is judged when that can be new: while it is short, when it passes the length at
- * which a target may become too long (whose beginning is not known here, but within MAX_METHOD), and before
- * the head is called too large.
+ * The bytes end inside a line. It is judged when that can be new: while it is short, when it passes the
+ * length at which a target may become too long (whose beginning is not known here, but within MAX_METHOD),
+ * and before the head is called too large.
  */
-static enum reason await_more(struct reader *r, struct h1_scan *scan, const struct line *line,
-                              uint32_t lines)
+static enum reason await_more(struct reader *r, struct h1_scan *scan, const struct line *line, uint32_t lines)
 {
     bool full = r->n >= r->limits->max_head;
     size_t before = scan->at > line->at ? scan->at - line->at : 0, now = r->n - line->at;
@@ -438,9 +446,9 @@ struct options {
     bool close;
     bool keep_alive;
     bool upgrade;
-    unsigned count;                 /* of `names` */
-    uint64_t ids;                   /* those named that are in field.def */
-    struct slice names[MAX_NAMED];  /* the rest */
+    unsigned count;                /* of `names` */
+    uint64_t ids;                  /* those named that are in field.def */
+    struct slice names[MAX_NAMED]; /* the rest */
 };
 
 /* False when there are more names than we care to compare. */
@@ -504,10 +512,10 @@ static bool read_connection(struct head *h)
 /* ---- Where the body ends (RFC 9112 6) ---- */
 
 enum codings {
-    CODINGS_CHUNKED,        /* exactly `chunked` */
-    CODINGS_THEN_CHUNKED,   /* others, and `chunked` as the last */
-    CODINGS_OTHERS,         /* others alone */
-    CODINGS_BAD             /* not a plain list of tokens, or one with something behind `chunked` */
+    CODINGS_CHUNKED,      /* exactly `chunked` */
+    CODINGS_THEN_CHUNKED, /* others, and `chunked` as the last */
+    CODINGS_OTHERS,       /* others alone */
+    CODINGS_BAD           /* not a plain list of tokens, or one with something behind `chunked` */
 };
 
 /* HTAB is white space too, but around a coding it is seen only where somebody wants to be misread. */
@@ -547,7 +555,8 @@ static bool read_coding_line(struct slice v, bool *chunked, bool *others)
 static enum codings read_codings(const struct head *h)
 {
     bool chunked = false, others = false;
-    for (int i = head_find(h, FIELD_TRANSFER_ENCODING, 0); i >= 0; i = head_find(h, FIELD_TRANSFER_ENCODING, i + 1))
+    for (int i = head_find(h, FIELD_TRANSFER_ENCODING, 0); i >= 0;
+         i = head_find(h, FIELD_TRANSFER_ENCODING, i + 1))
         if (has_tab(h, &h->fields[i]) || !read_coding_line(head_value(h, i), &chunked, &others))
             return CODINGS_BAD;
     if (!chunked)
@@ -608,8 +617,8 @@ static enum reason frame_request(struct head *h)
 }
 
 /*
- * A response that has no body whatever it claims. A claim that its sender could mean otherwise costs the connection;
- * 1xx and 204 may not state a length, so theirs is forgotten.
+ * A response that has no body whatever it claims. A claim that its sender could mean otherwise costs the
+ * connection; 1xx and 204 may not state a length, so theirs is forgotten.
  */
 static enum reason frame_bodiless(struct head *h)
 {
@@ -726,8 +735,9 @@ enum reason h1_parse_request(struct h1_scan *scan, const struct h1_limits *limit
     return reason;
 }
 
-enum reason h1_parse_response(struct h1_scan *scan, const struct h1_limits *limits, enum method request_method,
-                              const char *buf, size_t n, struct head *head, size_t *used)
+enum reason h1_parse_response(struct h1_scan *scan, const struct h1_limits *limits,
+                              enum method request_method, const char *buf, size_t n, struct head *head,
+                              size_t *used)
 {
     uint32_t bytes = n < limits->max_head ? (uint32_t)n : limits->max_head;
     struct reader r = {buf, bytes, limits, &response_side, head};

@@ -40,13 +40,14 @@ struct listener {
     struct event *ready;
     struct event *again; /* after a pause */
     int fd;
-    int reserve;         /* a descriptor to give up when there are no more */
+    int reserve; /* a descriptor to give up when there are no more */
     bool tcp;
 };
 
 /* ---- refusing ------------------------------------------------------------------------------------- */
 
-/* A connection over the limit gets an answer, not a reset: what it has sent is read so that the close is clean. */
+/* A connection over the limit gets an answer, not a reset: what it has sent is read so that the close is
+ * clean. */
 static void refuse(struct worker *w, int fd)
 {
     const struct reason_row *row = reason_row(REASON_TOO_MANY_CONNECTIONS);
@@ -59,10 +60,11 @@ static void refuse(struct worker *w, int fd)
                        "{\"success\":false,\"error\":\"%s\",\"status_code\":%d,\"timestamp\":\"%s\","
                        "\"details\":{\"reason\":\"%s\",\"source\":\"promptops-sidecar\"}}\n",
                        row->sentence, row->status, stamp, row->name);
-    int n = snprintf(text, sizeof(text),
-                     "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-                     "Proxy-Status: promptops-sidecar; error=%s\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
-                     len, row->proxy_status, body);
+    int n = snprintf(
+        text, sizeof(text),
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+        "Proxy-Status: promptops-sidecar; error=%s\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s",
+        len, row->proxy_status, body);
     metric_add(w->metrics, METRIC_CLIENT_REFUSED, 1);
     if (!w->settings->p->tls_server && send(fd, text, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) {
         shutdown(fd, SHUT_WR);
@@ -126,7 +128,8 @@ static void take(struct listener *l, int fd)
     const struct config *cfg = settings_config(w->settings);
     struct tls_session *tls = NULL;
     int on = 1;
-    if (atomic_load_explicit(&w->service->clients, memory_order_relaxed) >= (uint64_t)cfg->listen_max_connections) {
+    if (atomic_load_explicit(&w->service->clients, memory_order_relaxed) >=
+        (uint64_t)cfg->listen_max_connections) {
         refuse(w, fd);
         return;
     }
@@ -204,8 +207,8 @@ static int open_unix(const char *path, char *err, size_t err_size)
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     struct stat st;
     if (strlen(path) >= sizeof(sun.sun_path)) {
-        snprintf(err, err_size, "listen.address: the path %s is longer than a socket's may be (%zu bytes)", path,
-                 sizeof(sun.sun_path) - 1);
+        snprintf(err, err_size, "listen.address: the path %s is longer than a socket's may be (%zu bytes)",
+                 path, sizeof(sun.sun_path) - 1);
         return -1;
     }
     memcpy(sun.sun_path, path, strlen(path) + 1);
@@ -231,7 +234,8 @@ fail:
 
 static int open_tcp(const struct endpoint *e, bool reuse_port, char *err, size_t err_size)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo hints = {
+        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
     char port[8], name[ADDRESS_TEXT_MAX + ENDPOINT_HOST_MAX];
     int on = 1, fd = -1, why = 0;
@@ -266,7 +270,8 @@ int listener_open(const char *address, bool reuse_port, char *err, size_t err_si
     struct endpoint e;
     if (!endpoint_parse(address, &e, err, err_size))
         return -1;
-    return e.kind == ENDPOINT_UNIX ? open_unix(e.host, err, err_size) : open_tcp(&e, reuse_port, err, err_size);
+    return e.kind == ENDPOINT_UNIX ? open_unix(e.host, err, err_size)
+                                   : open_tcp(&e, reuse_port, err, err_size);
 }
 
 void listener_name(int fd, char *out, size_t size)

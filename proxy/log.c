@@ -23,10 +23,10 @@
 #include <unistd.h>
 
 enum sink {
-    SINK_FILE,    /* takes any length at once */
-    SINK_STREAM,  /* pipe or terminal: takes LOG_LINE_MAX bytes without tearing them */
-    SINK_SOCKET,  /* must be told not to wait */
-    SINK_WAITING  /* cannot be opened again without waiting: ask before each write */
+    SINK_FILE,   /* takes any length at once */
+    SINK_STREAM, /* pipe or terminal: takes LOG_LINE_MAX bytes without tearing them */
+    SINK_SOCKET, /* must be told not to wait */
+    SINK_WAITING /* cannot be opened again without waiting: ask before each write */
 };
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line is written to a pipe at once");
 
@@ -269,7 +269,8 @@ void log_write(struct log *log, enum log_level level, const char *module, const 
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     log_time(now.tv_sec * TICK_S + now.tv_nsec, time);
-    const char *form = log->text ? "%s %-7s %s: " : "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"";
+    const char *form =
+        log->text ? "%s %-7s %s: " : "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"";
     size_t at = (size_t)snprintf(line, sizeof line, form, time, level_names[level], module);
     if (at > 512)
         return; /* a module is a short word */
@@ -289,7 +290,8 @@ void log_event(struct log *log, const char *event, const char *address)
     log_time(now.tv_sec * TICK_S + now.tv_nsec, time);
     safe[log_escape((struct slice){address, strlen(address)}, safe, sizeof(safe) - 1)] = '\0';
     const char *form = log->text ? "%s info    control: %s on %s\n"
-                                 : "{\"time\":\"%s\",\"level\":\"info\",\"module\":\"control\",\"event\":\"%s\",\"address\":\"%s\"}\n";
+                                 : "{\"time\":\"%s\",\"level\":\"info\",\"module\":\"control\",\"event\":\"%"
+                                   "s\",\"address\":\"%s\"}\n";
     int n = snprintf(line, sizeof(line), form, time, event, safe);
     if (n > 0 && (size_t)n < sizeof(line) && log_put(log, line, (size_t)n))
         atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
@@ -335,8 +337,9 @@ static char short_escape(unsigned c)
 }
 
 /*
- * What stands for the character at p (of `length` bytes, 0: none) in a JSON string: itself, or an escape made in `room`.
- * Control characters, those above 0x7f included, are escaped, so that no line can steer a terminal.
+ * What stands for the character at p (of `length` bytes, 0: none) in a JSON string: itself, or an escape made
+ * in `room`. Control characters, those above 0x7f included, are escaped, so that no line can steer a
+ * terminal.
  */
 static struct slice escaped(const unsigned char *p, size_t length, char room[8])
 {

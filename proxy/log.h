@@ -21,15 +21,16 @@ struct worker_log; /* access lines of one worker, gathered until the end of its 
 struct log_config {
     const char *file; /* "-" or NULL: standard error; else a path, appended to, made with mode 0640 */
     enum log_level level;
-    bool text;        /* key=value lines for people instead of JSON */
-    bool access;      /* access lines are written */
+    bool text;   /* key=value lines for people instead of JSON */
+    bool access; /* access lines are written */
 };
 
 /* Opens the log. NULL on failure: *error then holds errno. */
 struct log *log_open(const struct log_config *config, int *error);
 void log_close(struct log *log);
 
-/* Opens the file again (USR1), after it was moved away. Keeps the old one when that fails. Returns 0 or errno. One thread at a time. */
+/* Opens the file again (USR1), after it was moved away. Keeps the old one when that fails. Returns 0 or
+ * errno. One thread at a time. */
 int log_reopen(struct log *log);
 
 void log_set_level(struct log *log, enum log_level level); /* any thread */
@@ -41,7 +42,8 @@ bool log_level_parse(const char *text, enum log_level *level); /* debug info war
 /* Lines dropped so far by log_write(); access lines are counted in their worker's METRIC_LOG_DROPPED. */
 uint64_t log_dropped(const struct log *log);
 
-/* One line: time, level, module (a short fixed word), message. Longer than 2 KiB is cut, and marked with "...". */
+/* One line: time, level, module (a short fixed word), message. Longer than 2 KiB is cut, and marked with
+ * "...". */
 void log_write(struct log *log, enum log_level level, const char *module, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
@@ -58,17 +60,17 @@ void log_event(struct log *log, const char *event, const char *address);
 /* One finished request, as the access log shows it. Slices may be empty; bytes may be anything. */
 struct access_record {
     const struct observation *observed;
-    struct slice client;     /* address */
-    struct slice method;     /* as received */
-    struct slice target;     /* path and query as received; masked here */
+    struct slice client; /* address */
+    struct slice method; /* as received */
+    struct slice target; /* path and query as received; masked here */
     struct slice host;
     struct slice user_agent;
     struct slice request_id;
     struct slice trace_id;
-    struct slice upstream;   /* address of the last attempt */
-    const char *operation;   /* name, or NULL */
-    const char *reason;      /* name, or NULL when the request ended well */
-    uint8_t minor;           /* HTTP/1.minor; 20 = HTTP/2 */
+    struct slice upstream; /* address of the last attempt */
+    const char *operation; /* name, or NULL */
+    const char *reason;    /* name, or NULL when the request ended well */
+    uint8_t minor;         /* HTTP/1.minor; 20 = HTTP/2 */
 };
 
 /* NULL when out of memory. `block` is the owner's, for the count of dropped lines. */
@@ -86,12 +88,14 @@ enum { LOG_TIME_BYTES = 25 };
 void log_time(int64_t wall, char out[LOG_TIME_BYTES]);
 
 /*
- * Copies a target with the values of sensitive query parameters (api_key, token, secret, password, signature, ...) replaced by
+ * Copies a target with the values of sensitive query parameters (api_key, token, secret, password, signature,
+ * ...) replaced by
  * "***". Returns the bytes written, at most `room`; a longer target is cut.
  */
 size_t log_mask_target(struct slice target, char *out, size_t room);
 
-/* Writes the bytes as the inside of a JSON string: always valid UTF-8 and JSON, whatever came. Returns the bytes written, at most `room`; never cuts inside an escape. */
+/* Writes the bytes as the inside of a JSON string: always valid UTF-8 and JSON, whatever came. Returns the
+ * bytes written, at most `room`; never cuts inside an escape. */
 size_t log_escape(struct slice text, char *out, size_t room);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Words for numbers. Invariant: method names stand in the order of enum method, reasons in that of reason.def.
+ * Words for numbers. Invariant: method names stand in the order of enum method, reasons in that of
+ * reason.def.
  */
 #include "proxy/names.h"
 
@@ -9,9 +10,10 @@
 struct metrics *names_metrics_new(int workers)
 {
     static const char *const methods[METHOD_COUNT] = {
-        [METHOD_OTHER] = "other",   [METHOD_GET] = "GET",         [METHOD_HEAD] = "HEAD",   [METHOD_POST] = "POST",
-        [METHOD_PUT] = "PUT",       [METHOD_DELETE] = "DELETE",   [METHOD_PATCH] = "PATCH", [METHOD_OPTIONS] = "OPTIONS",
-        [METHOD_TRACE] = "TRACE",   [METHOD_CONNECT] = "CONNECT",
+        [METHOD_OTHER] = "other",     [METHOD_GET] = "GET",         [METHOD_HEAD] = "HEAD",
+        [METHOD_POST] = "POST",       [METHOD_PUT] = "PUT",         [METHOD_DELETE] = "DELETE",
+        [METHOD_PATCH] = "PATCH",     [METHOD_OPTIONS] = "OPTIONS", [METHOD_TRACE] = "TRACE",
+        [METHOD_CONNECT] = "CONNECT",
     };
     const char *reasons[REASON_COUNT];
     for (int i = 0; i < REASON_COUNT; i++)

@@ -31,14 +31,15 @@ struct out {
 
 /* What is gathered in this turn for one peer. */
 #define GATHER_MAX 12
-/* Up to so many bytes are made one run with the head before them: a copy costs less than the work that a further run
- * makes for the kernel (measured at 1 KiB: 5 % of a whole cached answer). */
+/* Up to so many bytes are made one run with the head before them: a copy costs less than the work that a
+ * further run makes for the kernel (measured at 1 KiB: 5 % of a whole cached answer). */
 #define GATHER_FLAT 4096
 struct gather {
-    char *scratch; /* where heads are put together, at least GATHER_FLAT bytes; NULL: none, and runs stay apart */
+    char *scratch;   /* where heads are put together, at least GATHER_FLAT bytes; NULL: none, and runs stay
+                        apart */
     struct out *out; /* whose bytes these are; NULL: nothing gathered */
     int count;
-    int file_fd;        /* >= 0: after the runs, file_len bytes of this file from file_at */
+    int file_fd; /* >= 0: after the runs, file_len bytes of this file from file_at */
     off_t file_at;
     size_t file_len;
     void *file_owner;
@@ -55,9 +56,11 @@ enum out_result {
     OUT_NO_MEMORY
 };
 
-/* Adds a run. False when the gather is full: flush first. The bytes must stay until the flush. The first run may be a
- * head in `scratch`: then nothing else may be written behind it there, but at its end (see GATHER_FLAT). */
-static inline bool gather_add(struct gather *g, const void *p, size_t n, void *owner, const struct out_owner_ops *ops)
+/* Adds a run. False when the gather is full: flush first. The bytes must stay until the flush. The first run
+ * may be a head in `scratch`: then nothing else may be written behind it there, but at its end (see
+ * GATHER_FLAT). */
+static inline bool gather_add(struct gather *g, const void *p, size_t n, void *owner,
+                              const struct out_owner_ops *ops)
 {
     if (n == 0)
         return true;

@@ -1,6 +1,7 @@
 /*
  * Turns jansson's trees into MessagePack and back; the only includer of msgpack.
- * Invariant: what is not valid JSON content (binary, extensions, map keys that are no strings) is refused by name.
+ * Invariant: what is not valid JSON content (binary, extensions, map keys that are no strings) is refused by
+ * name.
  */
 #include "proxy/pack.h"
 
@@ -25,7 +26,8 @@ static void pack_string(msgpack_packer *pk, const char *s, size_t n)
 static void pack_object(msgpack_packer *pk, const json_t *v)
 {
     msgpack_pack_map(pk, json_object_size(v));
-    for (void *i = json_object_iter((json_t *)(uintptr_t)v); i; i = json_object_iter_next((json_t *)(uintptr_t)v, i)) {
+    for (void *i = json_object_iter((json_t *)(uintptr_t)v); i;
+         i = json_object_iter_next((json_t *)(uintptr_t)v, i)) {
         const char *key = json_object_iter_key(i);
         pack_string(pk, key, strlen(key));
         pack_value(pk, json_object_iter_value(i));

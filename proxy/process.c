@@ -1,5 +1,6 @@
 /*
- * Reads /proc/self and the resource usage. Invariant: nothing is kept between calls; a file that cannot be read leaves zeros.
+ * Reads /proc/self and the resource usage. Invariant: nothing is kept between calls; a file that cannot be
+ * read leaves zeros.
  */
 #include "proxy/process.h"
 
@@ -33,7 +34,8 @@ static size_t read_file(const char *path, char *out, size_t room)
     return n > 0 ? (size_t)n : 0;
 }
 
-/* Field `number` (from 3 on) of /proc/self/stat, whose second field is a name that may hold blanks and brackets. */
+/* Field `number` (from 3 on) of /proc/self/stat, whose second field is a name that may hold blanks and
+ * brackets. */
 static unsigned long long stat_field(const char *stat, int number)
 {
     const char *p = strrchr(stat, ')');

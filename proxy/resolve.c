@@ -1,8 +1,8 @@
 /*
  * The resolver's thread: looks up, publishes, sleeps.
- * Invariants: `list` only ever goes from nothing to good and from good to good, so a failing name server never
- * takes an address away; the lock is never held while a lookup or the callback runs; the state is freed by
- * whoever lets go last, so a thread that hangs in a lookup may outlive its owner.
+ * Invariants: `list` only ever goes from nothing to good and from good to good, so a failing name server
+ * never takes an address away; the lock is never held while a lookup or the callback runs; the state is freed
+ * by whoever lets go last, so a thread that hangs in a lookup may outlive its owner.
  */
 #include "proxy/resolve.h"
 
@@ -18,23 +18,23 @@
 
 enum { MAX_ADDRESSES = 64 };
 
-#define KICK_FLOOR (500 * TICK_MS)     /* a kick does not look up sooner than this after the last lookup */
-#define RETRY_FIRST (200 * TICK_MS)    /* after a failure, doubling up to the refresh time or RETRY_LAST */
-#define RETRY_LAST (10 * TICK_S)
-#define STOP_PATIENCE (100 * TICK_MS)  /* how long resolver_stop waits for a lookup */
+#define KICK_FLOOR    (500 * TICK_MS) /* a kick does not look up sooner than this after the last lookup */
+#define RETRY_FIRST   (200 * TICK_MS) /* after a failure, doubling up to the refresh time or RETRY_LAST */
+#define RETRY_LAST    (10 * TICK_S)
+#define STOP_PATIENCE (100 * TICK_MS) /* how long resolver_stop waits for a lookup */
 
 struct resolver {
     pthread_mutex_t lock;
-    pthread_cond_t wake;        /* the thread sleeps here; on CLOCK_MONOTONIC */
-    pthread_cond_t done;        /* resolver_stop waits here */
+    pthread_cond_t wake; /* the thread sleeps here; on CLOCK_MONOTONIC */
+    pthread_cond_t done; /* resolver_stop waits here */
     pthread_t thread;
     bool threaded;
-    unsigned holders;           /* of this memory: the owner and the thread */
+    unsigned holders; /* of this memory: the owner and the thread */
     bool stopping;
     bool kicked;
-    bool looking;               /* a lookup is under way, or about to be */
-    bool finished;              /* the thread touches nothing of the owner's any more */
-    struct address_list *list;  /* NULL until the first success */
+    bool looking;              /* a lookup is under way, or about to be */
+    bool finished;             /* the thread touches nothing of the owner's any more */
+    struct address_list *list; /* NULL until the first success */
     struct resolver_status status;
     struct resolver_options options;
     uint64_t rng;
@@ -137,8 +137,8 @@ static bool same_addresses(const struct address_list *a, const struct address_li
 }
 
 /*
- * Takes in the end of a lookup, the lock held; eats `fresh`. Returns the list to announce (a reference), or NULL.
- * A new order replaces the list quietly: the order is what spreads new connections over the addresses.
+ * Takes in the end of a lookup, the lock held; eats `fresh`. Returns the list to announce (a reference), or
+ * NULL. A new order replaces the list quietly: the order is what spreads new connections over the addresses.
  */
 static struct address_list *take_in(struct resolver *r, int code, struct address_list *fresh, tick_t began)
 {
@@ -284,8 +284,8 @@ static bool start_literal(struct resolver *r, const struct address *address)
     return true;
 }
 
-struct resolver *resolver_start(const struct endpoint *endpoint, const struct resolver_options *options, char *err,
-                                size_t err_size)
+struct resolver *resolver_start(const struct endpoint *endpoint, const struct resolver_options *options,
+                                char *err, size_t err_size)
 {
     struct address literal;
     struct resolver *r = calloc(1, sizeof(*r));

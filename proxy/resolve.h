@@ -27,29 +27,29 @@ struct resolver_options {
     uint64_t seed;                /* of that randomness */
     resolver_changed_fn *changed; /* may be NULL */
     void *changed_arg;
-    resolver_lookup_fn *lookup;   /* NULL: getaddrinfo, which also rereads resolv.conf when that changes */
+    resolver_lookup_fn *lookup; /* NULL: getaddrinfo, which also rereads resolv.conf when that changes */
     void *lookup_arg;
 };
 
 /* What an operator wants to know. A copy. */
 struct resolver_status {
-    uint32_t version;       /* of the list in use; 0: none yet */
-    uint32_t count;         /* addresses in it */
-    uint64_t lookups;       /* finished ones */
-    uint64_t failures;      /* of them */
-    uint32_t failing;       /* failures since the last success; > 0 with a version: the list is stale */
-    tick_t last_duration;   /* of the last lookup */
-    tick_t last_success;    /* CLOCK_MONOTONIC; 0: never */
-    tick_t looking_since;   /* CLOCK_MONOTONIC; 0: no lookup is under way */
-    char error[128];        /* why the last lookup failed; "" when it did not */
+    uint32_t version;     /* of the list in use; 0: none yet */
+    uint32_t count;       /* addresses in it */
+    uint64_t lookups;     /* finished ones */
+    uint64_t failures;    /* of them */
+    uint32_t failing;     /* failures since the last success; > 0 with a version: the list is stale */
+    tick_t last_duration; /* of the last lookup */
+    tick_t last_success;  /* CLOCK_MONOTONIC; 0: never */
+    tick_t looking_since; /* CLOCK_MONOTONIC; 0: no lookup is under way */
+    char error[128];      /* why the last lookup failed; "" when it did not */
 };
 
 /*
  * Starts. An IP literal or a path is resolved here and needs no thread (changed is then called before the
  * return). NULL when out of memory or no thread could be made; err says why.
  */
-struct resolver *resolver_start(const struct endpoint *endpoint, const struct resolver_options *options, char *err,
-                                size_t err_size) MUSTCHECK;
+struct resolver *resolver_start(const struct endpoint *endpoint, const struct resolver_options *options,
+                                char *err, size_t err_size) MUSTCHECK;
 
 /* The newest list with a reference for the caller, or NULL while there is none (REASON_DNS_PENDING, or
  * REASON_DNS_FAILED when resolver_failed). Any thread; a short lock. */
@@ -58,14 +58,15 @@ struct address_list *resolver_get(struct resolver *resolver) MUSTCHECK;
 /* True when there is no list and the last lookup failed. */
 bool resolver_failed(struct resolver *resolver);
 
-/* Looks up again now (once, when many ask): after a connection failed, say. At most every 500 ms. Any thread. */
+/* Looks up again now (once, when many ask): after a connection failed, say. At most every 500 ms. Any thread.
+ */
 void resolver_kick(struct resolver *resolver);
 
 void resolver_status(struct resolver *resolver, struct resolver_status *out);
 
 /*
- * Stops and frees. Returns within a tenth of a second even while a lookup hangs (its thread then ends by itself
- * when the lookup does, touching nothing of the caller's). `changed` is not called after the return.
+ * Stops and frees. Returns within a tenth of a second even while a lookup hangs (its thread then ends by
+ * itself when the lookup does, touching nothing of the caller's). `changed` is not called after the return.
  */
 void resolver_stop(struct resolver *resolver);
 

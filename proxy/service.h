@@ -22,20 +22,21 @@ struct store;
 struct worker;
 
 struct service {
-    struct metrics *metrics;   /* any thread, as metrics says */
-    struct log *log;           /* any thread */
-    struct store *store;       /* any thread */
-    struct permits *permits;   /* any thread */
-    struct guard *guard;       /* any thread */
-    struct admit *admit;       /* any thread */
-    struct resolver *resolver; /* any thread */
+    struct metrics *metrics;             /* any thread, as metrics says */
+    struct log *log;                     /* any thread */
+    struct store *store;                 /* any thread */
+    struct permits *permits;             /* any thread */
+    struct guard *guard;                 /* any thread */
+    struct admit *admit;                 /* any thread */
+    struct resolver *resolver;           /* any thread */
     char instance[VIA_INSTANCE_LEN + 1]; /* constant: tells this process in Via, to find loops */
-    struct worker **workers;   /* constant once started */
+    struct worker **workers;             /* constant once started */
     int worker_count;
-    _Atomic unsigned clients;  /* open client connections over all workers, for the limit */
-    _Atomic bool draining;     /* TERM came: readiness fails */
+    _Atomic unsigned clients;     /* open client connections over all workers, for the limit */
+    _Atomic bool draining;        /* TERM came: readiness fails */
     _Atomic int64_t refusal_told; /* tick of the last warning that the API refuses our key; 0: never */
-    _Atomic int64_t last_request; /* coarse: tick of the newest request, stored at most once a loop turn by each worker */
+    _Atomic int64_t
+        last_request; /* coarse: tick of the newest request, stored at most once a loop turn by each worker */
 };
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * Publications and settings. Invariants: a publication never changes after publication_new(); it
- * owns a reference on its configuration and on each TLS context, and the keys; settings are touched by one worker.
+ * owns a reference on its configuration and on each TLS context, and the keys; settings are touched by one
+ * worker.
  */
 #include "proxy/settings.h"
 
@@ -50,12 +51,13 @@ static void read_limits(const struct config *cfg, struct publication *p)
     p->upstream_limits = (struct h1_limits){
         .max_head = (uint32_t)cfg->upstream_max_header_bytes,
         .max_trailer = (uint32_t)cfg->upstream_max_header_bytes,
-        .unknown_coding_until_close = cfg->upstream_unknown_transfer_coding == CONFIG_UPSTREAM_UNKNOWN_TRANSFER_CODING_UNTIL_CLOSE,
+        .unknown_coding_until_close =
+            cfg->upstream_unknown_transfer_coding == CONFIG_UPSTREAM_UNKNOWN_TRANSFER_CODING_UNTIL_CLOSE,
     };
 }
 
-static bool compile_routes(struct publication *p, const struct publication *previous, struct metrics *metrics, char *err,
-                           size_t err_size)
+static bool compile_routes(struct publication *p, const struct publication *previous, struct metrics *metrics,
+                           char *err, size_t err_size)
 {
     const struct config *cfg = p->cfg;
     struct route_error error = {0};
@@ -68,7 +70,8 @@ static bool compile_routes(struct publication *p, const struct publication *prev
     int n = routes_operations(p->routes);
     p->operations = calloc((size_t)n, sizeof(*p->operations));
     for (int i = 0; p->operations && i < n; i++)
-        p->operations[i] = i == ROUTE_OTHER ? OPERATION_OTHER : metrics_operation(metrics, routes_operation_name(p->routes, i));
+        p->operations[i] = i == ROUTE_OTHER ? OPERATION_OTHER
+                                            : metrics_operation(metrics, routes_operation_name(p->routes, i));
     return p->operations != NULL;
 }
 
@@ -93,7 +96,8 @@ static bool load_tls(struct publication *p, char *err, size_t err_size)
     if (!cfg->upstream_url.tls)
         return true;
     struct tls_client_options client = {
-        .server_name = cfg->upstream_tls_server_name[0] ? cfg->upstream_tls_server_name : cfg->upstream_url.host,
+        .server_name =
+            cfg->upstream_tls_server_name[0] ? cfg->upstream_tls_server_name : cfg->upstream_url.host,
         .ca_file = cfg->upstream_tls_ca_file,
         .verify = cfg->upstream_tls_verify,
         .certificate_file = cfg->upstream_tls_certificate_file,
@@ -140,8 +144,8 @@ static bool name_origin(struct publication *p)
     return true;
 }
 
-struct publication *publication_new(const struct config *cfg, const struct publication *previous, struct metrics *metrics,
-                                    char *err, size_t err_size)
+struct publication *publication_new(const struct config *cfg, const struct publication *previous,
+                                    struct metrics *metrics, char *err, size_t err_size)
 {
     struct publication *p = calloc(1, sizeof(*p));
     snprintf(err, err_size, "out of memory");
@@ -153,8 +157,8 @@ struct publication *publication_new(const struct config *cfg, const struct publi
     read_cache_rules(cfg, &p->cache);
     guard_retry_rules(cfg, &p->retry);
     read_limits(cfg, p);
-    if (!name_origin(p) || !compile_routes(p, previous, metrics, err, err_size) || !load_tls(p, err, err_size) ||
-        !load_keys(p, err, err_size)) {
+    if (!name_origin(p) || !compile_routes(p, previous, metrics, err, err_size) ||
+        !load_tls(p, err, err_size) || !load_keys(p, err, err_size)) {
         publication_unref(p);
         return NULL;
     }

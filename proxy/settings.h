@@ -19,9 +19,9 @@ struct tls_context;
 
 struct publication {
     _Atomic int refs;
-    const struct config *cfg;       /* a reference */
+    const struct config *cfg; /* a reference */
     struct routes *routes;
-    uint16_t *operations;           /* metrics' number of each operation of the routes */
+    uint16_t *operations; /* metrics' number of each operation of the routes */
     struct cache_rules cache;
     struct retry_rules retry;
     struct h1_limits client_limits, upstream_limits;
@@ -43,8 +43,8 @@ struct metrics;
  * Works everything out. `previous` (or NULL) keeps operation numbers stable. Takes its own reference on
  * cfg. NULL with a sentence in err: a certificate or a key that cannot be read, a bad template, no memory.
  */
-struct publication *publication_new(const struct config *cfg, const struct publication *previous, struct metrics *metrics,
-                                    char *err, size_t err_size);
+struct publication *publication_new(const struct config *cfg, const struct publication *previous,
+                                    struct metrics *metrics, char *err, size_t err_size);
 struct publication *publication_ref(struct publication *p);
 void publication_unref(struct publication *p);
 

@@ -60,8 +60,7 @@ struct store *store_new(const struct store_limits *limits, struct hash_key seed)
     store->shard_mask = shards - 1;
     for (unsigned i = 0; i < STORE_SHARDS; i++)
         if (!shard_init(&store->shards[i], limits->strategy,
-                        expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS,
-                        tuner_advice(store->tuner)))
+                        expected < FEW_BUCKETS ? (size_t)expected : FEW_BUCKETS, tuner_advice(store->tuner)))
             ok = false;
     store->seed = derive(seed, "place");
     store->seed_partition = derive(seed, "partition");
@@ -107,9 +106,9 @@ void store_set_limits(struct store *store, const struct store_limits *limits)
 
 /* ---- places ---- */
 
-/* Who asks, as the upstream sees it: the values of the fields that say so, each with its number and length; the
- * sidecar's credential, as number 0, where that takes the place of the client's. Nobody in particular in the
- * shared scope. */
+/* Who asks, as the upstream sees it: the values of the fields that say so, each with its number and length;
+ * the sidecar's credential, as number 0, where that takes the place of the client's. Nobody in particular in
+ * the shared scope. */
 static struct hash128 partition_of(struct store *store, const struct store_request *request)
 {
     const struct cache_rules *rules = request->rules;

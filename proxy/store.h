@@ -37,8 +37,8 @@ struct store_request {
     const struct head *head; /* the client's request */
     struct slice origin; /* of the upstream: "https://api.promptops.ai:443", one spelling for each upstream */
     const struct cache_rules *rules;
-    struct slice credential; /* that the sidecar shows instead of the client's Authorization and X-API-Key, which say
-                                nothing then; {NULL, 0}: the client's own goes up */
+    struct slice credential; /* that the sidecar shows instead of the client's Authorization and X-API-Key,
+                                which say nothing then; {NULL, 0}: the client's own goes up */
     struct cache_route route;
     const struct slice *tags; /* of the route, its names filled in, none with a newline. fill_response gives
                                  them to the entry; */

@@ -112,7 +112,7 @@ struct shard {
 
 struct store {
     struct shard shards[STORE_SHARDS];
-    unsigned shard_mask; /* settled at creation */
+    unsigned shard_mask;        /* settled at creation */
     struct tuner *tuner;        /* tells the shards' indexes which rule adaptive follows */
     pthread_mutex_t tuner_lock; /* of it; never waited for but when the limits change: a use that cannot be
                                    noted at once is not */

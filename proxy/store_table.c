@@ -23,7 +23,8 @@ void shard_unlock(struct shard *shard)
     pthread_mutex_unlock(&shard->lock);
 }
 
-bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected, const evict_advice *advice)
+bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expected,
+                const evict_advice *advice)
 {
     pthread_mutexattr_t attributes;
     pthread_mutexattr_init(&attributes);

@@ -22,15 +22,16 @@ struct stream {
 };
 
 enum {
-    STREAM_EOF = 0,         /* the peer closed its side (TLS: with close_notify; without it is STREAM_ERROR, see tls.h) */
-    STREAM_AGAIN = -1,      /* nothing now: wait until readable */
-    STREAM_ERROR = -2,      /* broken: reset or a TLS failure; close it */
-    STREAM_WANT_WRITE = -3  /* TLS only: wait until writable before reading, or reverse */
+    STREAM_EOF =
+        0, /* the peer closed its side (TLS: with close_notify; without it is STREAM_ERROR, see tls.h) */
+    STREAM_AGAIN = -1,     /* nothing now: wait until readable */
+    STREAM_ERROR = -2,     /* broken: reset or a TLS failure; close it */
+    STREAM_WANT_WRITE = -3 /* TLS only: wait until writable before reading, or reverse */
 };
 
 ssize_t tls_read(struct tls_session *tls, void *buf, size_t n);
 ssize_t tls_writev(struct tls_session *tls, const struct iovec *iov, int count);
-void tls_close(struct tls_session *tls); /* sends close_notify when it can at once; frees */
+void tls_close(struct tls_session *tls);         /* sends close_notify when it can at once; frees */
 bool tls_pending(const struct tls_session *tls); /* bytes wait in here: no readiness event will come for them;
                                                     false once tls_read said STREAM_AGAIN */
 
@@ -51,8 +52,9 @@ static inline ssize_t stream_read(struct stream *s, void *buf, size_t n)
 
 /*
  * Bytes taken (may be fewer than offered, may be of part of a vector), or AGAIN, ERROR, WANT_WRITE.
- * Bytes once offered must be offered again, first and unchanged (TLS has them encrypted already); more may follow.
- * `more`: the next bytes are written right behind, so that these need no packet of their own; a mere hint.
+ * Bytes once offered must be offered again, first and unchanged (TLS has them encrypted already); more may
+ * follow. `more`: the next bytes are written right behind, so that these need no packet of their own; a mere
+ * hint.
  */
 static inline ssize_t stream_writev(struct stream *s, struct iovec *iov, int count, bool more)
 {

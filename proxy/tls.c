@@ -1,8 +1,8 @@
 /*
  * TLS by OpenSSL: contexts that are shared and never change, sessions that belong to one thread.
- * Invariants: a context's settings are read-only once it is returned, only its tickets change and those under its
- * lock; a session that failed stays failed; bytes are read with recv and sent with MSG_NOSIGNAL, so that SIGPIPE
- * never rises; an end without close_notify is never reported as an end.
+ * Invariants: a context's settings are read-only once it is returned, only its tickets change and those under
+ * its lock; a session that failed stays failed; bytes are read with recv and sent with MSG_NOSIGNAL, so that
+ * SIGPIPE never rises; an end without close_notify is never reported as an end.
  */
 #include "proxy/tls.h"
 
@@ -20,9 +20,9 @@
 #include "proxy/address.h"
 
 enum {
-    RECORD_MAX = 16384,                 /* plaintext bytes of a record, RFC 8446 5.1 */
-    READ_AHEAD = 2 * (RECORD_MAX + 320),/* two whole records by one recv */
-    TICKETS = 32,                       /* kept by a context */
+    RECORD_MAX = 16384,                  /* plaintext bytes of a record, RFC 8446 5.1 */
+    READ_AHEAD = 2 * (RECORD_MAX + 320), /* two whole records by one recv */
+    TICKETS = 32,                        /* kept by a context */
     NAME_MAX_BYTES = 256,
     ALPN_MAX = 64,
     TEXT_MAX = 256
@@ -39,14 +39,14 @@ struct tls_context {
     atomic_uint refs;
     SSL_CTX *ssl;
     BIO_METHOD *bio;
-    bool verify;                  /* the peer's certificate */
+    bool verify; /* the peer's certificate */
     char server_name[NAME_MAX_BYTES];
     bool name_is_ip;
     int64_t not_after;
     unsigned char alpn[ALPN_MAX]; /* as on the wire: length, name, length, name */
     unsigned alpn_len;
-    pthread_mutex_t lock;         /* of what follows */
-    SSL_SESSION *tickets[TICKETS];/* a ring, the newest at `newest` */
+    pthread_mutex_t lock;          /* of what follows */
+    SSL_SESSION *tickets[TICKETS]; /* a ring, the newest at `newest` */
     unsigned newest, kept;
 };
 
@@ -54,18 +54,18 @@ struct tls_session {
     SSL *ssl;
     struct tls_context *context;
     int fd;
-    int system_error;  /* errno of the last recv or send that failed */
-    uint32_t retry;    /* bytes of a record that is encrypted but not sent: to be offered again */
-    bool established;  /* the handshake is done */
-    bool dry;          /* the last read found the socket empty */
-    bool saw_eof;      /* recv gave 0 */
+    int system_error; /* errno of the last recv or send that failed */
+    uint32_t retry;   /* bytes of a record that is encrypted but not sent: to be offered again */
+    bool established; /* the handshake is done */
+    bool dry;         /* the last read found the socket empty */
+    bool saw_eof;     /* recv gave 0 */
     bool truncated;
-    bool ended;        /* reading is over, with `end` */
-    bool told;         /* tls_read has said so */
-    bool failed;       /* nothing may be sent any more */
+    bool ended;  /* reading is over, with `end` */
+    bool told;   /* tls_read has said so */
+    bool failed; /* nothing may be sent any more */
     enum reason reason;
     ssize_t end;
-    char *text;        /* owned; NULL: none, or no memory for it */
+    char *text; /* owned; NULL: none, or no memory for it */
 };
 
 /* ---- the socket under OpenSSL ---- */
@@ -120,11 +120,13 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
     return command == BIO_CTRL_FLUSH;
 }
 
-/* Made for each context: a reload must not use up OpenSSL's few numbers for new types, so all share the first. */
+/* Made for each context: a reload must not use up OpenSSL's few numbers for new types, so all share the
+ * first. */
 static BIO_METHOD *make_bio_method(void)
 {
     BIO_METHOD *m = BIO_meth_new(BIO_TYPE_START | BIO_TYPE_SOURCE_SINK, "socket");
-    if (m && BIO_meth_set_read(m, bio_read) && BIO_meth_set_write(m, bio_write) && BIO_meth_set_ctrl(m, bio_ctrl))
+    if (m && BIO_meth_set_read(m, bio_read) && BIO_meth_set_write(m, bio_write) &&
+        BIO_meth_set_ctrl(m, bio_ctrl))
         return m;
     BIO_meth_free(m);
     return NULL;
@@ -182,7 +184,8 @@ static bool set_versions(SSL_CTX *ssl, const char *min, char *err, size_t size)
         version = TLS1_3_VERSION;
     else if (is_set(min) && strcmp(min, "1.2") != 0)
         return plain_error(err, size, "min_version must be 1.2 or 1.3");
-    return SSL_CTX_set_min_proto_version(ssl, version) == 1 || plain_error(err, size, "min_version is not available");
+    return SSL_CTX_set_min_proto_version(ssl, version) == 1 ||
+           plain_error(err, size, "min_version is not available");
 }
 
 /* `h2,http/1.1` to its wire form. */
@@ -248,14 +251,15 @@ static struct tls_context *context_new(bool client, char *err, size_t size)
 static bool set_common(struct tls_context *c, const char *min_version, char *err, size_t size)
 {
     SSL_CTX_set_app_data(c->ssl, c);
-    SSL_CTX_set_options(c->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    SSL_CTX_set_options(c->ssl,
+                        SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                  SSL_MODE_RELEASE_BUFFERS | SSL_MODE_AUTO_RETRY);
     SSL_CTX_set_read_ahead(c->ssl, 1);
     SSL_CTX_set_default_read_buffer_len(c->ssl, READ_AHEAD);
     SSL_CTX_set_default_passwd_cb(c->ssl, no_pass_phrase);
-    if (SSL_CTX_set_cipher_list(c->ssl, CIPHERS_12) != 1 || SSL_CTX_set_ciphersuites(c->ssl, CIPHERS_13) != 1 ||
-        SSL_CTX_set1_groups_list(c->ssl, GROUPS) != 1)
+    if (SSL_CTX_set_cipher_list(c->ssl, CIPHERS_12) != 1 ||
+        SSL_CTX_set_ciphersuites(c->ssl, CIPHERS_13) != 1 || SSL_CTX_set1_groups_list(c->ssl, GROUPS) != 1)
         return plain_error(err, size, "OpenSSL lacks the ciphers that are needed");
     return set_versions(c->ssl, min_version, err, size);
 }
@@ -284,8 +288,8 @@ static bool ticket_usable(const SSL_SESSION *ticket)
 }
 
 /*
- * The newest ticket, with a reference, or NULL. TLS 1.3 wants each used once (RFC 8446 C.4) and brings new ones with
- * every connection; in TLS 1.2 the same one goes on serving.
+ * The newest ticket, with a reference, or NULL. TLS 1.3 wants each used once (RFC 8446 C.4) and brings new
+ * ones with every connection; in TLS 1.2 the same one goes on serving.
  */
 static SSL_SESSION *take_ticket(struct tls_context *c)
 {
@@ -498,10 +502,12 @@ static void describe(struct tls_session *s, int error)
     if (!s->text)
         return;
     if (s->reason == REASON_TLS_CERTIFICATE)
-        snprintf(s->text, TEXT_MAX, "certificate of %.150s: %s", name, X509_verify_cert_error_string(verdict));
+        snprintf(s->text, TEXT_MAX, "certificate of %.150s: %s", name,
+                 X509_verify_cert_error_string(verdict));
     else if (s->truncated)
-        snprintf(s->text, TEXT_MAX, "%s", s->established ? "the peer closed the connection without close_notify"
-                                                         : "the peer closed the connection during the handshake");
+        snprintf(s->text, TEXT_MAX, "%s",
+                 s->established ? "the peer closed the connection without close_notify"
+                                : "the peer closed the connection during the handshake");
     else if (s->system_error)
         snprintf(s->text, TEXT_MAX, "%s", strerror(s->system_error));
     else
@@ -597,8 +603,8 @@ struct cursor {
 };
 
 /*
- * The next `want` bytes, or fewer when the vector ends: where they lie when that is one piece, else gathered in
- * scratch, because a record costs more than a copy.
+ * The next `want` bytes, or fewer when the vector ends: where they lie when that is one piece, else gathered
+ * in scratch, because a record costs more than a copy.
  */
 static const char *next_run(struct cursor *c, size_t want, char *scratch, size_t *n)
 {

@@ -16,28 +16,31 @@
  */
 struct tls_context;
 
-struct tls_client_options {      /* strings: NULL or "" = not set; only read during the call */
-    const char *server_name;     /* SNI (RFC 6066 3) and the name that the certificate must bear; an IP
-                                    literal is checked as such and not sent. Needed when verify. */
-    const char *ca_file;         /* PEM; else the system's */
+struct tls_client_options {  /* strings: NULL or "" = not set; only read during the call */
+    const char *server_name; /* SNI (RFC 6066 3) and the name that the certificate must bear; an IP
+                                literal is checked as such and not sent. Needed when verify. */
+    const char *ca_file;     /* PEM; else the system's */
     bool verify;
-    const char *certificate_file;/* PEM chain, ours first; with key_file */
+    const char *certificate_file; /* PEM chain, ours first; with key_file */
     const char *key_file;
-    const char *min_version;     /* "1.2" (also when not set) or "1.3" */
-    const char *alpn;            /* comma-separated protocols, RFC 7301; "http/1.1" when not set */
+    const char *min_version; /* "1.2" (also when not set) or "1.3" */
+    const char *alpn;        /* comma-separated protocols, RFC 7301; "http/1.1" when not set */
 };
 
 struct tls_server_options {
-    const char *certificate_file;/* PEM chain, ours first */
+    const char *certificate_file; /* PEM chain, ours first */
     const char *key_file;
-    const char *client_ca_file;  /* set: a client must show a certificate that one of these signed */
+    const char *client_ca_file; /* set: a client must show a certificate that one of these signed */
     const char *min_version;
     const char *alpn;
 };
 
-/* One reference for the caller, or NULL with a sentence in err that names the file. Reads files: not on a worker. */
-struct tls_context *tls_context_client(const struct tls_client_options *options, char *err, size_t err_size) MUSTCHECK;
-struct tls_context *tls_context_server(const struct tls_server_options *options, char *err, size_t err_size) MUSTCHECK;
+/* One reference for the caller, or NULL with a sentence in err that names the file. Reads files: not on a
+ * worker. */
+struct tls_context *tls_context_client(const struct tls_client_options *options, char *err,
+                                       size_t err_size) MUSTCHECK;
+struct tls_context *tls_context_server(const struct tls_server_options *options, char *err,
+                                       size_t err_size) MUSTCHECK;
 struct tls_context *tls_context_ref(struct tls_context *context);
 void tls_context_unref(struct tls_context *context); /* NULL is well; sessions hold references of their own */
 
@@ -62,23 +65,24 @@ enum tls_result {
 enum tls_result tls_handshake(struct tls_session *session) MUSTCHECK;
 
 /*
- * Why the session failed (handshake, read or write): REASON_TLS_CERTIFICATE when the peer's certificate was not
- * accepted by us, REASON_TLS_FAILED for all else, REASON_NONE when nothing failed. *text (may be NULL) gets a
- * sentence that lives as long as the session.
+ * Why the session failed (handshake, read or write): REASON_TLS_CERTIFICATE when the peer's certificate was
+ * not accepted by us, REASON_TLS_FAILED for all else, REASON_NONE when nothing failed. *text (may be NULL)
+ * gets a sentence that lives as long as the session.
  */
 enum reason tls_failure(const struct tls_session *session, const char **text);
 
 /*
- * True when the peer's bytes ended without close_notify (RFC 8446 6.1): somebody may have cut them. tls_read says
- * STREAM_ERROR then and never STREAM_EOF, so that a body that ends with the connection cannot be mistaken
- * for a whole one; this tells such an end from a real failure, in logs and for idle connections.
+ * True when the peer's bytes ended without close_notify (RFC 8446 6.1): somebody may have cut them. tls_read
+ * says STREAM_ERROR then and never STREAM_EOF, so that a body that ends with the connection cannot be
+ * mistaken for a whole one; this tells such an end from a real failure, in logs and for idle connections.
  */
 bool tls_truncated(const struct tls_session *session);
 
-bool tls_resumed(const struct tls_session *session);          /* by a ticket: no certificates were exchanged */
-const char *tls_version(const struct tls_session *session);   /* "TLSv1.3"; static */
-const char *tls_cipher(const struct tls_session *session);    /* "TLS_AES_128_GCM_SHA256"; static */
-struct slice tls_alpn(const struct tls_session *session);     /* the protocol agreed; empty for none; lives as long */
+bool tls_resumed(const struct tls_session *session);        /* by a ticket: no certificates were exchanged */
+const char *tls_version(const struct tls_session *session); /* "TLSv1.3"; static */
+const char *tls_cipher(const struct tls_session *session);  /* "TLS_AES_128_GCM_SHA256"; static */
+struct slice
+tls_alpn(const struct tls_session *session); /* the protocol agreed; empty for none; lives as long */
 const char *tls_peer_name(const struct tls_session *session); /* server: the SNI asked for, or "" */
 
 #endif

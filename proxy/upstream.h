@@ -16,9 +16,9 @@ struct worker;
 struct pooled {
     struct upstream *prev, *next; /* on the idle or the busy list */
     tick_t born, idle_since;
-    tick_t trusted;               /* how long it may be idle, as far as is known of the server */
-    uint32_t generation;          /* of the addresses and settings it was dialled with */
-    bool doomed;                  /* close it instead of pooling it */
+    tick_t trusted;      /* how long it may be idle, as far as is known of the server */
+    uint32_t generation; /* of the addresses and settings it was dialled with */
+    bool doomed;         /* close it instead of pooling it */
 };
 
 /* Takes over a connected stream. NULL (stream closed): no memory. */

@@ -23,7 +23,8 @@ void view_uint(struct view *v, const char *key, uint64_t value);
 void view_real(struct view *v, const char *key, double value); /* not finite: null */
 void view_bool(struct view *v, const char *key, bool value);
 void view_null(struct view *v, const char *key);
-void view_text(struct view *v, const char *key, const char *value); /* NULL: null; bytes that are not UTF-8 become U+FFFD */
+void view_text(struct view *v, const char *key,
+               const char *value); /* NULL: null; bytes that are not UTF-8 become U+FFFD */
 void view_slice(struct view *v, const char *key, struct slice value);
 
 /* A value that is JSON text already; null when it is not valid. */

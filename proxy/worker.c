@@ -112,7 +112,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 static bool finished(const struct worker *w)
 {
-    return w->stopping && w->exchanges == 0 && w->client_count[CLIENT_BUSY] == 0 && w->client_count[CLIENT_LINGER] == 0;
+    return w->stopping && w->exchanges == 0 && w->client_count[CLIENT_BUSY] == 0 &&
+           w->client_count[CLIENT_LINGER] == 0;
 }
 
 void worker_stop(struct worker *w, bool force)
@@ -172,8 +173,9 @@ static struct event_base *new_base(void)
 static bool new_buffers(struct worker *w)
 {
     const struct config *cfg = settings_config(w->settings);
-    uint64_t largest = cfg->listen_max_header_bytes > cfg->upstream_max_header_bytes ? cfg->listen_max_header_bytes
-                                                                                     : cfg->upstream_max_header_bytes;
+    uint64_t largest = cfg->listen_max_header_bytes > cfg->upstream_max_header_bytes
+                           ? cfg->listen_max_header_bytes
+                           : cfg->upstream_max_header_bytes;
     w->head_size = (size_t)largest + HEAD_ROOM;
     w->down_head = malloc(w->head_size);
     w->up_head = secret_room(w->head_size); /* keys pass through it on their way up */

@@ -37,7 +37,15 @@ struct timer {
 /* Room beside the peer's own fields for those that we add. */
 #define HEAD_ROOM 4096
 
-enum client_state { CLIENT_HANDSHAKE, CLIENT_IDLE, CLIENT_HEAD, CLIENT_BUSY, CLIENT_LINGER, CLIENT_TUNNEL, CLIENT_STATES };
+enum client_state {
+    CLIENT_HANDSHAKE,
+    CLIENT_IDLE,
+    CLIENT_HEAD,
+    CLIENT_BUSY,
+    CLIENT_LINGER,
+    CLIENT_TUNNEL,
+    CLIENT_STATES
+};
 
 struct worker {
     struct service *service; /* what the workers share; not owned */
@@ -45,13 +53,13 @@ struct worker {
     pthread_t thread;
     struct event_base *base;
     struct mailbox box;
-    struct event *tick;      /* drives the wheel */
-    tick_t tick_due;         /* when `tick` is set to fire; TICK_NEVER when it is not */
+    struct event *tick; /* drives the wheel */
+    tick_t tick_due;    /* when `tick` is set to fire; TICK_NEVER when it is not */
     struct wheel *wheel;
-    tick_t now;              /* 0 = not read yet in this turn: use worker_now() */
-    int64_t wall;            /* unix seconds, likewise */
-    char date[32];           /* `wall` as IMF-fixdate */
-    int64_t date_of;         /* the second that `date` shows */
+    tick_t now;      /* 0 = not read yet in this turn: use worker_now() */
+    int64_t wall;    /* unix seconds, likewise */
+    char date[32];   /* `wall` as IMF-fixdate */
+    int64_t date_of; /* the second that `date` shows */
     struct rng rng;
     struct settings *settings; /* the snapshot for new requests; a reference */
     struct listener *listener;
@@ -60,22 +68,22 @@ struct worker {
     struct worker_log *log;
 
     struct block_pool blocks;
-    struct block *scratch;   /* where reads go; see worker_scratch() */
+    struct block *scratch;     /* where reads go; see worker_scratch() */
     char *down_head, *up_head; /* where heads are put together; head_size bytes each */
     size_t head_size;
-    char *lines;             /* field lines being rewritten; head_size bytes */
-    struct field *fields;    /* the table of the head being parsed */
+    char *lines;          /* field lines being rewritten; head_size bytes */
+    struct field *fields; /* the table of the head being parsed */
     uint16_t field_max;
-    struct gather down, up;  /* bytes gathered in this turn, for one client and one upstream */
+    struct gather down, up; /* bytes gathered in this turn, for one client and one upstream */
 
     struct client *clients[CLIENT_STATES]; /* every client sits on the list of its state */
     unsigned client_count[CLIENT_STATES];
-    struct client *resume;   /* clients with saved input to look at when the turn ends */
+    struct client *resume; /* clients with saved input to look at when the turn ends */
     struct exchange *free_exchanges;
-    unsigned exchanges;      /* alive */
-    bool served;             /* a request began in this turn */
-    _Atomic bool left;       /* the loop is over */
-    bool stopping;           /* finish what is in flight, then leave the loop */
+    unsigned exchanges; /* alive */
+    bool served;        /* a request began in this turn */
+    _Atomic bool left;  /* the loop is over */
+    bool stopping;      /* finish what is in flight, then leave the loop */
 };
 
 /* Nanoseconds on the monotonic clock, read once a turn. */

@@ -1,6 +1,7 @@
 /*
  * The only includer of libcurl here: one request to the admin port.
- * Invariants: answers are bounded; the token goes to the admin port only (no redirect is followed) and is never shown.
+ * Invariants: answers are bounded; the token goes to the admin port only (no redirect is followed) and is
+ * never shown.
  */
 #include <curl/curl.h>
 #include <errno.h>

@@ -49,8 +49,8 @@ enum exit_code run_config(const struct args *a);
 enum exit_code run_cache(const struct args *a);
 
 /*
- * Asks the admin port: `method` GET or POST, `path` with its query, `body` as JSON or NULL. A new reference, or NULL after the
- * reason was told on standard error.
+ * Asks the admin port: `method` GET or POST, `path` with its query, `body` as JSON or NULL. A new reference,
+ * or NULL after the reason was told on standard error.
  */
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body);
 
@@ -70,7 +70,8 @@ struct line {
 /* The value at a path by dots; NULL when there is none. Borrowed. */
 const struct json_t *at_path(const struct json_t *tree, const char *path);
 
-/* Shows the tree: JSON as it is; CSV as name,value of every leaf; a table of `lines`, or with NULL of every leaf. */
+/* Shows the tree: JSON as it is; CSV as name,value of every leaf; a table of `lines`, or with NULL of every
+ * leaf. */
 void show_values(const struct args *a, const struct json_t *tree, const struct line *lines);
 
 /* Shows a list of objects, one a row; `columns` is a blank-separated list of members. */

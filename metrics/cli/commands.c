@@ -73,7 +73,8 @@ static enum exit_code show_one(const struct args *a, const json_t *options, cons
     }
     if (a->format == FORMAT_TABLE) {
         json_t *value = json_object_get(option, "value");
-        char *text = json_is_string(value) ? strdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY);
+        char *text =
+            json_is_string(value) ? strdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY);
         printf("%s\n", text ? text : "");
         free(text);
     } else {
@@ -118,7 +119,8 @@ enum exit_code run_config(const struct args *a)
     if (a->word_count > 1)
         return no_words_wanted(a);
     if (args_flag(a, "set") || args_flag(a, "check")) {
-        complain("config --set and --check are not built yet in this version; `promptops-sidecar --check` checks a file");
+        complain("config --set and --check are not built yet in this version; `promptops-sidecar --check` "
+                 "checks a file");
         return EXIT_USAGE;
     }
     if (show == (key != NULL)) {
@@ -186,7 +188,8 @@ static enum exit_code cache_purge(const struct args *a)
         failed |= json_object_set_new(body, names[i], i == 3 ? json_true() : json_string(value));
     }
     if (given != 1 || failed) {
-        complain(failed ? "the value is not UTF-8" : "say exactly one of --key K, --prefix P, --tag T, --all");
+        complain(failed ? "the value is not UTF-8"
+                        : "say exactly one of --key K, --prefix P, --tag T, --all");
         json_decref(body);
         return EXIT_USAGE;
     }

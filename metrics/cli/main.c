@@ -1,7 +1,7 @@
 /*
  * Takes the command line apart and runs the command.
- * Invariants: whatever is wrong with the command line is told on standard error together with what is allowed, and
- * ends with 2; nothing was asked of the sidecar then.
+ * Invariants: whatever is wrong with the command line is told on standard error together with what is
+ * allowed, and ends with 2; nothing was asked of the sidecar then.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -11,16 +11,22 @@
 #include "metrics/cli/cli.h"
 
 const struct command commands[] = {
-    {"monitor", "duration= interval= web port=", "[--duration 60] [--interval 5] [--web [--port 8080]]", "watch the sidecar live", NULL},
+    {"monitor", "duration= interval= web port=", "[--duration 60] [--interval 5] [--web [--port 8080]]",
+     "watch the sidecar live", NULL},
     {"summary", "window=", "[--window 30]", "the main numbers of the last minutes", run_summary},
     {"export", "output= metric-type= start-time= end-time=",
      "[--output F] [--metric-type T] [--start-time T] [--end-time T]", "all retained history", NULL},
-    {"optimize", "cache retry pool auto-apply", "[--cache] [--retry] [--pool] [--auto-apply]", "show or apply recommendations", NULL},
+    {"optimize", "cache retry pool auto-apply", "[--cache] [--retry] [--pool] [--auto-apply]",
+     "show or apply recommendations", NULL},
     {"benchmark", "duration= concurrent= iterations= prompt-id= url= rate=",
-     "[--duration 60] [--concurrent 10] [--iterations N] [--prompt-id ID] [--url U] [--rate R]", "measure", NULL},
-    {"analyze", "recommendations issues trends", "[--recommendations] [--issues] [--trends]", "find out what is wrong", NULL},
-    {"config", "show get= set= check=", "--show | --get KEY | --set KEY=VALUE | --check FILE", "the effective configuration", run_config},
-    {"cache", "key= prefix= tag= all sort= limit=", "stats | entries | purge --key K|--prefix P|--tag T|--all", "the cache", run_cache},
+     "[--duration 60] [--concurrent 10] [--iterations N] [--prompt-id ID] [--url U] [--rate R]", "measure",
+     NULL},
+    {"analyze", "recommendations issues trends", "[--recommendations] [--issues] [--trends]",
+     "find out what is wrong", NULL},
+    {"config", "show get= set= check=", "--show | --get KEY | --set KEY=VALUE | --check FILE",
+     "the effective configuration", run_config},
+    {"cache", "key= prefix= tag= all sort= limit=",
+     "stats | entries | purge --key K|--prefix P|--tag T|--all", "the cache", run_cache},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -40,9 +46,11 @@ static void usage(FILE *out)
 {
     fputs("usage: promptops-perf COMMAND [OPTIONS]\n\ncommands:\n", out);
     for (const struct command *c = commands; c->name; c++)
-        fprintf(out, "  %-10s %s%s\n  %10s   %s\n", c->name, c->usage, c->run ? "" : "   (not built yet)", "", c->what);
+        fprintf(out, "  %-10s %s%s\n  %10s   %s\n", c->name, c->usage, c->run ? "" : "   (not built yet)", "",
+                c->what);
     fputs("\nanywhere:\n"
-          "  --admin URL        the admin port: http://host:port, host:port or unix:/path (http://127.0.0.1:9901)\n"
+          "  --admin URL        the admin port: http://host:port, host:port or unix:/path "
+          "(http://127.0.0.1:9901)\n"
           "  --token-file FILE  holds the admin token\n"
           "  --format FORMAT    table, json or csv (table)\n"
           "  --no-color         no colours\n\n"
@@ -79,10 +87,12 @@ const char *args_flag(const struct args *a, const char *name)
     return NULL;
 }
 
-/* What a flag that any command may have is for. False when it is none of them; complains about a bad value by *bad. */
+/* What a flag that any command may have is for. False when it is none of them; complains about a bad value by
+ * *bad. */
 static bool take_everywhere(struct args *a, const char *name, const char *value, bool *bad)
 {
-    static const char *const formats[] = {[FORMAT_TABLE] = "table", [FORMAT_JSON] = "json", [FORMAT_CSV] = "csv"};
+    static const char *const formats[] = {
+        [FORMAT_TABLE] = "table", [FORMAT_JSON] = "json", [FORMAT_CSV] = "csv"};
     if (strcmp(name, "admin") == 0)
         a->admin = value;
     else if (strcmp(name, "token-file") == 0)
@@ -105,7 +115,8 @@ static bool take_everywhere(struct args *a, const char *name, const char *value,
     return true;
 }
 
-/* Reads `--name`, `--name=value` or `--name value`. Returns how many arguments that were, 0 when something is wrong. */
+/* Reads `--name`, `--name=value` or `--name value`. Returns how many arguments that were, 0 when something is
+ * wrong. */
 static int take_flag(struct args *a, char **argv, const struct command *command)
 {
     char *name = argv[0] + 2, *equals = strchr(name, '=');
@@ -114,8 +125,8 @@ static int take_flag(struct args *a, char **argv, const struct command *command)
     if (kind < 0 && command)
         kind = flag_kind(command->flags, name, n);
     if (kind < 0) {
-        complain("--%.*s is not an option%s%s%s", (int)n, name, command ? " of " : "; see promptops-perf --help",
-                 command ? command->name : "", "");
+        complain("--%.*s is not an option%s%s%s", (int)n, name,
+                 command ? " of " : "; see promptops-perf --help", command ? command->name : "", "");
         if (command)
             complain("usage: promptops-perf %s %s", command->name, command->usage);
         return 0;

@@ -1,6 +1,7 @@
 /*
  * Shows answers as a table, JSON or CSV.
- * Invariants: control characters out of an answer never reach a terminal; CSV is quoted as RFC 4180 says; colours only where asked for.
+ * Invariants: control characters out of an answer never reach a terminal; CSV is quoted as RFC 4180 says;
+ * colours only where asked for.
  */
 #include <ctype.h>
 #include <jansson.h>
@@ -128,7 +129,8 @@ static void put_json(const json_t *tree)
 }
 
 /* Calls back for every leaf under `tree`, with its path. */
-static void each_leaf(const json_t *tree, const char *path, void (*leaf)(const char *path, const json_t *v, int *widest), int *widest)
+static void each_leaf(const json_t *tree, const char *path,
+                      void (*leaf)(const char *path, const json_t *v, int *widest), int *widest)
 {
     const char *key;
     json_t *value;

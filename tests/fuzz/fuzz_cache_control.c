@@ -1,8 +1,8 @@
 /*
- * Feeds any fields to everything that reads directives, dates, ages, variants, conditions and ranges. The input is a list of
- * lines, the first byte of each saying which field it is; half of them go into a request, half into a response. Whatever
- * they hold: numbers stay within their bounds, slices within the input, time never makes anything fresher, the same request selects the
- * same variant, and a range lies inside the body.
+ * Feeds any fields to everything that reads directives, dates, ages, variants, conditions and ranges. The
+ * input is a list of lines, the first byte of each saying which field it is; half of them go into a request,
+ * half into a response. Whatever they hold: numbers stay within their bounds, slices within the input, time
+ * never makes anything fresher, the same request selects the same variant, and a range lies inside the body.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -23,12 +23,28 @@ struct made {
     struct field fields[LINES_MAX];
 };
 
-static const enum field_id known[] = {FIELD_CACHE_CONTROL, FIELD_PRAGMA, FIELD_AGE, FIELD_DATE, FIELD_EXPIRES, FIELD_ETAG,
-                                      FIELD_LAST_MODIFIED, FIELD_VARY, FIELD_CONTENT_LANGUAGE, FIELD_RANGE, FIELD_IF_RANGE,
-                                      FIELD_IF_NONE_MATCH, FIELD_IF_MODIFIED_SINCE, FIELD_ACCEPT_LANGUAGE, FIELD_CDN_CACHE_CONTROL,
-                                      FIELD_AUTHORIZATION, FIELD_CONTENT_RANGE, FIELD_CONTENT_ENCODING, FIELD_ACCEPT_ENCODING};
+static const enum field_id known[] = {FIELD_CACHE_CONTROL,
+                                      FIELD_PRAGMA,
+                                      FIELD_AGE,
+                                      FIELD_DATE,
+                                      FIELD_EXPIRES,
+                                      FIELD_ETAG,
+                                      FIELD_LAST_MODIFIED,
+                                      FIELD_VARY,
+                                      FIELD_CONTENT_LANGUAGE,
+                                      FIELD_RANGE,
+                                      FIELD_IF_RANGE,
+                                      FIELD_IF_NONE_MATCH,
+                                      FIELD_IF_MODIFIED_SINCE,
+                                      FIELD_ACCEPT_LANGUAGE,
+                                      FIELD_CDN_CACHE_CONTROL,
+                                      FIELD_AUTHORIZATION,
+                                      FIELD_CONTENT_RANGE,
+                                      FIELD_CONTENT_ENCODING,
+                                      FIELD_ACCEPT_ENCODING};
 
-/* Which of `known` a line is: the first sixteen, but where these say nothing on their side the other three. */
+/* Which of `known` a line is: the first sixteen, but where these say nothing on their side the other three.
+ */
 static unsigned field_of(unsigned which)
 {
     bool in_request = which < 16;
@@ -54,7 +70,11 @@ static void add_field(struct made *m, enum field_id id, uint32_t name_at, struct
     if (m->head.field_count == LINES_MAX)
         return;
     trim(m->head.base, &at, &n);
-    m->fields[m->head.field_count++] = (struct field){.name = name_at, .name_len = (uint16_t)field_name(id).n, .value = at, .value_len = n, .id = (uint8_t)id};
+    m->fields[m->head.field_count++] = (struct field){.name = name_at,
+                                                      .name_len = (uint16_t)field_name(id).n,
+                                                      .value = at,
+                                                      .value_len = n,
+                                                      .id = (uint8_t)id};
     m->head.present |= (uint64_t)1 << id;
 }
 
@@ -71,7 +91,8 @@ static void make(struct made *request, struct made *response, const char *text, 
             uint32_t name_at = (uint32_t)names_at;
             for (unsigned i = 0; i < field; i++)
                 name_at += (uint32_t)field_name(known[i]).n;
-            add_field(which < 16 ? request : response, id, name_at, (struct slice){p + 1, (size_t)(stop - p - 1)});
+            add_field(which < 16 ? request : response, id, name_at,
+                      (struct slice){p + 1, (size_t)(stop - p - 1)});
         }
         p = stop + 1;
     }
@@ -102,7 +123,10 @@ static void check_names(const struct head *head)
 
 static void check_freshness(const struct head *request, const struct head *response, bool shared)
 {
-    struct cache_rules rules = {.shared = shared, .stale_while_revalidate = 30 * TICK_S, .stale_if_error = 3600 * TICK_S, .heuristic_fraction = 0.1};
+    struct cache_rules rules = {.shared = shared,
+                                .stale_while_revalidate = 30 * TICK_S,
+                                .stale_if_error = 3600 * TICK_S,
+                                .heuristic_fraction = 0.1};
     struct freshness_times times = {5 * TICK_S, 6 * TICK_S, 1700000000};
     struct freshness f;
     struct cache_ask ask;

@@ -1,7 +1,7 @@
 /*
- * Any bytes as a body. The first four bytes choose the kind, the limit of the trailers and cuts, the rest is the body.
- * Held: the result is the same however the bytes are cut; nothing behind them is read; a chunked body is whole,
- * with the same payload and end, just when a second, plain reading of all its bytes says so.
+ * Any bytes as a body. The first four bytes choose the kind, the limit of the trailers and cuts, the rest is
+ * the body. Held: the result is the same however the bytes are cut; nothing behind them is read; a chunked
+ * body is whole, with the same payload and end, just when a second, plain reading of all its bytes says so.
  */
 #include "tests/fuzz/h1_check.h"
 
@@ -104,10 +104,12 @@ static void claim_trailers(const struct body_result *r)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    static const uint8_t kinds[] = {BODY_CHUNKED, BODY_CHUNKED, BODY_CHUNKED, BODY_LENGTH, BODY_UNTIL_CLOSE, BODY_NONE, BODY_CHUNKED, BODY_CHUNKED};
+    static const uint8_t kinds[] = {BODY_CHUNKED,     BODY_CHUNKED, BODY_CHUNKED, BODY_LENGTH,
+                                    BODY_UNTIL_CLOSE, BODY_NONE,    BODY_CHUNKED, BODY_CHUNKED};
     if (n < 4 || n > 20000)
         return 0;
-    struct body_case c = {.p = (const char *)data + 4, .n = n - 4, .kind = kinds[data[0] % 8], .length = data[1]};
+    struct body_case c = {
+        .p = (const char *)data + 4, .n = n - 4, .kind = kinds[data[0] % 8], .length = data[1]};
     c.response = (data[0] & 8) != 0;
     c.max_trailer = data[0] & 16 ? data[1] : 5000;
     struct body_result r;
@@ -117,7 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         size_t used, payload_len;
         CLAIM(payload != NULL);
         CLAIM(r.done == plain_chunked(&c, &used, payload, &payload_len));
-        CLAIM(!r.done || (r.used == used && r.payload_len == payload_len && memcmp(r.payload, payload, payload_len) == 0));
+        CLAIM(!r.done || (r.used == used && r.payload_len == payload_len &&
+                          memcmp(r.payload, payload, payload_len) == 0));
         claim_trailers(&r);
         free(payload);
     }

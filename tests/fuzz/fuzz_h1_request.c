@@ -1,7 +1,7 @@
 /*
  * Any bytes as a request head. The first four bytes choose limits and cuts, the rest is the message.
- * Held: the result is the same however the bytes are cut; nothing behind them is read; an accepted head is one
- * by a second, plain reading; a refused one has a row that blames the client.
+ * Held: the result is the same however the bytes are cut; nothing behind them is read; an accepted head is
+ * one by a second, plain reading; a refused one has a row that blames the client.
  */
 #include "tests/fuzz/h1_check.h"
 

@@ -1,6 +1,6 @@
 /*
- * Any bytes as a response head. The first four bytes choose limits, the request's method and cuts, the rest is
- * the message. Held: as for fuzz_h1_request.c, with rows that blame the upstream.
+ * Any bytes as a response head. The first four bytes choose limits, the request's method and cuts, the rest
+ * is the message. Held: as for fuzz_h1_request.c, with rows that blame the upstream.
  */
 #include "tests/fuzz/h1_check.h"
 

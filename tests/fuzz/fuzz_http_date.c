@@ -1,6 +1,7 @@
 /*
- * Feeds any bytes to the reader of dates. What is accepted must be a moment of the years 0 to 9999, be the same in capitals,
- * and come back when it is written and read again; and no form has room for a byte more or less.
+ * Feeds any bytes to the reader of dates. What is accepted must be a moment of the years 0 to 9999, be the
+ * same in capitals, and come back when it is written and read again; and no form has room for a byte more or
+ * less.
  */
 #include <assert.h>
 #include <stdint.h>

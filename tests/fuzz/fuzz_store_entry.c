@@ -1,6 +1,6 @@
 /*
- * Feeds any answer that the parser accepts to the keeper of stored heads: what is stored must read back as it was, merge with
- * itself as with a 304, and answer every kind of request within the room that is promised.
+ * Feeds any answer that the parser accepts to the keeper of stored heads: what is stored must read back as it
+ * was, merge with itself as with a 304, and answer every kind of request within the room that is promised.
  */
 #include <assert.h>
 #include <stdint.h>
@@ -25,7 +25,8 @@ static void check_view(const struct entry *e, struct head *view)
         struct slice name = head_name(view, i), value = head_value(view, i);
         assert(name.n > 0 && memchr(name.p, ':', name.n) == NULL);
         assert(memchr(value.p, '\r', value.n) == NULL && memchr(value.p, '\n', value.n) == NULL);
-        assert(view->fields[i].id != FIELD_CONTENT_LENGTH && !field_is_hop((enum field_id)view->fields[i].id));
+        assert(view->fields[i].id != FIELD_CONTENT_LENGTH &&
+               !field_is_hop((enum field_id)view->fields[i].id));
         fields++;
     }
     assert(fields == e->field_count && head_has(view, FIELD_DATE));
@@ -33,8 +34,10 @@ static void check_view(const struct entry *e, struct head *view)
 
 static void check_answers(const struct entry *e, const struct head *view)
 {
-    static const struct answer answers[] = {{ANSWER_WHOLE, 200, true, 0, 5}, {ANSWER_NOT_MODIFIED, 304, false, 0, 0},
-                                            {ANSWER_PART, 206, true, 1, 3}, {ANSWER_UNSATISFIABLE, 416, false, 0, 0}};
+    static const struct answer answers[] = {{ANSWER_WHOLE, 200, true, 0, 5},
+                                            {ANSWER_NOT_MODIFIED, 304, false, 0, 0},
+                                            {ANSWER_PART, 206, true, 1, 3},
+                                            {ANSWER_UNSATISFIABLE, 416, false, 0, 0}};
     size_t room = entry_head(e).n + 256;
     char *out = malloc(room);
     struct answer answer;
@@ -52,7 +55,8 @@ static void check_entry(const struct head *response, bool shared)
     static struct body_budget budget = {0, 0};
     const struct freshness fresh = {.last_modified = INT64_MIN};
     const struct vary_key vary = {{0, 0}, 0};
-    const struct entry_recipe recipe = {.uri = SLICE("/"), .vary = &vary, .fresh = &fresh, .shared = shared, .wall = 1700000000};
+    const struct entry_recipe recipe = {
+        .uri = SLICE("/"), .vary = &vary, .fresh = &fresh, .shared = shared, .wall = 1700000000};
     struct field fields[2 * FIELDS_MAX + 2];
     struct head view = {.fields = fields};
     struct entry *e = entry_make(&recipe, response);
@@ -95,7 +99,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(text, first, sizeof first - 1);
     memcpy(text + sizeof first - 1, data, size);
     memcpy(text + sizeof first - 1 + size, last, sizeof last - 1);
-    if (h1_parse_response(&scan, &limits, METHOD_GET, text, sizeof first + sizeof last - 2 + size, &head, &used) == REASON_NONE) {
+    if (h1_parse_response(&scan, &limits, METHOD_GET, text, sizeof first + sizeof last - 2 + size, &head,
+                          &used) == REASON_NONE) {
         check_entry(&head, false);
         check_entry(&head, true);
     }

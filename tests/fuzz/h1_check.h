@@ -16,7 +16,7 @@
 #define CLAIM(condition)                                                                                     \
     do {                                                                                                     \
         if (!(condition)) {                                                                                  \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                  \
+            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                   \
             abort();                                                                                         \
         }                                                                                                    \
     } while (0)
@@ -64,7 +64,8 @@ static inline enum reason parse_once(const struct head_case *c, struct h1_scan *
     return out->reason;
 }
 
-/* Feeds the first n1 bytes, then `step` more each time. Free out->fields and out->head.base with head_result_free. */
+/* Feeds the first n1 bytes, then `step` more each time. Free out->fields and out->head.base with
+ * head_result_free. */
 static inline void parse_cut(const struct head_case *c, size_t n1, size_t step, struct head_result *out)
 {
     struct h1_scan scan = {0};
@@ -86,8 +87,8 @@ static inline void head_result_free(struct head_result *r)
 
 static inline bool same_field(const struct field *a, const struct field *b)
 {
-    return a->name == b->name && a->value == b->value && a->value_len == b->value_len && a->name_len == b->name_len &&
-           a->id == b->id && a->hop == b->hop;
+    return a->name == b->name && a->value == b->value && a->value_len == b->value_len &&
+           a->name_len == b->name_len && a->id == b->id && a->hop == b->hop;
 }
 
 static inline void claim_same_head(const struct head *a, const struct head *b)
@@ -98,15 +99,16 @@ static inline void claim_same_head(const struct head *a, const struct head *b)
     CLAIM(a->authority_at == b->authority_at && a->authority_len == b->authority_len);
     CLAIM(a->status == b->status && a->reason_at == b->reason_at && a->reason_len == b->reason_len);
     CLAIM(a->minor == b->minor && a->body == b->body && a->keep_alive == b->keep_alive);
-    CLAIM(a->expect_continue == b->expect_continue && a->upgrade == b->upgrade && a->te_trailers == b->te_trailers);
+    CLAIM(a->expect_continue == b->expect_continue && a->upgrade == b->upgrade &&
+          a->te_trailers == b->te_trailers);
     CLAIM(a->content_length == b->content_length && a->has_content_length == b->has_content_length);
     for (int i = 0; i < a->field_count; i++)
         CLAIM(same_field(&a->fields[i], &b->fields[i]));
 }
 
 /*
- * A fault in a long line that has not ended may be known later when it came in pieces; but then the line's end
- * makes it known, and nothing else.
+ * A fault in a long line that has not ended may be known later when it came in pieces; but then the line's
+ * end makes it known, and nothing else.
  */
 static inline void claim_known_later(const struct head_case *c, size_t cut, size_t step, enum reason reason)
 {
@@ -169,7 +171,8 @@ static inline void claim_field(const struct head *h, int index, size_t at, size_
     CLAIM(f->value == at + start && f->value_len == end - start);
     unsigned id = 0;
     for (unsigned i = 1; i < FIELD_COUNT; i++)
-        if (field_name((enum field_id)i).n == f->name_len && strncasecmp(field_name((enum field_id)i).p, p, f->name_len) == 0)
+        if (field_name((enum field_id)i).n == f->name_len &&
+            strncasecmp(field_name((enum field_id)i).p, p, f->name_len) == 0)
             id = i;
     CLAIM(f->id == id && head_has(h, (enum field_id)id));
 }
@@ -218,9 +221,11 @@ static inline int plain_count(const struct head *h, enum field_id id)
 static inline void claim_length(const struct head *h)
 {
     CLAIM(h->has_content_length && h->content_length <= INT64_MAX);
-    for (int i = head_find(h, FIELD_CONTENT_LENGTH, 0); i >= 0; i = head_find(h, FIELD_CONTENT_LENGTH, i + 1)) {
+    for (int i = head_find(h, FIELD_CONTENT_LENGTH, 0); i >= 0;
+         i = head_find(h, FIELD_CONTENT_LENGTH, i + 1)) {
         struct slice v = head_value(h, i);
-        unsigned __int128 sum = 0; /* may wrap for very long values, which are then too small: those begin with zeros */
+        unsigned __int128 sum =
+            0; /* may wrap for very long values, which are then too small: those begin with zeros */
         for (size_t k = 0; k < v.n; k++) {
             CLAIM(v.p[k] >= '0' && v.p[k] <= '9');
             sum = sum * 10 + (unsigned)(v.p[k] - '0');
@@ -233,14 +238,16 @@ static inline void claim_length(const struct head *h)
 static inline void claim_framing(const struct head *h, const struct head_case *c)
 {
     int te = plain_count(h, FIELD_TRANSFER_ENCODING), cl = plain_count(h, FIELD_CONTENT_LENGTH);
-    bool never = c->response && (c->request_method == METHOD_HEAD || h->status < 200 || h->status == 204 || h->status == 304);
+    bool never = c->response && (c->request_method == METHOD_HEAD || h->status < 200 || h->status == 204 ||
+                                 h->status == 304);
     if (never) {
         CLAIM(h->body == BODY_NONE);
         return;
     }
     if (te > 0) {
         CLAIM(cl == 0 && h->minor == 1);
-        bool chunked = te == 1 && slice_equal_nocase(head_first(h, FIELD_TRANSFER_ENCODING), SLICE("chunked"));
+        bool chunked =
+            te == 1 && slice_equal_nocase(head_first(h, FIELD_TRANSFER_ENCODING), SLICE("chunked"));
         CLAIM(chunked ? h->body == BODY_CHUNKED
                       : c->response && c->limits.unknown_coding_until_close && h->body == BODY_UNTIL_CLOSE);
     } else if (cl > 0) {
@@ -279,14 +286,16 @@ static inline bool plain_named(const struct head *h, struct slice name)
 static inline void claim_connection(const struct head *h)
 {
     for (int i = 0; i < h->field_count; i++)
-        if (h->fields[i].id == FIELD_CONNECTION && memchr(h->base + h->fields[i].value, '"', h->fields[i].value_len))
+        if (h->fields[i].id == FIELD_CONNECTION &&
+            memchr(h->base + h->fields[i].value, '"', h->fields[i].value_len))
             return;
     bool close = plain_named(h, SLICE("close")), keep = plain_named(h, SLICE("keep-alive"));
     CLAIM(!h->keep_alive || (!close && (h->minor == 1 || keep)));
     for (int i = 0; i < h->field_count; i++) {
         struct slice name = head_name(h, i);
         enum field_id id = (enum field_id)h->fields[i].id;
-        bool option = slice_equal_nocase(name, SLICE("close")) || slice_equal_nocase(name, SLICE("keep-alive"));
+        bool option =
+            slice_equal_nocase(name, SLICE("close")) || slice_equal_nocase(name, SLICE("keep-alive"));
         if (!option) /* a field may be called `close`; nobody means it */
             CLAIM(h->fields[i].hop == (field_is_hop(id) || (!field_is_kept(id) && plain_named(h, name))));
     }
@@ -324,8 +333,9 @@ static inline void claim_head(const struct head_case *c, size_t cut, size_t step
     if (whole->reason == REASON_NONE)
         claim_accepted(c, &whole->head, whole->used);
     else
-        CLAIM(whole->used == 0 && (whole->reason == REASON_MORE ||
-                                   reason_row(whole->reason)->fault == (c->response ? FAULT_UPSTREAM : FAULT_CLIENT)));
+        CLAIM(whole->used == 0 &&
+              (whole->reason == REASON_MORE ||
+               reason_row(whole->reason)->fault == (c->response ? FAULT_UPSTREAM : FAULT_CLIENT)));
     const size_t steps[] = {c->n + 1, step ? step : 1};
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         parse_cut(c, cut, steps[i], &other);
@@ -367,7 +377,8 @@ static inline void read_cut(const struct body_case *c, size_t n1, size_t step, s
     *out = (struct body_result){.payload = malloc(c->n + 1)};
     CLAIM(out->payload != NULL);
     h1_body_init(&body, &head, c->response, &limits);
-    for (size_t at = 0, end = n1 < c->n ? n1 : c->n; out->reason == REASON_NONE; at = end, end = end + step < c->n ? end + step : c->n) {
+    for (size_t at = 0, end = n1 < c->n ? n1 : c->n; out->reason == REASON_NONE;
+         at = end, end = end + step < c->n ? end + step : c->n) {
         char *copy = exact_copy(c->p + at, end - at);
         size_t k = 0;
         while (k < end - at && !body.done && out->reason == REASON_NONE) {

@@ -1,7 +1,8 @@
 /*
  * The allocator that fails on order.
- * Invariants: the count is exact with any number of threads; without orders everything is passed on. For a whole program
- * the orders come through a file that OOM_CONTROL names, mapped by both sides: see struct control.
+ * Invariants: the count is exact with any number of threads; without orders everything is passed on. For a
+ * whole program the orders come through a file that OOM_CONTROL names, mapped by both sides: see struct
+ * control.
  */
 #include "tests/oom/inject.h"
 
@@ -22,10 +23,10 @@
 
 /* What the test of a whole program writes, and reads. 64-bit numbers in this order. */
 struct control {
-    atomic_long every;  /* every so manieth allocation fails; 0: none */
-    atomic_long seen;   /* allocations */
+    atomic_long every; /* every so manieth allocation fails; 0: none */
+    atomic_long seen;  /* allocations */
     atomic_long failed;
-    atomic_long first;  /* this one fails too (counted from the start of the process); 0: none */
+    atomic_long first; /* this one fails too (counted from the start of the process); 0: none */
 };
 
 static struct control own;

@@ -1,13 +1,15 @@
 /*
  * Makes allocations of our own objects fail, the n-th or many: the linker's --wrap puts these
- * functions in the place of malloc and its kin, for what is linked statically only, so libraries go on undisturbed.
+ * functions in the place of malloc and its kin, for what is linked statically only, so libraries go on
+ * undisturbed.
  */
 #ifndef TESTS_OOM_INJECT_H
 #define TESTS_OOM_INJECT_H
 
 #include <stdbool.h>
 
-/* Counts from now on, and fails allocation number `nth` (from 1; 0: none), with all that follow it when `forever`. */
+/* Counts from now on, and fails allocation number `nth` (from 1; 0: none), with all that follow it when
+ * `forever`. */
 void inject(long nth, bool forever);
 
 /* Allocations asked for since inject(). */
@@ -25,11 +27,13 @@ struct scenario {
 };
 
 /* Runs each as a Check test of its own: inject_everywhere() must find nothing. The result is main()'s. */
-int inject_main(const char *suite, const struct scenario *scenarios, int count, void (*set_up)(void), void (*tear_down)(void));
+int inject_main(const char *suite, const struct scenario *scenarios, int count, void (*set_up)(void),
+                void (*tear_down)(void));
 
 /*
- * Runs a scenario without failures, then with each of its allocations failing, alone and with all later ones. It may
- * not crash, leak (the address sanitizer looks) or be broken afterwards. Returns how many faults there were; prints.
+ * Runs a scenario without failures, then with each of its allocations failing, alone and with all later ones.
+ * It may not crash, leak (the address sanitizer looks) or be broken afterwards. Returns how many faults there
+ * were; prints.
  */
 int inject_everywhere(const char *name, scenario_fn *scenario);
 

@@ -1,6 +1,6 @@
 /*
- * Reading, refusing, changing and reloading the configuration while memory runs out at every place. Whatever fails, the
- * snapshot in force is untouched, and a refusal for want of memory says so.
+ * Reading, refusing, changing and reloading the configuration while memory runs out at every place. Whatever
+ * fails, the snapshot in force is untouched, and a refusal for want of memory says so.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,8 @@ static const char BAD[] = "listen: {adress: 127.0.0.1:0, header_timeout: fast}\n
 
 static const struct config *read_text(const char *text, struct config_errors *errors)
 {
-    struct config_text t = {(const unsigned char *)text, strlen(text), "", {.source = CONFIG_FROM_FILE, .name = "c.yaml"}};
+    struct config_text t = {
+        (const unsigned char *)text, strlen(text), "", {.source = CONFIG_FROM_FILE, .name = "c.yaml"}};
     struct config_draft *draft = config_draft_new();
     if (!draft)
         return NULL;
@@ -89,7 +90,8 @@ static bool change_scenario(void)
 static bool reload_scenario(void)
 {
     struct config_errors errors = {0};
-    char *environment[] = {"PROMPTOPS_SIDECAR_POOL__MAX_SIZE=5", "PROMPTOPS_SIDECAR_CACHE__TARGETS=[X]", NULL};
+    char *environment[] = {"PROMPTOPS_SIDECAR_POOL__MAX_SIZE=5", "PROMPTOPS_SIDECAR_CACHE__TARGETS=[X]",
+                           NULL};
     struct config_assignment flags[] = {{"listen.address", "127.0.0.1:0", "--listen"}};
     struct config_sources sources = {.environment = environment, .flags = flags, .flag_count = 1};
     struct config_pending pending;
@@ -121,8 +123,12 @@ static bool print_scenario(void)
 int main(void)
 {
     static const struct scenario scenarios[] = {
-        {"a good file", good_scenario}, {"a bad file", bad_scenario},         {"a change", change_scenario},
-        {"a reload", reload_scenario},  {"every option printed", print_scenario},
+        {"a good file", good_scenario},
+        {"a bad file", bad_scenario},
+        {"a change", change_scenario},
+        {"a reload", reload_scenario},
+        {"every option printed", print_scenario},
     };
-    return inject_main("configuration without memory", scenarios, (int)ARRAY_LEN(scenarios), set_up, tear_down);
+    return inject_main("configuration without memory", scenarios, (int)ARRAY_LEN(scenarios), set_up,
+                       tear_down);
 }

@@ -1,4 +1,5 @@
-/* The cache, bodies with trailers, the counters and the admin port's trees while memory runs out at every place. */
+/* The cache, bodies with trailers, the counters and the admin port's trees while memory runs out at every
+ * place. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,10 +28,11 @@ static bool open_world(struct world *w)
 }
 
 /*
- * The request leads and the answer has `n` bytes; then it is asked for again. True when it was stored and is whole. A hit
- * that is not what was fetched is worse than none.
+ * The request leads and the answer has `n` bytes; then it is asked for again. True when it was stored and is
+ * whole. A hit that is not what was fetched is worse than none.
  */
-static bool fetch_and_hit(struct world *w, const char *request, const char *response, const char *body, size_t n)
+static bool fetch_and_hit(struct world *w, const char *request, const char *response, const char *body,
+                          size_t n)
 {
     struct message q, a;
     struct store_result r;
@@ -75,9 +77,14 @@ static bool store_scenario(void)
     memset(body, 'b', sizeof(body));
     if (!open_world(&w))
         return false;
-    bool well = fetch_and_hit(&w, "GET /small | Authorization: x", "200 | Cache-Control: max-age=60", "tiny", 4);
-    well = fetch_and_hit(&w, "GET /large", "200 | Cache-Control: max-age=60 | Vary: Accept", body, sizeof(body)) && well;
-    well = fetch_and_hit(&w, "GET /large | Accept: b", "200 | Cache-Control: max-age=60 | Vary: Accept", body, 9) && well;
+    bool well =
+        fetch_and_hit(&w, "GET /small | Authorization: x", "200 | Cache-Control: max-age=60", "tiny", 4);
+    well = fetch_and_hit(&w, "GET /large", "200 | Cache-Control: max-age=60 | Vary: Accept", body,
+                         sizeof(body)) &&
+           well;
+    well = fetch_and_hit(&w, "GET /large | Accept: b", "200 | Cache-Control: max-age=60 | Vary: Accept", body,
+                         9) &&
+           well;
     store_purge(w.store, STORE_PURGE_TAG, SLICE("a:1"));
     store_free(w.store);
     return well;
@@ -168,7 +175,8 @@ static bool trailer_scenario(void)
     struct h1_body body;
     struct slice data;
     size_t used, at = 0;
-    if (h1_parse_response(&scan, &limits_of_h1, METHOD_GET, head_text, sizeof(head_text) - 1, &head, &used) != REASON_NONE)
+    if (h1_parse_response(&scan, &limits_of_h1, METHOD_GET, head_text, sizeof(head_text) - 1, &head, &used) !=
+        REASON_NONE)
         abort();
     h1_body_init(&body, &head, true, &limits_of_h1);
     enum reason why = REASON_NONE;
@@ -194,7 +202,12 @@ static bool metrics_scenario(void)
     if (well) {
         uint16_t op = metrics_operation(m, "get_prompt");
         well = op != OPERATION_OTHER;
-        struct observation o = {.operation = op, .method = 1, .cache = VERDICT_MISS, .status = 200, .total = 5000000, .tcp = 1000};
+        struct observation o = {.operation = op,
+                                .method = 1,
+                                .cache = VERDICT_MISS,
+                                .status = 200,
+                                .total = 5000000,
+                                .tcp = 1000};
         struct attempt a = {.operation = op, .status = 200, .tcp = 1000, .tls = 1000, .total = 4000000};
         metrics_observe(metrics_block(m, 0), &o);
         metrics_upstream(metrics_block(m, 1), &a);
@@ -241,8 +254,12 @@ static bool permits_scenario(void)
 int main(void)
 {
     static const struct scenario scenarios[] = {
-        {"store", store_scenario},     {"revalidation", revalidate_scenario}, {"a fill with a waiter", waiter_scenario},
-        {"trailers", trailer_scenario}, {"metrics", metrics_scenario},         {"views", view_scenario},
+        {"store", store_scenario},
+        {"revalidation", revalidate_scenario},
+        {"a fill with a waiter", waiter_scenario},
+        {"trailers", trailer_scenario},
+        {"metrics", metrics_scenario},
+        {"views", view_scenario},
         {"permits", permits_scenario},
     };
     return inject_main("data without memory", scenarios, (int)ARRAY_LEN(scenarios), NULL, NULL);

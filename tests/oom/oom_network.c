@@ -23,14 +23,16 @@ static struct event_base *base;
 static struct tls_context *client_context(void)
 {
     char err[256];
-    struct tls_client_options o = {.server_name = "localhost", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "localhost", .verify = true, .ca_file = ca.certificate_file};
     return tls_context_client(&o, err, sizeof(err));
 }
 
 static struct tls_context *server_context(void)
 {
     char err[256];
-    struct tls_server_options o = {.certificate_file = server_id.certificate_file, .key_file = server_id.key_file};
+    struct tls_server_options o = {.certificate_file = server_id.certificate_file,
+                                   .key_file = server_id.key_file};
     return tls_context_server(&o, err, sizeof(err));
 }
 
@@ -48,7 +50,8 @@ static bool shake(struct stream *client, struct stream *server)
         poll(p, 2, 20);
     }
     struct iovec iov = {.iov_base = "hello", .iov_len = 5};
-    return c == TLS_DONE && s == TLS_DONE && stream_writev(server, &iov, 1) == 5 && stream_read(client, buf, 8) == 5;
+    return c == TLS_DONE && s == TLS_DONE && stream_writev(server, &iov, 1) == 5 &&
+           stream_read(client, buf, 8) == 5;
 }
 
 static bool tls_scenario(void)
@@ -57,7 +60,8 @@ static bool tls_scenario(void)
     bool well = false;
     struct tls_context *c = client_context(), *s = server_context();
     if (c && s && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) == 0) {
-        struct stream a = {fd[0], tls_session_new_client(c, fd[0])}, b = {fd[1], tls_session_new_server(s, fd[1])};
+        struct stream a = {fd[0], tls_session_new_client(c, fd[0])},
+                      b = {fd[1], tls_session_new_server(s, fd[1])};
         well = a.tls && b.tls && shake(&a, &b);
         stream_close(&a);
         stream_close(&b);
@@ -76,8 +80,8 @@ static bool tls_refusal_scenario(void)
     struct tls_context *c = client_context();
     if (c && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd) == 0) {
         struct stream a = {fd[0], tls_session_new_client(c, fd[0])};
-        if (a.tls && tls_handshake(a.tls) == TLS_WANT_READ && send(fd[1], "HTTP/1.1 400\r\n\r\n", 16, 0) == 16 &&
-            tls_handshake(a.tls) == TLS_FAILED)
+        if (a.tls && tls_handshake(a.tls) == TLS_WANT_READ &&
+            send(fd[1], "HTTP/1.1 400\r\n\r\n", 16, 0) == 16 && tls_handshake(a.tls) == TLS_FAILED)
             well = tls_failure(a.tls, &text) == REASON_TLS_FAILED && text && *text;
         stream_close(&a);
         close(fd[1]);
@@ -112,7 +116,8 @@ static void dialled(void *arg, const struct dial_result *result)
     event_base_loopbreak(base);
 }
 
-/* One address that refuses, one that takes; with a TLS context, the second is silent until the time is over. */
+/* One address that refuses, one that takes; with a TLS context, the second is silent until the time is over.
+ */
 static bool dial_to(struct tls_context *tls, enum reason want)
 {
     struct address at[2] = {local(0), local(0)};
@@ -125,7 +130,8 @@ static bool dial_to(struct tls_context *tls, enum reason want)
             abort();
     }
     struct address_list *list = address_list_new(at, 2);
-    struct dial_request r = {.base = base, .addresses = list, .tls = tls, .timeout = tls ? 20 * TICK_MS : 5 * TICK_S};
+    struct dial_request r = {
+        .base = base, .addresses = list, .tls = tls, .timeout = tls ? 20 * TICK_MS : 5 * TICK_S};
     if (list && dial_start(&r, dialled, &o))
         event_base_dispatch(base);
     address_list_unref(list);
@@ -204,7 +210,8 @@ static bool out_scenario(void)
     if (b) {
         memset(b->data, 'b', BLOCK_SIZE);
         g.out = &out;
-        well = gather_add(&g, text, sizeof(text), NULL, NULL) && gather_add(&g, b->data, BLOCK_SIZE, b, &OUT_BLOCK) &&
+        well = gather_add(&g, text, sizeof(text), NULL, NULL) &&
+               gather_add(&g, b->data, BLOCK_SIZE, b, &OUT_BLOCK) &&
                out_flush(&out, &g, &s, &sent) == OUT_QUEUED && out.bytes + sent == sizeof(text) + BLOCK_SIZE;
         block_unref(b);
     }
@@ -219,7 +226,8 @@ static bool file_watch_scenario(void)
 {
     struct file_watch w;
     file_watch_init(&w);
-    bool well = file_watch_add(&w, "/etc/passwd") && file_watch_add(&w, "/etc/group") && !file_watch_changed(&w);
+    bool well =
+        file_watch_add(&w, "/etc/passwd") && file_watch_add(&w, "/etc/group") && !file_watch_changed(&w);
     file_watch_dispose(&w);
     return well;
 }
@@ -231,11 +239,13 @@ static bool signer_scenario(void)
     size_t n = 0;
     struct rng rng;
     struct signer_options o = {SIGNER_SIGNED, TIMESTAMP_ZULU, true, secret_file, secret_file};
-    struct signed_request request = {.method = SLICE("GET"), .path = SLICE("/x?y"), .body_sha256 = {hex, sizeof(hex)}};
+    struct signed_request request = {
+        .method = SLICE("GET"), .path = SLICE("/x?y"), .body_sha256 = {hex, sizeof(hex)}};
     rng_seed(&rng, 1);
     struct signer *s = signer_new(&o, err, sizeof(err));
     struct body_digest *d = s ? body_digest_new(s) : NULL;
-    bool well = d && body_digest_add(d, SLICE("body")) && body_digest_end(d, hex) && signer_lines(s, &request, &rng, lines, &n);
+    bool well = d && body_digest_add(d, SLICE("body")) && body_digest_end(d, hex) &&
+                signer_lines(s, &request, &rng, lines, &n);
     body_digest_free(d);
     signer_free(s);
     return well && n > 0;

@@ -12,7 +12,8 @@ START_TEST(every_allocation)
 }
 END_TEST
 
-int inject_main(const char *suite, const struct scenario *scenarios, int count, void (*set_up)(void), void (*tear_down)(void))
+int inject_main(const char *suite, const struct scenario *scenarios, int count, void (*set_up)(void),
+                void (*tear_down)(void))
 {
     table = scenarios;
     TCase *t = tcase_create(suite);

@@ -21,7 +21,7 @@
 enum { MESSAGE_MAX = 8192, FIELDS_MAX = 128 };
 
 #define WALL ((int64_t)1700000000) /* Tue, 14 Nov 2023 22:13:20 GMT */
-#define NOW (1000 * TICK_S)
+#define NOW  (1000 * TICK_S)
 
 /* A parsed message and the memory behind it. */
 struct message {
@@ -30,7 +30,8 @@ struct message {
     struct head head;
 };
 
-static const struct h1_limits limits_of_h1 = {.max_head = MESSAGE_MAX, .max_target = 4096, .max_trailer = 1024};
+static const struct h1_limits limits_of_h1 = {
+    .max_head = MESSAGE_MAX, .max_target = 4096, .max_trailer = 1024};
 
 /* "GET /x | Accept: a | ..." : a request line without its version, then fields, separated by " | ". */
 static inline void request_text(struct message *m, const char *text)
@@ -38,11 +39,13 @@ static inline void request_text(struct message *m, const char *text)
     struct h1_scan scan = {0};
     size_t used, n = 0;
     const char *bar = strstr(text, " | ");
-    n += (size_t)snprintf(m->text, sizeof m->text, "%.*s HTTP/1.1\r\nHost: h\r\n", (int)(bar ? bar - text : (long)strlen(text)), text);
+    n += (size_t)snprintf(m->text, sizeof m->text, "%.*s HTTP/1.1\r\nHost: h\r\n",
+                          (int)(bar ? bar - text : (long)strlen(text)), text);
     while (bar) {
         text = bar + 3;
         bar = strstr(text, " | ");
-        n += (size_t)snprintf(m->text + n, sizeof m->text - n, "%.*s\r\n", (int)(bar ? bar - text : (long)strlen(text)), text);
+        n += (size_t)snprintf(m->text + n, sizeof m->text - n, "%.*s\r\n",
+                              (int)(bar ? bar - text : (long)strlen(text)), text);
     }
     n += (size_t)snprintf(m->text + n, sizeof m->text - n, "\r\n");
     m->head = (struct head){.fields = m->fields, .field_max = FIELDS_MAX};
@@ -58,7 +61,8 @@ static inline void response_text(struct message *m, const char *text)
     char line[MESSAGE_MAX];
     size_t used, n = 0;
     const char *bar = strstr(text, " | ");
-    n += (size_t)snprintf(m->text, sizeof m->text, "HTTP/1.1 %.*s OK\r\n", (int)(bar ? bar - text : (long)strlen(text)), text);
+    n += (size_t)snprintf(m->text, sizeof m->text, "HTTP/1.1 %.*s OK\r\n",
+                          (int)(bar ? bar - text : (long)strlen(text)), text);
     while (bar) {
         text = bar + 3;
         bar = strstr(text, " | ");

@@ -48,7 +48,8 @@ static void restore(int fd, int kept, char *out, size_t room)
 static int run(const char *line)
 {
     static char copy[512];
-    char *argv[32] = {(char[]){"promptops-perf"}}, out[] = "/tmp/test_cli_XXXXXX", err[] = "/tmp/test_cli_XXXXXX";
+    char *argv[32] = {(char[]){"promptops-perf"}}, out[] = "/tmp/test_cli_XXXXXX",
+         err[] = "/tmp/test_cli_XXXXXX";
     int argc = 1, kept[2];
     snprintf(copy, sizeof copy, "%s", line);
     for (char *save = NULL, *word = strtok_r(copy, " ", &save); word; word = strtok_r(NULL, " ", &save))
@@ -104,9 +105,10 @@ START_TEST(a_wrong_command_line_asks_nothing)
 }
 END_TEST
 
-static const char summary[] = "{\"requests_total\": 12, \"cache_hit_rate\": 0.456, \"error_rate\": 0, \"throughput\": 0.4,"
-                              "\"request_latency\": {\"mean\": 0.0123, \"p50\": 0.00045, \"max\": 3.5},"
-                              "\"memory_usage_mb\": 25.25, \"cost\": {\"bytes_saved\": 2048}, \"window\": 1800.0, \"uptime\": 9000}";
+static const char summary[] =
+    "{\"requests_total\": 12, \"cache_hit_rate\": 0.456, \"error_rate\": 0, \"throughput\": 0.4,"
+    "\"request_latency\": {\"mean\": 0.0123, \"p50\": 0.00045, \"max\": 3.5},"
+    "\"memory_usage_mb\": 25.25, \"cost\": {\"bytes_saved\": 2048}, \"window\": 1800.0, \"uptime\": 9000}";
 
 START_TEST(the_summary_as_table)
 {
@@ -152,8 +154,10 @@ END_TEST
 
 START_TEST(the_configuration)
 {
-    canned = "{\"options\": {\"cache.default_ttl\": {\"value\": \"1m\", \"origin\": \"x.yaml:3\", \"live\": true},"
-             "\"workers\": {\"value\": 4, \"origin\": \"default\"}, \"cache.targets\": {\"value\": [\"a\", \"b\"], \"origin\": \"a,\\\"b\\\"\"}}}";
+    canned =
+        "{\"options\": {\"cache.default_ttl\": {\"value\": \"1m\", \"origin\": \"x.yaml:3\", \"live\": true},"
+        "\"workers\": {\"value\": 4, \"origin\": \"default\"}, \"cache.targets\": {\"value\": [\"a\", "
+        "\"b\"], \"origin\": \"a,\\\"b\\\"\"}}}";
     ck_assert_int_eq(run("config --get cache.default_ttl"), EXIT_GOOD);
     ck_assert_str_eq(output, "1m\n");
     ck_assert_int_eq(run("config --get workers"), EXIT_GOOD);

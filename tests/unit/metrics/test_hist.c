@@ -79,7 +79,8 @@ START_TEST(quantiles_are_within_the_bound)
     ck_assert_uint_eq(c->count, SAMPLES);
     for (size_t i = 0; i < sizeof qs / sizeof *qs; i++) {
         double want = exact(all, SAMPLES, qs[i]), got = hist_quantile(c, qs[i]);
-        ck_assert_msg(fabs(got - want) <= allowed * want, "shape %d, q %g: %g instead of %g", _i, qs[i], got, want);
+        ck_assert_msg(fabs(got - want) <= allowed * want, "shape %d, q %g: %g instead of %g", _i, qs[i], got,
+                      want);
     }
     ck_assert_uint_eq(c->max, (uint64_t)all[SAMPLES - 1]);
     ck_assert(fabs(hist_mean(c) - sum / SAMPLES) <= 1e-9 * sum / SAMPLES);
@@ -93,7 +94,8 @@ END_TEST
 START_TEST(four_merged_are_one)
 {
     struct hist *h = calloc(5, sizeof *h);
-    struct hist_counts *one = calloc(1, sizeof *one), *four = calloc(1, sizeof *four), *part = calloc(1, sizeof *part);
+    struct hist_counts *one = calloc(1, sizeof *one), *four = calloc(1, sizeof *four),
+                       *part = calloc(1, sizeof *part);
     ck_assert(h && one && four && part);
     for (int i = 0; i < 100000; i++) {
         int64_t v = (int64_t)shapes[i % 3]();

@@ -1,4 +1,5 @@
-/* metrics/observe.c and ring.c: what one observation counts, names, folding, and reading while others write. */
+/* metrics/observe.c and ring.c: what one observation counts, names, folding, and reading while others write.
+ */
 #include "metrics/observe.h"
 
 #include <check.h>
@@ -32,8 +33,8 @@ static uint64_t tuples(const struct metrics *m, enum series_id id, struct series
             if (!series_at(s, i, &key, &count))
                 continue;
             struct series_tuple t = metrics_tuple(key);
-            if (t.operation == want.operation && t.code == want.code && t.method == want.method && t.cache == want.cache &&
-                t.other == want.other)
+            if (t.operation == want.operation && t.code == want.code && t.method == want.method &&
+                t.cache == want.cache && t.other == want.other)
                 sum += count;
         }
     }
@@ -44,11 +45,18 @@ START_TEST(a_request_is_counted_everywhere)
 {
     struct metrics *m = fresh(2);
     uint16_t get = metrics_operation(m, "get_prompt");
-    struct observation o = {.operation = get, .method = 1, .cache = VERDICT_HIT, .status = 200, .total = 2000000,
-                            .bytes_in = 100, .bytes_out = 1000, .saved = 30000000};
+    struct observation o = {.operation = get,
+                            .method = 1,
+                            .cache = VERDICT_HIT,
+                            .status = 200,
+                            .total = 2000000,
+                            .bytes_in = 100,
+                            .bytes_out = 1000,
+                            .saved = 30000000};
     metrics_observe(metrics_block(m, 0), &o);
     metrics_observe(metrics_block(m, 1), &o);
-    o = (struct observation){.operation = get, .method = 2, .cache = VERDICT_MISS, .status = 503, .total = 5000000};
+    o = (struct observation){
+        .operation = get, .method = 2, .cache = VERDICT_MISS, .status = 503, .total = 5000000};
     metrics_observe(metrics_block(m, 1), &o);
     ck_assert_uint_eq(metrics_sum(m, METRIC_REQUESTS_DONE), 3);
     ck_assert_uint_eq(metrics_sum(m, METRIC_REQUESTS_FAILED), 1);
@@ -78,8 +86,13 @@ START_TEST(what_is_a_failure)
         uint16_t status;
         uint8_t flags;
         bool failed;
-    } cases[] = {{200, 0, false}, {304, 0, false},  {404, 0, false}, {429, 0, true},
-                 {500, 0, true},  {504, OBSERVED_NO_FAULT, false},   {200, OBSERVED_BROKEN, true},
+    } cases[] = {{200, 0, false},
+                 {304, 0, false},
+                 {404, 0, false},
+                 {429, 0, true},
+                 {500, 0, true},
+                 {504, OBSERVED_NO_FAULT, false},
+                 {200, OBSERVED_BROKEN, true},
                  {0, OBSERVED_CLIENT_GONE, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct observation o = {.status = cases[i].status, .flags = cases[i].flags};
@@ -94,14 +107,20 @@ START_TEST(an_attempt_is_counted_by_outcome)
         uint16_t status, reason;
         bool rate_limited;
         const char *outcome;
-    } cases[] = {{200, 0, false, "ok"},           {304, 0, false, "ok"},          {404, 0, false, "client_error"},
-                 {429, 0, false, "rate_limited"}, {401, 0, true, "rate_limited"}, {502, 0, false, "server_error"},
+    } cases[] = {{200, 0, false, "ok"},           {304, 0, false, "ok"},
+                 {404, 0, false, "client_error"}, {429, 0, false, "rate_limited"},
+                 {401, 0, true, "rate_limited"},  {502, 0, false, "server_error"},
                  {0, 1, false, "connect_failed"}, {200, 2, false, "response_timeout"}};
     struct metrics *m = fresh(1);
     char room[8];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct attempt a = {.operation = (uint16_t)i, .status = cases[i].status, .reason = cases[i].reason,
-                            .rate_limited = cases[i].rate_limited, .tcp = 1000, .first_byte = 5000, .total = 9000};
+        struct attempt a = {.operation = (uint16_t)i,
+                            .status = cases[i].status,
+                            .reason = cases[i].reason,
+                            .rate_limited = cases[i].rate_limited,
+                            .tcp = 1000,
+                            .first_byte = 5000,
+                            .total = 9000};
         metrics_upstream(metrics_block(m, 0), &a);
     }
     const struct series *s = metrics_series(m, 0, SERIES_UPSTREAM);
@@ -120,7 +139,7 @@ START_TEST(an_attempt_is_counted_by_outcome)
     ck_assert_uint_eq(metrics_sum(m, METRIC_QUOTA_ANSWERS), 2);
     struct hist_counts *c = calloc(1, sizeof *c);
     ck_assert(metrics_histogram(m, HISTOGRAM_CONNECT, 1, c) && c->count == 8);
-    ck_assert(!metrics_histogram(m, HISTOGRAM_CONNECT, 0, c)); /* no name was looked up */
+    ck_assert(!metrics_histogram(m, HISTOGRAM_CONNECT, 0, c));   /* no name was looked up */
     ck_assert(metrics_histogram(m, HISTOGRAM_ROUND_TRIP, 0, c)); /* taken from tcp */
     free(c);
     metrics_free(m);
@@ -173,7 +192,8 @@ START_TEST(series_are_bounded_and_folding_is_counted)
     ck_assert_uint_eq(metrics_sum(m, METRIC_SERIES_FOLDED), 3000 - 1024);
     ck_assert_uint_eq(tuples(m, SERIES_REQUESTS, (struct series_tuple){.other = true}), 3000 - 1024);
     struct hist_counts *c = calloc(1, sizeof *c);
-    ck_assert(metrics_histogram(m, HISTOGRAM_REQUEST, OPERATION_OTHER, c)); /* an unknown number counts as other */
+    ck_assert(
+        metrics_histogram(m, HISTOGRAM_REQUEST, OPERATION_OTHER, c)); /* an unknown number counts as other */
     ck_assert_uint_eq(c->count, 3000);
     free(c);
     metrics_free(m);
@@ -216,8 +236,13 @@ static void *write_all(void *arg)
 {
     struct writer *w = arg;
     for (uint32_t i = 1; i <= WRITES; i++) {
-        struct observation o = {.operation = (uint16_t)(i % 50), .status = (uint16_t)(200 + i % 3), .total = i, .tcp = i,
-                                .saved = i, .bytes_in = i, .bytes_out = i};
+        struct observation o = {.operation = (uint16_t)(i % 50),
+                                .status = (uint16_t)(200 + i % 3),
+                                .total = i,
+                                .tcp = i,
+                                .saved = i,
+                                .bytes_in = i,
+                                .bytes_out = i};
         memset(o.path, (int)(i & 0xff), sizeof o.path);
         metrics_observe(w->block, &o);
     }
@@ -276,8 +301,13 @@ START_TEST(observing_is_cheap)
     struct timespec a, b;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &a);
     for (uint32_t i = 0; i < 1000000; i++) {
-        struct observation o = {.operation = (uint16_t)(i & 15), .method = 1, .cache = VERDICT_HIT, .status = 200,
-                                .total = 10000 + i % 1000000, .bytes_in = 200, .bytes_out = 2000};
+        struct observation o = {.operation = (uint16_t)(i & 15),
+                                .method = 1,
+                                .cache = VERDICT_HIT,
+                                .status = 200,
+                                .total = 10000 + i % 1000000,
+                                .bytes_in = 200,
+                                .bytes_out = 2000};
         metrics_observe(metrics_block(m, 0), &o);
     }
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &b);

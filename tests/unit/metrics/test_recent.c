@@ -1,4 +1,5 @@
-/* metrics/recent.c and summary.c: windows are sums of what was counted within them, over hours, in little memory. */
+/* metrics/recent.c and summary.c: windows are sums of what was counted within them, over hours, in little
+ * memory. */
 #include "metrics/recent.h"
 #include "metrics/summary.h"
 
@@ -36,7 +37,12 @@ static void world_free(struct world *w)
 
 static void request(struct world *w, int worker, int64_t total, enum cache_word cache)
 {
-    struct observation o = {.method = 1, .cache = (uint8_t)cache, .status = 200, .total = total, .bytes_out = 10, .saved = SECOND};
+    struct observation o = {.method = 1,
+                            .cache = (uint8_t)cache,
+                            .status = 200,
+                            .total = total,
+                            .bytes_out = 10,
+                            .saved = SECOND};
     metrics_observe(metrics_block(w->m, worker), &o);
 }
 
@@ -94,7 +100,8 @@ START_TEST(hours_go_round_in_bounded_memory)
     ck_assert_uint_eq(w.totals->v[METRIC_REQUESTS_DONE], 360 * 40);
     ck_assert_uint_eq(w.totals->request.count, 360 * 40);
     ck_assert_int_eq(w.totals->covered, 3600 * SECOND);
-    recent_read(w.r, 9000 * SECOND, 15000 * SECOND, w.totals); /* only RECENT_NOTES are left, and it says so */
+    recent_read(w.r, 9000 * SECOND, 15000 * SECOND,
+                w.totals); /* only RECENT_NOTES are left, and it says so */
     ck_assert_int_eq(w.totals->covered, RECENT_NOTES * 10 * SECOND);
     ck_assert_uint_eq(w.totals->v[METRIC_REQUESTS_DONE], RECENT_NOTES * 40);
     ck_assert_uint_lt(recent_bytes(w.r), 1024 * 1024);
@@ -128,7 +135,8 @@ START_TEST(the_summary)
     request(&w, 0, SECOND / 10, VERDICT_MISS);
     struct observation bad = {.cache = VERDICT_BYPASS, .status = 503, .total = SECOND};
     metrics_observe(metrics_block(w.m, 0), &bad);
-    struct attempt a = {.status = 200, .tcp = SECOND / 50, .total = SECOND / 10, .kind = ATTEMPT_BATCH, .batch = 8};
+    struct attempt a = {
+        .status = 200, .tcp = SECOND / 50, .total = SECOND / 10, .kind = ATTEMPT_BATCH, .batch = 8};
     metrics_upstream(metrics_block(w.m, 0), &a);
     metric_add(metrics_block(w.m, 0), METRIC_COMPRESSED_FROM, 300);
     metric_add(metrics_block(w.m, 0), METRIC_COMPRESSED_TO, 100);

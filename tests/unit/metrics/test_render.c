@@ -19,16 +19,19 @@ static struct metrics *filled(void)
     struct metrics *m = metrics_new(&config);
     ck_assert_ptr_nonnull(m);
     uint16_t odd = metrics_operation(m, "a\"b\\c\nd");
-    struct observation o = {.operation = odd, .method = 1, .cache = VERDICT_HIT, .status = 200, .total = 2000000};
+    struct observation o = {
+        .operation = odd, .method = 1, .cache = VERDICT_HIT, .status = 200, .total = 2000000};
     metrics_observe(metrics_block(m, 0), &o);
     metrics_observe(metrics_block(m, 1), &o);
-    o = (struct observation){.operation = odd, .method = 2, .cache = VERDICT_MISS, .status = 502, .total = 70000000000};
+    o = (struct observation){
+        .operation = odd, .method = 2, .cache = VERDICT_MISS, .status = 502, .total = 70000000000};
     metrics_observe(metrics_block(m, 1), &o);
     struct attempt a = {.operation = odd, .reason = 1, .tcp = 400000, .total = 500000};
     metrics_upstream(metrics_block(m, 1), &a);
     metrics_retry(metrics_block(m, 1), odd, 1, 0);
     metric_add(metrics_block(m, 0), METRIC_POOL_IDLE, 1);
-    metric_sub(metrics_block(m, 1), METRIC_POOL_IDLE, 3); /* its connections were opened by the other: the sum counts */
+    metric_sub(metrics_block(m, 1), METRIC_POOL_IDLE,
+               3); /* its connections were opened by the other: the sum counts */
     metric_add(metrics_block(m, 2), METRIC_POOL_IDLE, 4);
     metric_add(metrics_block(m, 0), METRIC_CACHE_SAVED, 1500000000);
     return m;
@@ -37,8 +40,13 @@ static struct metrics *filled(void)
 static struct text rendered(const struct metrics *m, bool open)
 {
     struct supplied supplied = {0};
-    struct process_values process = {.cpu_ns = 2500000000, .resident_bytes = 1048576, .open_files = 7, .max_files = 1024,
-                                     .threads = 3, .start_time = 1.7e9, .version = "1.2.3"};
+    struct process_values process = {.cpu_ns = 2500000000,
+                                     .resident_bytes = 1048576,
+                                     .open_files = 7,
+                                     .max_files = 1024,
+                                     .threads = 3,
+                                     .start_time = 1.7e9,
+                                     .version = "1.2.3"};
     struct text out = {0};
     supply(&supplied, SUPPLIED_CACHE_ENTRIES, "hot", 12);
     supply(&supplied, SUPPLIED_CIRCUIT_STATE, "up\"stream", 2);
@@ -65,7 +73,8 @@ START_TEST(prometheus_lines)
     static const char *const lines[] = {
         "# TYPE promptops_requests_total counter",
         "promptops_requests_total{operation=\"a\\\"b\\\\c\\nd\",method=\"GET\",code=\"200\",cache=\"hit\"} 2",
-        "promptops_requests_total{operation=\"a\\\"b\\\\c\\nd\",method=\"POST\",code=\"502\",cache=\"miss\"} 1",
+        "promptops_requests_total{operation=\"a\\\"b\\\\c\\nd\",method=\"POST\",code=\"502\",cache=\"miss\"} "
+        "1",
         "# TYPE promptops_request_duration_seconds histogram",
         "promptops_request_duration_seconds_bucket{operation=\"a\\\"b\\\\c\\nd\",le=\"0.001\"} 0",
         "promptops_request_duration_seconds_bucket{operation=\"a\\\"b\\\\c\\nd\",le=\"0.0025\"} 2",
@@ -105,7 +114,8 @@ START_TEST(open_metrics_lines)
     struct text t = rendered(m, true);
     must_have(&t, "# TYPE promptops_requests counter");
     must_have(&t, "# TYPE process_cpu_seconds counter");
-    must_have(&t, "promptops_requests_total{operation=\"a\\\"b\\\\c\\nd\",method=\"GET\",code=\"200\",cache=\"hit\"} 2");
+    must_have(&t, "promptops_requests_total{operation=\"a\\\"b\\\\c\\nd\",method=\"GET\",code=\"200\",cache="
+                  "\"hit\"} 2");
     ck_assert(t.n > 6 && memcmp(t.p + t.n - 6, "# EOF\n", 6) == 0);
     text_dispose(&t);
     metrics_free(m);
@@ -145,7 +155,9 @@ START_TEST(folded_series_say_other)
         metrics_observe(metrics_block(m, 0), &o);
     }
     struct text t = rendered(m, false);
-    must_have(&t, "promptops_requests_total{operation=\"other\",method=\"other\",code=\"other\",cache=\"other\"} 6");
+    must_have(
+        &t,
+        "promptops_requests_total{operation=\"other\",method=\"other\",code=\"other\",cache=\"other\"} 6");
     must_have(&t, "promptops_series_folded_total 6");
     text_dispose(&t);
     metrics_free(m);

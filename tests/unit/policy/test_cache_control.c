@@ -26,24 +26,24 @@ START_TEST(seconds)
         int64_t max_age;
     } rows[] = {
         {"max-age=5", 5},
-        {"MAX-AGE=5", 5},                                   /* names without case */
-        {"max-age=\"5\"", 5},                               /* quoted numbers read as numbers */
+        {"MAX-AGE=5", 5},     /* names without case */
+        {"max-age=\"5\"", 5}, /* quoted numbers read as numbers */
         {"max-age=007", 7},
         {"max-age=0", 0},
         {"foo, max-age=5, bar=\"x, y\"", 5},
-        {"foo=\"max-age=9\", max-age=5", 5},                /* quoted strings respected */
-        {"foo=\"a\\\", max-age=9, \\\"\", max-age=5", 5},   /* with their escapes */
-        {"max-age=5, max-age=9", 5},                        /* the first of duplicates counts */
+        {"foo=\"max-age=9\", max-age=5", 5},              /* quoted strings respected */
+        {"foo=\"a\\\", max-age=9, \\\"\", max-age=5", 5}, /* with their escapes */
+        {"max-age=5, max-age=9", 5},                      /* the first of duplicates counts */
         {"max-age=x, max-age=9", BAD},
         {"max-age=2147483647", 2147483647},
         {"max-age=2147483648", MOST},
-        {"max-age=2147483649", MOST},                       /* clamped */
-        {"max-age=99999999999999999999999999999", MOST},    /* and never wrapped */
+        {"max-age=2147483649", MOST},                    /* clamped */
+        {"max-age=99999999999999999999999999999", MOST}, /* and never wrapped */
         {"max-age", BAD},
         {"max-age=", BAD},
         {"max-age=\"\"", BAD},
         {"max-age= 5", BAD},
-        {"max-age =5", NONE},                               /* no directive of that name */
+        {"max-age =5", NONE}, /* no directive of that name */
         {"max-age=-5", BAD},
         {"max-age=+5", BAD},
         {"max-age=5.0", BAD},
@@ -82,9 +82,9 @@ START_TEST(flags)
         {"no-cache", CC_NO_CACHE},
         {"no-cache=\"a\"", CC_NO_CACHE_FIELDS},
         {"no-cache=a", CC_NO_CACHE_FIELDS},
-        {"no-cache=\"\"", CC_NO_CACHE},             /* names nothing: may have meant all */
+        {"no-cache=\"\"", CC_NO_CACHE}, /* names nothing: may have meant all */
         {"no-cache=", CC_NO_CACHE},
-        {"no-cache=\"a", CC_NO_CACHE},              /* broken off: likewise */
+        {"no-cache=\"a", CC_NO_CACHE}, /* broken off: likewise */
         {"no-cache=\"a, b\", no-cache", CC_NO_CACHE_FIELDS | CC_NO_CACHE},
         {"private", CC_PRIVATE},
         {"private=\"a\"", CC_PRIVATE_FIELDS},
@@ -111,8 +111,9 @@ END_TEST
 
 START_TEST(several_lines_are_one_list)
 {
-    struct cache_control cc = read_response("200 | Cache-Control: max-age=5 | X: y | cache-control: max-age=9, s-maxage=7 | "
-                                            "Cache-Control: stale-while-revalidate=3, stale-if-error=4, min-fresh=1, max-stale=2");
+    struct cache_control cc =
+        read_response("200 | Cache-Control: max-age=5 | X: y | cache-control: max-age=9, s-maxage=7 | "
+                      "Cache-Control: stale-while-revalidate=3, stale-if-error=4, min-fresh=1, max-stale=2");
     must(cc.seen);
     ck_assert_int_eq(cc.max_age, 5);
     ck_assert_int_eq(cc.s_maxage, 7);
@@ -134,14 +135,16 @@ START_TEST(names_of_fields)
     struct cc_name_cursor cursor = {{0, 0}, {NULL, 0}};
     struct slice name;
     char all[200] = "";
-    response_text(&m, "200 | Cache-Control: no-cache=\"a, B ,,c\", private=\"p\", max-age=5 | Cache-Control: no-cache=d, foo=\"e\"");
+    response_text(&m, "200 | Cache-Control: no-cache=\"a, B ,,c\", private=\"p\", max-age=5 | Cache-Control: "
+                      "no-cache=d, foo=\"e\"");
     while (cache_control_next_name(&m.head, CC_NO_CACHE_FIELDS, &cursor, &name)) {
         strncat(all, name.p, name.n);
         strcat(all, ";");
     }
     ck_assert_str_eq(all, "a;B;c;d;");
     cursor = (struct cc_name_cursor){{0, 0}, {NULL, 0}};
-    must(cache_control_next_name(&m.head, CC_PRIVATE_FIELDS, &cursor, &name) && slice_equal(name, SLICE("p")));
+    must(cache_control_next_name(&m.head, CC_PRIVATE_FIELDS, &cursor, &name) &&
+         slice_equal(name, SLICE("p")));
     must(!cache_control_next_name(&m.head, CC_PRIVATE_FIELDS, &cursor, &name));
 }
 END_TEST
@@ -158,12 +161,12 @@ START_TEST(targeted_fields)
         {"max-age=5", true, 5, 0},
         {"max-age=5, no-store", true, 5, CC_NO_STORE},
         {"max-age=5,no-store", true, 5, CC_NO_STORE},
-        {"max-age=5;x=1;y, private", true, 5, CC_PRIVATE},     /* parameters are nobody's business */
-        {"max-age=5, max-age=9", true, 9, 0},                  /* the last counts in a dictionary */
+        {"max-age=5;x=1;y, private", true, 5, CC_PRIVATE}, /* parameters are nobody's business */
+        {"max-age=5, max-age=9", true, 9, 0},              /* the last counts in a dictionary */
         {"no-store=?1", true, NONE, CC_NO_STORE},
         {"no-store=?0", true, NONE, 0},
         {"no-store, no-store=?0", true, NONE, 0},
-        {"max-age=\"5\"", true, NONE, 0},                      /* wrong type */
+        {"max-age=\"5\"", true, NONE, 0}, /* wrong type */
         {"max-age=5.5", true, NONE, 0},
         {"max-age=?1", true, NONE, 0},
         {"max-age", true, NONE, 0},
@@ -171,11 +174,11 @@ START_TEST(targeted_fields)
         {"max-age=999999999999999", true, MOST, 0},
         {"no-store=1", true, NONE, 0},
         {"no-store=\"x\"", true, NONE, 0},
-        {"no-cache=\"a\"", true, NONE, CC_NO_CACHE},           /* the safer reading */
+        {"no-cache=\"a\"", true, NONE, CC_NO_CACHE}, /* the safer reading */
         {"unknown=(a b \"c\");p, max-age=5", true, 5, 0},
         {"u=:aGk=:, v=*t/x:y, w=-1.5, max-age=5", true, 5, 0},
         {"a\t,\t max-age=5", true, 5, 0},
-        {"Max-Age=5", false, NONE, 0},                         /* keys are case-sensitive */
+        {"Max-Age=5", false, NONE, 0}, /* keys are case-sensitive */
         {"max-age=5, NO-STORE", false, NONE, 0},
         {"max-age =5", false, NONE, 0},
         {"max-age= 5", false, NONE, 0},
@@ -185,7 +188,7 @@ START_TEST(targeted_fields)
         {"max-age=5 no-store", false, NONE, 0},
         {"max-age=5s", false, NONE, 0},
         {"max-age=", false, NONE, 0},
-        {"max-age=9999999999999999", false, NONE, 0},          /* sixteen digits */
+        {"max-age=9999999999999999", false, NONE, 0}, /* sixteen digits */
         {"max-age=1.2345", false, NONE, 0},
         {"max-age=1.", false, NONE, 0},
         {"x=\"abc", false, NONE, 0},

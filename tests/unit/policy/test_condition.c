@@ -16,13 +16,13 @@ START_TEST(entity_tags)
         const char *a, *b;
         bool weak, strong;
     } rows[] = {
-        {"\"1\"", "\"1\"", true, true},       /* the table of RFC 9110 8.8.3.2 */
+        {"\"1\"", "\"1\"", true, true}, /* the table of RFC 9110 8.8.3.2 */
         {"W/\"1\"", "W/\"1\"", true, false},
         {"W/\"1\"", "W/\"2\"", false, false},
         {"W/\"1\"", "\"1\"", true, false},
         {"\"\"", "\"\"", true, true},
-        {"\"a\\\"", "\"a\\\"", true, true},   /* a backslash is a byte like any other */
-        {"1", "1", false, false},             /* no quotes: no tag */
+        {"\"a\\\"", "\"a\\\"", true, true}, /* a backslash is a byte like any other */
+        {"1", "1", false, false},           /* no quotes: no tag */
         {"\"1", "\"1", false, false},
         {"w/\"1\"", "w/\"1\"", false, false},
         {"\"1\"2\"", "\"1\"2\"", false, false},
@@ -39,7 +39,8 @@ START_TEST(entity_tags)
 }
 END_TEST
 
-/* Stored with ETag "b", Last-Modified a hundred seconds before Date; WALL is Tue, 14 Nov 2023 22:13:20 GMT. */
+/* Stored with ETag "b", Last-Modified a hundred seconds before Date; WALL is Tue, 14 Nov 2023 22:13:20 GMT.
+ */
 static const struct {
     const char *request;
     bool expected;
@@ -55,7 +56,8 @@ static const struct {
     {"GET / | If-None-Match: *", true},
     {"GET / | If-None-Match: b", false},
     {"GET / | If-None-Match: ", false},
-    {"GET / | If-None-Match: \"a\" | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT", false}, /* it goes first */
+    {"GET / | If-None-Match: \"a\" | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT",
+     false}, /* it goes first */
     {"GET / | If-None-Match: \"b\" | If-Modified-Since: Tue, 14 Nov 2000 22:13:20 GMT", true},
     {"GET / | If-Modified-Since: Tue, 14 Nov 2023 22:11:40 GMT", true}, /* just then */
     {"GET / | If-Modified-Since: Tue, 14 Nov 2023 22:11:39 GMT", false},
@@ -63,7 +65,9 @@ static const struct {
     {"GET / | If-Modified-Since: Tue Nov 14 22:11:40 2023", true},
     {"GET / | If-Modified-Since: Tue Nov 14 22:11:39 2023", false},
     {"GET / | If-Modified-Since: tomorrow", false},
-    {"GET / | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT", false},
+    {"GET / | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT | If-Modified-Since: Tue, 14 Nov 2023 "
+     "22:13:20 GMT",
+     false},
     {"HEAD / | If-None-Match: \"b\"", true},
 };
 
@@ -87,7 +91,8 @@ START_TEST(not_modified_with_little_stored)
     must(!condition_not_modified(&q.head, &nothing, WALL));
     request_text(&q, "GET / | If-None-Match: *");
     must(condition_not_modified(&q.head, &nothing, WALL));
-    request_text(&q, "GET / | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT"); /* Date stands for Last-Modified */
+    request_text(
+        &q, "GET / | If-Modified-Since: Tue, 14 Nov 2023 22:13:20 GMT"); /* Date stands for Last-Modified */
     must(condition_not_modified(&q.head, &nothing, WALL));
     request_text(&q, "GET / | If-Modified-Since: Tue, 14 Nov 2023 22:13:19 GMT");
     must(!condition_not_modified(&q.head, &nothing, WALL));
@@ -133,7 +138,8 @@ START_TEST(single_ranges)
         uint64_t first = 0, last = 0;
         enum range_verdict v = range_parse(text(ranges[i].value), 1000, &first, &last);
         if (v != ranges[i].verdict || first != ranges[i].first || last != ranges[i].last)
-            ck_abort_msg("%s: %d %llu %llu", ranges[i].value, (int)v, (unsigned long long)first, (unsigned long long)last);
+            ck_abort_msg("%s: %d %llu %llu", ranges[i].value, (int)v, (unsigned long long)first,
+                         (unsigned long long)last);
     }
     uint64_t first, last;
     must(range_parse(SLICE("bytes=0-"), 0, &first, &last) == RANGE_UNSATISFIABLE);
@@ -149,14 +155,15 @@ START_TEST(range_and_if_range)
     } rows[] = {
         {"GET /", RANGE_WHOLE},
         {"GET / | Range: bytes=1-2", RANGE_PART},
-        {"HEAD / | Range: bytes=1-2", RANGE_WHOLE},                     /* 14.2: GET alone */
+        {"HEAD / | Range: bytes=1-2", RANGE_WHOLE}, /* 14.2: GET alone */
         {"GET / | Range: bytes=1-2 | Range: bytes=3-4", RANGE_WHOLE},
         {"GET / | Range: bytes=1-2 | If-Range: \"b\"", RANGE_PART},
-        {"GET / | Range: bytes=1-2 | If-Range: W/\"b\"", RANGE_WHOLE},  /* strong comparison */
+        {"GET / | Range: bytes=1-2 | If-Range: W/\"b\"", RANGE_WHOLE}, /* strong comparison */
         {"GET / | Range: bytes=1-2 | If-Range: \"a\"", RANGE_WHOLE},
         {"GET / | Range: bytes=5000- | If-Range: \"a\"", RANGE_WHOLE},
         {"GET / | Range: bytes=1-2 | If-Range: Tue, 14 Nov 2023 22:11:40 GMT", RANGE_PART},
-        {"GET / | Range: bytes=1-2 | If-Range: Tue, 14 Nov 2023 22:11:41 GMT", RANGE_WHOLE}, /* exactly that date */
+        {"GET / | Range: bytes=1-2 | If-Range: Tue, 14 Nov 2023 22:11:41 GMT",
+         RANGE_WHOLE}, /* exactly that date */
         {"GET / | Range: bytes=1-2 | If-Range: Wed Nov 15 22:11:40 2023", RANGE_WHOLE},
         {"GET / | Range: bytes=1-2 | If-Range: nonsense", RANGE_WHOLE},
         {"GET / | Range: bytes=1-2 | If-Range: \"b\" | If-Range: \"b\"", RANGE_WHOLE},

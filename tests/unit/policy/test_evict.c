@@ -1,6 +1,6 @@
 /*
- * Eviction against plain models of each strategy, on random traces with tiny and larger caches; replacement, removal and
- * switching in the middle; and that adaptive resists a scan.
+ * Eviction against plain models of each strategy, on random traces with tiny and larger caches; replacement,
+ * removal and switching in the middle; and that adaptive resists a scan.
  */
 #include "policy/evict.h"
 
@@ -87,7 +87,8 @@ static void run_model(size_t m, size_t capacity, uint64_t seed)
                 struct item *expected = least(models[m].rank);
                 struct item *victim = pop(index);
                 if (victim != expected)
-                    ck_abort_msg("strategy %d, capacity %zu, step %llu", (int)models[m].strategy, capacity, (unsigned long long)now);
+                    ck_abort_msg("strategy %d, capacity %zu, step %llu", (int)models[m].strategy, capacity,
+                                 (unsigned long long)now);
                 level = victim->priority;
             }
             evict_insert(index, &it->node, &(struct evict_item){hash_of(key), 100, 1, false});
@@ -241,7 +242,8 @@ START_TEST(any_order_of_calls)
             if (it->in) {
                 evict_hit(index, &it->node);
             } else {
-                evict_insert(index, &it->node, &(struct evict_item){hash_of(key), (r >> 32) % 100000, 1, false});
+                evict_insert(index, &it->node,
+                             &(struct evict_item){hash_of(key), (r >> 32) % 100000, 1, false});
                 it->in = true;
             }
         }
@@ -289,7 +291,9 @@ START_TEST(sizes_count_in_adaptive)
     evict_insert(index, &items[20].node, &(struct evict_item){hash_of(20), 1 << 20, 1, false});
     items[20].in = true;
     must(pop(index) == &items[20]);
-    evict_insert(index, &items[21].node, &(struct evict_item){hash_of(21), UINT64_MAX, 1, false}); /* a size that no count holds is clamped */
+    evict_insert(
+        index, &items[21].node,
+        &(struct evict_item){hash_of(21), UINT64_MAX, 1, false}); /* a size that no count holds is clamped */
     items[21].in = true;
     must(items[21].node.size == UINT32_MAX);
     while (pop(index))
@@ -334,7 +338,8 @@ START_TEST(value_by_cost_and_size)
     static const int order[] = {3, 0, 1, 2};
     memset(items, 0, sizeof items);
     for (int i = 0; i < 4; i++) {
-        evict_insert(index, &items[i].node, &(struct evict_item){hash_of(i), of[i].bytes, of[i].cost, of[i].guessed});
+        evict_insert(index, &items[i].node,
+                     &(struct evict_item){hash_of(i), of[i].bytes, of[i].cost, of[i].guessed});
         items[i].in = true;
     }
     for (int i = 0; i < 4; i++)

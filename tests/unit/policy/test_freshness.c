@@ -1,5 +1,6 @@
 /*
- * What may be stored, for how long, and what it may answer: one row a rule, named by the section of RFC 9111 (or 5861, 8246, 9213).
+ * What may be stored, for how long, and what it may answer: one row a rule, named by the section of RFC 9111
+ * (or 5861, 8246, 9213).
  */
 #include "policy/freshness.h"
 
@@ -49,11 +50,13 @@ static const struct {
     {BOTH, "GET /", "418 | Expires: @5", STORABLE_YES},
     {BOTH, "GET /", "502 | Cache-Control: max-age=5", STORABLE_YES},
     {BOTH, "GET /", "599 | Cache-Control: max-age=5", STORABLE_YES},
-    {BOTH, "GET /", "206 | Cache-Control: max-age=5", STORABLE_STATUS}, /* a part, though none was asked for */
+    {BOTH, "GET /", "206 | Cache-Control: max-age=5",
+     STORABLE_STATUS}, /* a part, though none was asked for */
     {BOTH, "GET / | Range: bytes=0-1", "206 | Cache-Control: max-age=5", STORABLE_YES},
     {BOTH, "GET / | Range: bytes=0-1", "416 | Cache-Control: max-age=5", STORABLE_STATUS},
     {BOTH, "GET /", "416 | Cache-Control: max-age=5", STORABLE_YES},
-    {BOTH, "POST / | Range: bytes=0-1", "206 | Cache-Control: max-age=5 | Content-Location: /", STORABLE_STATUS},
+    {BOTH, "POST / | Range: bytes=0-1", "206 | Cache-Control: max-age=5 | Content-Location: /",
+     STORABLE_STATUS},
     {BOTH, "POST /", "200 | Cache-Control: max-age=5 | Content-Location: /", STORABLE_YES},
     {BOTH, "POST /", "200 | ETag: \"1\" | Content-Location: /", STORABLE_METHOD},
     {BOTH, "GET /", "304 | Cache-Control: max-age=5", STORABLE_STATUS},
@@ -81,7 +84,8 @@ static const struct {
     {BOTH, "GET /", "200 | Cache-Control: max-age=5, no-store, must-understand", STORABLE_YES},
     {BOTH, "GET /", "299 | Cache-Control: max-age=5, no-store, must-understand", STORABLE_NO_STORE},
     {BOTH, "GET /", "299 | Cache-Control: max-age=5, must-understand", STORABLE_NO_STORE},
-    {BOTH, "GET / | Cache-Control: no-store", "200 | Cache-Control: max-age=5, must-understand", STORABLE_NO_STORE},
+    {BOTH, "GET / | Cache-Control: no-store", "200 | Cache-Control: max-age=5, must-understand",
+     STORABLE_NO_STORE},
     /* 5.2.2.4: no-cache without a validator can never be used */
     {BOTH, "GET /", "200 | Cache-Control: no-cache, max-age=5", STORABLE_NO_FRESHNESS},
     {BOTH, "GET /", "200 | Cache-Control: no-cache, max-age=5 | ETag: \"a\"", STORABLE_YES},
@@ -118,7 +122,8 @@ START_TEST(what_is_stored)
             rules.shared = scope == SHARED;
             enum storable got = judge(storing[i].request, storing[i].response, &f);
             if (got != storing[i].expected)
-                ck_abort_msg("%s: %s, then %s: %d", rules.shared ? "shared" : "private", storing[i].request, storing[i].response, (int)got);
+                ck_abort_msg("%s: %s, then %s: %d", rules.shared ? "shared" : "private", storing[i].request,
+                             storing[i].response, (int)got);
         }
     }
 }
@@ -136,14 +141,14 @@ static const struct {
     {BOTH, "200 | Cache-Control: max-age=5 | Expires: @60 | Date: @0", 5 * S},
     {BOTH, "200 | Expires: @60 | Date: @0", 60 * S},
     {BOTH, "200 | Expires: @60 | Date: @-30", 90 * S},
-    {BOTH, "200 | Expires: @60", 60 * S},                                   /* no Date: the receipt */
-    {BOTH, "200 | Expires: @60 | Date: nonsense", 60 * S},                  /* an invalid one: likewise */
+    {BOTH, "200 | Expires: @60", 60 * S},                  /* no Date: the receipt */
+    {BOTH, "200 | Expires: @60 | Date: nonsense", 60 * S}, /* an invalid one: likewise */
     {BOTH, "200 | Expires: @60 | Date: @-30 | Date: @-30", 60 * S},
     {BOTH, "200 | Expires: @-60 | Date: @0", 0},
-    {BOTH, "200 | Expires: 0", 0},                                          /* an invalid Expires is stale */
+    {BOTH, "200 | Expires: 0", 0}, /* an invalid Expires is stale */
     {BOTH, "200 | Expires: -1", 0},
     {BOTH, "200 | Expires: ", 0},
-    {BOTH, "200 | Expires: @60 | Expires: @60", 0},                         /* and so are two */
+    {BOTH, "200 | Expires: @60 | Expires: @60", 0}, /* and so are two */
     {BOTH, "200 | Cache-Control: max-age=x | Expires: @60", 0},
     {SHARED, "200 | Cache-Control: max-age=5, s-maxage=x", 0},
     {BOTH, "200 | Cache-Control: max-age=99999999999", ((tick_t)1 << 31) * S}, /* clamped */
@@ -173,8 +178,9 @@ static const struct {
     {BOTH, "599 | Date: @0 | Last-Modified: @-100", 0},
     {BOTH, "201 | Date: @0 | Last-Modified: @-100 | Cache-Control: public", 10 * S},
     {BOTH, "599 | Date: @0 | Last-Modified: @-100 | Cache-Control: public", 10 * S},
-    {BOTH, "200 | Date: @0 | Last-Modified: @100", 0},                      /* modified in the future */
-    {BOTH, "200 | Date: @0 | Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT", 86400 * S}, /* never more than a day */
+    {BOTH, "200 | Date: @0 | Last-Modified: @100", 0}, /* modified in the future */
+    {BOTH, "200 | Date: @0 | Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT",
+     86400 * S}, /* never more than a day */
     {BOTH, "200 | Date: @0 | Last-Modified: @-100 | Cache-Control: max-age=3", 3 * S},
 };
 
@@ -188,7 +194,8 @@ START_TEST(how_long_it_is_fresh)
             rules.shared = scope == SHARED;
             judge("GET /", lifetimes[i].response, &f);
             if (f.lifetime != lifetimes[i].lifetime)
-                ck_abort_msg("%s: %s: %lld ns", rules.shared ? "shared" : "private", lifetimes[i].response, (long long)f.lifetime);
+                ck_abort_msg("%s: %s: %lld ns", rules.shared ? "shared" : "private", lifetimes[i].response,
+                             (long long)f.lifetime);
         }
     }
 }
@@ -202,12 +209,14 @@ START_TEST(our_own_lifetimes)
     must(judge("GET /", "200 | Last-Modified: @-100 | Date: @0", &f) == STORABLE_YES && f.lifetime == 30 * S);
     must(judge("GET /", "404", &f) == STORABLE_NO_FRESHNESS); /* may be there in a moment */
     must(judge("GET /", "500", &f) == STORABLE_NO_FRESHNESS);
-    must(judge("GET /", "200 | Cache-Control: max-age=1", &f) == STORABLE_YES && f.lifetime == S); /* the origin's word first */
+    must(judge("GET /", "200 | Cache-Control: max-age=1", &f) == STORABLE_YES &&
+         f.lifetime == S); /* the origin's word first */
     must(judge("GET /", "200 | Cache-Control: no-store", &f) == STORABLE_NO_STORE);
     must(judge("GET /", "200 | Cache-Control: no-cache", &f) == STORABLE_NO_FRESHNESS);
     must(judge("GET /", "200 | Cache-Control: private", &f) == STORABLE_YES && f.lifetime == 30 * S);
     route = (struct cache_route){.has_ttl = true, .ttl = 250 * TICK_MS};
-    must(judge("GET /", "200", &f) == STORABLE_YES && f.lifetime == 250 * TICK_MS); /* the route's before the default */
+    must(judge("GET /", "200", &f) == STORABLE_YES &&
+         f.lifetime == 250 * TICK_MS); /* the route's before the default */
     must(judge("GET /", "200 | Expires: @5 | Date: @0", &f) == STORABLE_YES && f.lifetime == 5 * S);
     route.ttl = 0;
     must(judge("GET /", "200", &f) == STORABLE_NO_FRESHNESS); /* a route may say: never */
@@ -230,12 +239,13 @@ START_TEST(initial_age)
     } rows[] = {
         {"200 | Cache-Control: max-age=99 | Date: @0", 0, 0},
         {"200 | Cache-Control: max-age=99 | Date: @-7", 0, 7 * S},
-        {"200 | Cache-Control: max-age=99 | Date: @7", 0, 0},                       /* a clock ahead of ours */
+        {"200 | Cache-Control: max-age=99 | Date: @7", 0, 0}, /* a clock ahead of ours */
         {"200 | Cache-Control: max-age=99 | Date: @0 | Age: 5", 0, 5 * S},
-        {"200 | Cache-Control: max-age=99 | Date: @0 | Age: 5", 2 * S, 7 * S},      /* Age plus the delay */
-        {"200 | Cache-Control: max-age=99 | Date: @-9 | Age: 5", 2 * S, 9 * S},     /* or the apparent age: the larger */
+        {"200 | Cache-Control: max-age=99 | Date: @0 | Age: 5", 2 * S, 7 * S}, /* Age plus the delay */
+        {"200 | Cache-Control: max-age=99 | Date: @-9 | Age: 5", 2 * S,
+         9 * S}, /* or the apparent age: the larger */
         {"200 | Cache-Control: max-age=99 | Date: @0", 2 * S, 2 * S},
-        {"200 | Cache-Control: max-age=99 | Date: @0", -5 * S, 0},                  /* a clock that stepped back */
+        {"200 | Cache-Control: max-age=99 | Date: @0", -5 * S, 0}, /* a clock that stepped back */
         {"200 | Cache-Control: max-age=99 | Date: nonsense", 0, 0},
         {"200 | Cache-Control: max-age=99 | Date: Thu, 01 Jan 1970 00:00:00 GMT", 0, WALL * S},
         /* 5.1: the first member of the first line, digits only, else ignored */
@@ -278,7 +288,8 @@ END_TEST
 
 START_TEST(ages_never_wrap)
 {
-    struct freshness f = {.initial_age = 3 * ((tick_t)1 << 31) * S, .received = -1000, .lifetime = ((tick_t)1 << 31) * S};
+    struct freshness f = {
+        .initial_age = 3 * ((tick_t)1 << 31) * S, .received = -1000, .lifetime = ((tick_t)1 << 31) * S};
     must(freshness_age(&f, TICK_NEVER) == TICK_NEVER);
     must(freshness_left(&f, TICK_NEVER) < 0);
     must(freshness_age(&f, INT64_MIN + 5) == f.initial_age);
@@ -302,41 +313,62 @@ static const struct {
 } uses[] = {
     {"GET /", "200 | Cache-Control: max-age=10", 0, REUSE_FRESH, CACHE_FWD_NONE},
     {"GET /", "200 | Cache-Control: max-age=10", 9, REUSE_FRESH, CACHE_FWD_NONE},
-    {"GET /", "200 | Cache-Control: max-age=10", 10, REUSE_VALIDATE, CACHE_FWD_STALE}, /* fresh only while longer than the age */
+    {"GET /", "200 | Cache-Control: max-age=10", 10, REUSE_VALIDATE,
+     CACHE_FWD_STALE}, /* fresh only while longer than the age */
     {"GET /", "200 | Cache-Control: max-age=10 | Age: 4", 5, REUSE_FRESH, CACHE_FWD_NONE},
     {"GET /", "200 | Cache-Control: max-age=10 | Age: 4", 6, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET /", "200 | Cache-Control: max-age=10, no-cache | ETag: \"a\"", 0, REUSE_VALIDATE, CACHE_FWD_STALE}, /* 5.2.2.4 */
+    {"GET /", "200 | Cache-Control: max-age=10, no-cache | ETag: \"a\"", 0, REUSE_VALIDATE,
+     CACHE_FWD_STALE}, /* 5.2.2.4 */
     /* 5.2.1.1 max-age */
     {"GET / | Cache-Control: max-age=5", "200 | Cache-Control: max-age=10", 5, REUSE_FRESH, CACHE_FWD_NONE},
-    {"GET / | Cache-Control: max-age=5", "200 | Cache-Control: max-age=10", 6, REUSE_VALIDATE, CACHE_FWD_REQUEST},
-    {"GET / | Cache-Control: max-age=0", "200 | Cache-Control: max-age=10", 1, REUSE_VALIDATE, CACHE_FWD_REQUEST},
-    {"GET / | Cache-Control: max-age=50", "200 | Cache-Control: max-age=10", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET / | Cache-Control: max-age=x", "200 | Cache-Control: max-age=10", 1, REUSE_VALIDATE, CACHE_FWD_REQUEST},
+    {"GET / | Cache-Control: max-age=5", "200 | Cache-Control: max-age=10", 6, REUSE_VALIDATE,
+     CACHE_FWD_REQUEST},
+    {"GET / | Cache-Control: max-age=0", "200 | Cache-Control: max-age=10", 1, REUSE_VALIDATE,
+     CACHE_FWD_REQUEST},
+    {"GET / | Cache-Control: max-age=50", "200 | Cache-Control: max-age=10", 11, REUSE_VALIDATE,
+     CACHE_FWD_STALE},
+    {"GET / | Cache-Control: max-age=x", "200 | Cache-Control: max-age=10", 1, REUSE_VALIDATE,
+     CACHE_FWD_REQUEST},
     /* 5.2.1.2 max-stale */
-    {"GET / | Cache-Control: max-stale", "200 | Cache-Control: max-age=10", 1000, REUSE_STALE, CACHE_FWD_NONE},
-    {"GET / | Cache-Control: max-stale=5", "200 | Cache-Control: max-age=10", 15, REUSE_STALE, CACHE_FWD_NONE},
-    {"GET / | Cache-Control: max-stale=5", "200 | Cache-Control: max-age=10", 16, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET / | Cache-Control: max-stale=x", "200 | Cache-Control: max-age=10", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET / | Cache-Control: max-stale", "200 | Cache-Control: max-age=10, must-revalidate", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET / | Cache-Control: max-age=20, max-stale=9", "200 | Cache-Control: max-age=10", 15, REUSE_STALE, CACHE_FWD_NONE},
+    {"GET / | Cache-Control: max-stale", "200 | Cache-Control: max-age=10", 1000, REUSE_STALE,
+     CACHE_FWD_NONE},
+    {"GET / | Cache-Control: max-stale=5", "200 | Cache-Control: max-age=10", 15, REUSE_STALE,
+     CACHE_FWD_NONE},
+    {"GET / | Cache-Control: max-stale=5", "200 | Cache-Control: max-age=10", 16, REUSE_VALIDATE,
+     CACHE_FWD_STALE},
+    {"GET / | Cache-Control: max-stale=x", "200 | Cache-Control: max-age=10", 11, REUSE_VALIDATE,
+     CACHE_FWD_STALE},
+    {"GET / | Cache-Control: max-stale", "200 | Cache-Control: max-age=10, must-revalidate", 11,
+     REUSE_VALIDATE, CACHE_FWD_STALE},
+    {"GET / | Cache-Control: max-age=20, max-stale=9", "200 | Cache-Control: max-age=10", 15, REUSE_STALE,
+     CACHE_FWD_NONE},
     /* 5.2.1.3 min-fresh */
     {"GET / | Cache-Control: min-fresh=5", "200 | Cache-Control: max-age=10", 5, REUSE_FRESH, CACHE_FWD_NONE},
-    {"GET / | Cache-Control: min-fresh=5", "200 | Cache-Control: max-age=10", 6, REUSE_VALIDATE, CACHE_FWD_REQUEST},
+    {"GET / | Cache-Control: min-fresh=5", "200 | Cache-Control: max-age=10", 6, REUSE_VALIDATE,
+     CACHE_FWD_REQUEST},
     {"GET / | Cache-Control: min-fresh=x", "200 | Cache-Control: max-age=10", 6, REUSE_FRESH, CACHE_FWD_NONE},
     /* 5.2.1.4 no-cache, and 5.4 */
-    {"GET / | Cache-Control: no-cache", "200 | Cache-Control: max-age=10", 0, REUSE_VALIDATE, CACHE_FWD_REQUEST},
+    {"GET / | Cache-Control: no-cache", "200 | Cache-Control: max-age=10", 0, REUSE_VALIDATE,
+     CACHE_FWD_REQUEST},
     {"GET / | Pragma: no-cache", "200 | Cache-Control: max-age=10", 0, REUSE_VALIDATE, CACHE_FWD_REQUEST},
-    {"GET / | Pragma: no-cache | Cache-Control: foo", "200 | Cache-Control: max-age=10", 0, REUSE_FRESH, CACHE_FWD_NONE},
+    {"GET / | Pragma: no-cache | Cache-Control: foo", "200 | Cache-Control: max-age=10", 0, REUSE_FRESH,
+     CACHE_FWD_NONE},
     {"GET / | Pragma: foo", "200 | Cache-Control: max-age=10", 0, REUSE_FRESH, CACHE_FWD_NONE},
-    {"GET / | Cache-Control: foo, bar=\"no-cache\"", "200 | Cache-Control: max-age=10", 0, REUSE_FRESH, CACHE_FWD_NONE},
+    {"GET / | Cache-Control: foo, bar=\"no-cache\"", "200 | Cache-Control: max-age=10", 0, REUSE_FRESH,
+     CACHE_FWD_NONE},
     /* RFC 5861 3 */
     {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 10, REUSE_REFRESH, CACHE_FWD_NONE},
     {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 14, REUSE_REFRESH, CACHE_FWD_NONE},
-    {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 15, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=x", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=5, must-revalidate", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET / | Cache-Control: max-age=90", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
-    {"GET / | Cache-Control: no-cache", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 11, REUSE_VALIDATE, CACHE_FWD_REQUEST},
+    {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 15, REUSE_VALIDATE,
+     CACHE_FWD_STALE},
+    {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=x", 11, REUSE_VALIDATE,
+     CACHE_FWD_STALE},
+    {"GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=5, must-revalidate", 11,
+     REUSE_VALIDATE, CACHE_FWD_STALE},
+    {"GET / | Cache-Control: max-age=90", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 11,
+     REUSE_VALIDATE, CACHE_FWD_STALE},
+    {"GET / | Cache-Control: no-cache", "200 | Cache-Control: max-age=10, stale-while-revalidate=5", 11,
+     REUSE_VALIDATE, CACHE_FWD_REQUEST},
     /* RFC 8246: immutable lengthens nothing by itself */
     {"GET /", "200 | Cache-Control: max-age=10, immutable", 11, REUSE_VALIDATE, CACHE_FWD_STALE},
 };
@@ -353,7 +385,8 @@ START_TEST(what_it_may_answer)
         cache_ask_read(&q.head, &ask);
         enum reuse got = freshness_reuse(&f, &ask, NOW + uses[i].seconds * S, &fwd);
         if (got != uses[i].expected || fwd != uses[i].fwd)
-            ck_abort_msg("%s, %s after %d s: %d, %d", uses[i].request, uses[i].response, uses[i].seconds, (int)got, (int)fwd);
+            ck_abort_msg("%s, %s after %d s: %d, %d", uses[i].request, uses[i].response, uses[i].seconds,
+                         (int)got, (int)fwd);
     }
 }
 END_TEST
@@ -437,9 +470,11 @@ START_TEST(after_an_error)
         {"GET / | Cache-Control: max-age=5", "200 | Cache-Control: max-age=10, stale-if-error=5", 11, true},
         {"GET / | Cache-Control: stale-if-error=9", "200 | Cache-Control: max-age=10", 18, true},
         {"GET / | Cache-Control: stale-if-error=9", "200 | Cache-Control: max-age=10", 19, false},
-        {"GET / | Cache-Control: stale-if-error=0", "200 | Cache-Control: max-age=10, stale-if-error=5", 11, false},
+        {"GET / | Cache-Control: stale-if-error=0", "200 | Cache-Control: max-age=10, stale-if-error=5", 11,
+         false},
         {"GET / | Cache-Control: max-stale=9", "200 | Cache-Control: max-age=10", 18, true},
-        {"GET / | Cache-Control: stale-if-error=9", "200 | Cache-Control: max-age=10, must-revalidate", 11, false},
+        {"GET / | Cache-Control: stale-if-error=9", "200 | Cache-Control: max-age=10, must-revalidate", 11,
+         false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct message q;
@@ -451,15 +486,18 @@ START_TEST(after_an_error)
         if (freshness_for_error(&f, &ask, NOW + rows[i].seconds * S) != rows[i].expected)
             ck_abort_msg("%s, %s after %d s", rows[i].request, rows[i].response, rows[i].seconds);
     }
-    must(freshness_error_status(500) && freshness_error_status(502) && freshness_error_status(503) && freshness_error_status(504));
-    must(!freshness_error_status(501) && !freshness_error_status(404) && !freshness_error_status(200) && !freshness_error_status(505));
+    must(freshness_error_status(500) && freshness_error_status(502) && freshness_error_status(503) &&
+         freshness_error_status(504));
+    must(!freshness_error_status(501) && !freshness_error_status(404) && !freshness_error_status(200) &&
+         !freshness_error_status(505));
 }
 END_TEST
 
 /* Whatever numbers come from outside: nothing wraps, and more time never makes anything fresher. */
 START_TEST(any_numbers)
 {
-    static const char *const numbers[] = {"0", "1", "5", "2147483647", "2147483648", "9223372036854775807", "99999999999999999999", "x"};
+    static const char *const numbers[] = {
+        "0", "1", "5", "2147483647", "2147483648", "9223372036854775807", "99999999999999999999", "x"};
     struct message q;
     struct cache_ask ask;
     enum cache_fwd fwd;
@@ -469,7 +507,9 @@ START_TEST(any_numbers)
         for (size_t b = 0; b < ARRAY_LEN(numbers); b++) {
             char text[400];
             struct freshness f;
-            snprintf(text, sizeof text, "200 | Cache-Control: max-age=%s, stale-while-revalidate=%s | Age: %s | Date: @0", numbers[a], numbers[b], numbers[b]);
+            snprintf(text, sizeof text,
+                     "200 | Cache-Control: max-age=%s, stale-while-revalidate=%s | Age: %s | Date: @0",
+                     numbers[a], numbers[b], numbers[b]);
             judge("GET /", text, &f);
             must(f.lifetime >= 0 && f.initial_age >= 0 && f.swr >= 0);
             enum reuse before = REUSE_FRESH;

@@ -1,6 +1,6 @@
 /*
- * SipHash: the published vectors of the 2-4 variant on the same code, its independence of how the bytes are cut, and what
- * feeding texts must keep apart.
+ * SipHash: the published vectors of the 2-4 variant on the same code, its independence of how the bytes are
+ * cut, and what feeding texts must keep apart.
  */
 #include "policy/hash.c"
 
@@ -96,8 +96,10 @@ END_TEST
 START_TEST(case_can_be_ignored)
 {
     struct hash_state a, b, c;
-    const struct slice upper = SLICE("Quite-A-Long-Header-Name-That-Needs-More-Than-One-Round-Of-The-Buffer-In-It [@`{]");
-    const struct slice lower = SLICE("quite-a-long-header-name-that-needs-more-than-one-round-of-the-buffer-in-it [@`{]");
+    const struct slice upper =
+        SLICE("Quite-A-Long-Header-Name-That-Needs-More-Than-One-Round-Of-The-Buffer-In-It [@`{]");
+    const struct slice lower =
+        SLICE("quite-a-long-header-name-that-needs-more-than-one-round-of-the-buffer-in-it [@`{]");
     hash_init(&a, counting);
     hash_init(&b, counting);
     hash_init(&c, counting);

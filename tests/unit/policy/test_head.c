@@ -27,7 +27,8 @@ static const char *const ids[FIELD_COUNT] = {
 
 static uint32_t name_key(struct slice s)
 {
-    return ((uint8_t)s.p[0] | (uint32_t)(uint8_t)s.p[s.n / 2] << 8 | (uint32_t)(uint8_t)s.p[s.n - 1] << 16 | 0x202020u) |
+    return ((uint8_t)s.p[0] | (uint32_t)(uint8_t)s.p[s.n / 2] << 8 | (uint32_t)(uint8_t)s.p[s.n - 1] << 16 |
+            0x202020u) |
            (uint32_t)s.n << 24;
 }
 
@@ -130,10 +131,12 @@ START_TEST(octet_classes)
 {
     for (int c = 0; c < 256; c++) {
         bool alnum = c < 128 && isalnum(c);
-        ck_assert_int_eq(octet_is((char)c, OCTET_TOKEN), alnum || (c && c < 128 && strchr("!#$%&'*+-.^_`|~", c)));
+        ck_assert_int_eq(octet_is((char)c, OCTET_TOKEN),
+                         alnum || (c && c < 128 && strchr("!#$%&'*+-.^_`|~", c)));
         ck_assert_int_eq(octet_is((char)c, OCTET_TARGET), c > ' ' && c < 127 && c != '#');
         ck_assert_int_eq(octet_is((char)c, OCTET_CONTROL), (c < 32 && c != '\t') || c == 127);
-        ck_assert_int_eq(octet_is((char)c, OCTET_HOST), alnum || (c && c < 128 && strchr("-._~!$&'()*+;=", c)));
+        ck_assert_int_eq(octet_is((char)c, OCTET_HOST),
+                         alnum || (c && c < 128 && strchr("-._~!$&'()*+;=", c)));
         ck_assert_int_eq(octet_is((char)c, OCTET_HEX), c < 128 && isxdigit(c));
         ck_assert_int_eq(octet_is_blank((char)c), c == ' ' || c == '\t');
         ck_assert_int_eq(octet_is_digit((char)c), c >= '0' && c <= '9');
@@ -154,7 +157,8 @@ static void make_head(struct head *h, struct field *fields, const char *const *v
         bool other = **values == '!';
         size_t n = strlen(*values);
         memcpy(memory + at, *values, n);
-        fields[h->field_count++] = (struct field){.value = (uint32_t)at, .value_len = (uint32_t)n, .id = other ? FIELD_AGE : FIELD_VARY};
+        fields[h->field_count++] = (struct field){
+            .value = (uint32_t)at, .value_len = (uint32_t)n, .id = other ? FIELD_AGE : FIELD_VARY};
         h->present |= (uint64_t)1 << (other ? FIELD_AGE : FIELD_VARY);
         at += n;
     }
@@ -174,8 +178,8 @@ static const struct list_row {
     {{"!x", "a", "", "b", NULL}, "a|b"},
     {{"a=\"x,y\", b", NULL}, "a=\"x,y\"|b"},
     {{"a=\"x\\\",y\", b", NULL}, "a=\"x\\\",y\"|b"},
-    {{"a=\"x, b", "c", NULL}, "a=\"x, b|c"},       /* never closed: to the end of its line */
-    {{"\"a\\", "b", NULL}, "\"a\\|b"},             /* an escape with nothing behind it */
+    {{"a=\"x, b", "c", NULL}, "a=\"x, b|c"}, /* never closed: to the end of its line */
+    {{"\"a\\", "b", NULL}, "\"a\\|b"},       /* an escape with nothing behind it */
     {{"a b;c=1, d", NULL}, "a b;c=1|d"},
 };
 
@@ -221,20 +225,109 @@ END_TEST
 /* ---- authorities (RFC 3986 3.2.2, 3.2.3) ---- */
 
 static const char *const good_authorities[] = {
-    "a", "example.com", "EXAMPLE.com.", "a_b-c~d", "a:80", "a:0", "a:65535", "a:00080", "a:", "127.0.0.1:8080", "999.1.1.1",
-    "%41b", "a%41", "a%2Fb:1", "a!$&'()*+;=b", "[::]", "[::1]:443", "[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:7::]", "[::2:3:4:5:6:7:8]",
-    "[1::8]", "[2001:DB8::ff]", "[::ffff:1.2.3.4]", "[1:2:3:4:5:6:255.0.10.99]", "[1::5:6:1.2.3.4]", "[::1]:",
-    "[::2:3:4:5:6:1.2.3.4]", "[1::4:5:6:7:1.2.3.4]",
+    "a",
+    "example.com",
+    "EXAMPLE.com.",
+    "a_b-c~d",
+    "a:80",
+    "a:0",
+    "a:65535",
+    "a:00080",
+    "a:",
+    "127.0.0.1:8080",
+    "999.1.1.1",
+    "%41b",
+    "a%41",
+    "a%2Fb:1",
+    "a!$&'()*+;=b",
+    "[::]",
+    "[::1]:443",
+    "[1:2:3:4:5:6:7:8]",
+    "[1:2:3:4:5:6:7::]",
+    "[::2:3:4:5:6:7:8]",
+    "[1::8]",
+    "[2001:DB8::ff]",
+    "[::ffff:1.2.3.4]",
+    "[1:2:3:4:5:6:255.0.10.99]",
+    "[1::5:6:1.2.3.4]",
+    "[::1]:",
+    "[::2:3:4:5:6:1.2.3.4]",
+    "[1::4:5:6:7:1.2.3.4]",
 };
 
 static const char *const bad_authorities[] = {
-    "", ":", ":80", "a b", "a\t", "a,b", "a, b", "u@a", "u:p@a", "@", "a/b", "a?b", "a#b", "a\\b", "a<b", "a\"", "a|b", "a^b", "a`",
-    "a{b}", "a:65536", "a:99999", "a:000080", "a:-1", "a:+1", "a:8x", "a: 80", "a:80:80", "a:80 ", "%", "%4", "%4g", "a%zz",
-    "\xc3\xa9", "a\x7f", "[", "]", "[]", "[:]", "[:::]", "[::1", "::1", "[::1]x", "[::1]80", "[1:2:3:4:5:6:7]",
-    "[1:2:3:4:5:6:7:8:9]", "[1:2:3:4:5:6:7::8]", "[::1::2]", "[1:]", "[:1]", "[1:2:3:4:5:6:7:]", "[:2:3:4:5:6:7:8]", "[12345::]",
-    "[g::]", "[::1.2.3]", "[::1.2.3.4.5]", "[::1.2.3.256]", "[::01.2.3.4]", "[::1.2.3.4:5]", "[1:2:3:4:5:6:7:1.2.3.4]",
-    "[1:2:3:4:5:1.2.3.4]", "[1.2.3.4]", "[1::3:4:5:6:7:1.2.3.4]", "[::1.2.3.]", "[::1..3.4]", "[::1.2.3.1234]", "[fe80::1%25eth0]",
-    "[v1.a]", "[::1]@a", "a[::1]", "[[::1]]", "[::1]]",
+    "",
+    ":",
+    ":80",
+    "a b",
+    "a\t",
+    "a,b",
+    "a, b",
+    "u@a",
+    "u:p@a",
+    "@",
+    "a/b",
+    "a?b",
+    "a#b",
+    "a\\b",
+    "a<b",
+    "a\"",
+    "a|b",
+    "a^b",
+    "a`",
+    "a{b}",
+    "a:65536",
+    "a:99999",
+    "a:000080",
+    "a:-1",
+    "a:+1",
+    "a:8x",
+    "a: 80",
+    "a:80:80",
+    "a:80 ",
+    "%",
+    "%4",
+    "%4g",
+    "a%zz",
+    "\xc3\xa9",
+    "a\x7f",
+    "[",
+    "]",
+    "[]",
+    "[:]",
+    "[:::]",
+    "[::1",
+    "::1",
+    "[::1]x",
+    "[::1]80",
+    "[1:2:3:4:5:6:7]",
+    "[1:2:3:4:5:6:7:8:9]",
+    "[1:2:3:4:5:6:7::8]",
+    "[::1::2]",
+    "[1:]",
+    "[:1]",
+    "[1:2:3:4:5:6:7:]",
+    "[:2:3:4:5:6:7:8]",
+    "[12345::]",
+    "[g::]",
+    "[::1.2.3]",
+    "[::1.2.3.4.5]",
+    "[::1.2.3.256]",
+    "[::01.2.3.4]",
+    "[::1.2.3.4:5]",
+    "[1:2:3:4:5:6:7:1.2.3.4]",
+    "[1:2:3:4:5:1.2.3.4]",
+    "[1.2.3.4]",
+    "[1::3:4:5:6:7:1.2.3.4]",
+    "[::1.2.3.]",
+    "[::1..3.4]",
+    "[::1.2.3.1234]",
+    "[fe80::1%25eth0]",
+    "[v1.a]",
+    "[::1]@a",
+    "a[::1]",
+    "[[::1]]",
+    "[::1]]",
 };
 
 static bool valid_copy(const char *s, size_t n)
@@ -250,7 +343,8 @@ static bool valid_copy(const char *s, size_t n)
 START_TEST(authorities)
 {
     for (size_t i = 0; i < ARRAY_LEN(good_authorities); i++)
-        ck_assert_msg(valid_copy(good_authorities[i], strlen(good_authorities[i])), "%s", good_authorities[i]);
+        ck_assert_msg(valid_copy(good_authorities[i], strlen(good_authorities[i])), "%s",
+                      good_authorities[i]);
     for (size_t i = 0; i < ARRAY_LEN(bad_authorities); i++)
         ck_assert_msg(!valid_copy(bad_authorities[i], strlen(bad_authorities[i])), "%s", bad_authorities[i]);
     ck_assert(!valid_copy("a\0b", 3));

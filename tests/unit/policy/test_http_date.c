@@ -1,5 +1,6 @@
 /*
- * HTTP dates (RFC 9110 5.6.7, RFC 9111 5.3): the three forms, everything that is none, centuries, and the way back.
+ * HTTP dates (RFC 9110 5.6.7, RFC 9111 5.3): the three forms, everything that is none, centuries, and the way
+ * back.
  */
 #include "policy/http_date.h"
 
@@ -65,7 +66,7 @@ START_TEST(nothing_else)
         "Sun, 06 Nov 1994 8:49:37 GMT", /* single-digit hour */
         "Sun, 06 Nov 1994 08:49 GMT",
         "Sun, 06 Nov 1994 08.49.37 GMT",
-        "Sun 06 Nov 1994 08:49:37 GMT",   /* missing comma */
+        "Sun 06 Nov 1994 08:49:37 GMT", /* missing comma */
         "Sun,06 Nov 1994 08:49:37 GMT",
         "Sun,  06 Nov 1994 08:49:37 GMT", /* double space */
         "Sun, 06 Nov  1994 08:49:37 GMT",
@@ -139,7 +140,8 @@ END_TEST
 
 START_TEST(every_beginning_of_a_date_is_none)
 {
-    static const char *const rows[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"};
+    static const char *const rows[] = {"Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT",
+                                       "Sun Nov  6 08:49:37 1994"};
     int64_t when;
     for (size_t r = 0; r < ARRAY_LEN(rows); r++)
         for (size_t n = 0; n < strlen(rows[r]); n++)

@@ -1,5 +1,6 @@
 /*
- * The hash table with links in the caller's objects: against a plain list, through growth, and while it is walked.
+ * The hash table with links in the caller's objects: against a plain list, through growth, and while it is
+ * walked.
  */
 #include "policy/table.h"
 

@@ -1,11 +1,13 @@
 /*
- * References to our own resources (RFC 3986 5), for invalidation by Location and Content-Location (RFC 9111 4.4).
+ * References to our own resources (RFC 3986 5), for invalidation by Location and Content-Location (RFC
+ * 9111 4.4).
  */
 #include "policy/uri.h"
 
 #include "tests/unit/message.h"
 
-static const struct uri_base base = {{"https://api.example:443", 23}, {"localhost:8080", 14}, {"/a/b/c?q=1", 10}};
+static const struct uri_base base = {
+    {"https://api.example:443", 23}, {"localhost:8080", 14}, {"/a/b/c?q=1", 10}};
 
 static const char *local(const char *reference)
 {
@@ -44,7 +46,7 @@ START_TEST(same_origin)
         {"https://api.example?y", "/?y"},
         {"https://api.example:/x", "/x"},
         {"//api.example/x", "/x"},
-        {"http://localhost:8080/x", "/x"},  /* as the client knows us */
+        {"http://localhost:8080/x", "/x"}, /* as the client knows us */
         {"https://localhost:8080/x", "/x"},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
@@ -56,7 +58,7 @@ END_TEST
 START_TEST(another_origin_or_nonsense)
 {
     static const char *const rows[] = {
-        "http://api.example/x",       /* another scheme, so another port */
+        "http://api.example/x", /* another scheme, so another port */
         "http://api.example:443/x",
         "https://api.example:8443/x",
         "https://other.example/x",

@@ -39,7 +39,9 @@ START_TEST(names_of_vary)
         char out[40];
         response_text(&m, rows[i].response);
         int n = vary_names(&m.head, out, sizeof out);
-        bool right = rows[i].names ? n == (int)strlen(rows[i].names) && memcmp(out, rows[i].names, (size_t)n) == 0 : n < 0;
+        bool right = rows[i].names
+                         ? n == (int)strlen(rows[i].names) && memcmp(out, rows[i].names, (size_t)n) == 0
+                         : n < 0;
         if (!right)
             ck_abort_msg("%s: %d", rows[i].response, n);
     }
@@ -51,7 +53,8 @@ static bool fits(const char *vary, const char *stored_for, const char *asked_by,
     struct message response, a, b;
     char names[200], line[300];
     struct vary_key stored, asked;
-    snprintf(line, sizeof line, "200 | %s%s", vary[0] == '!' ? "Content-Encoding: " : "Vary: ", vary + (vary[0] == '!'));
+    snprintf(line, sizeof line, "200 | %s%s",
+             vary[0] == '!' ? "Content-Encoding: " : "Vary: ", vary + (vary[0] == '!'));
     response_text(&response, line);
     request_text(&a, stored_for);
     request_text(&b, asked_by);
@@ -59,7 +62,8 @@ static bool fits(const char *vary, const char *stored_for, const char *asked_by,
     must(n >= 0);
     vary_select((struct slice){names, (size_t)n}, &a.head, key, &stored);
     vary_select((struct slice){names, (size_t)n}, &b.head, key, &asked);
-    struct vary_content content = {{language, strlen(language)}, head_first(&response.head, FIELD_CONTENT_ENCODING)};
+    struct vary_content content = {{language, strlen(language)},
+                                   head_first(&response.head, FIELD_CONTENT_ENCODING)};
     return vary_match(&stored, &asked, &content, &b.head);
 }
 
@@ -70,7 +74,8 @@ static const struct {
     {"", "GET / | A: 1", "GET / | A: 2", true},
     /* Accept-Encoding, named: without case, order and blanks */
     {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: BR,GZip", true},
-    {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br;q=0.5", "GET / | Accept-Encoding: br ; q=0.5, gzip", true},
+    {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br;q=0.5",
+     "GET / | Accept-Encoding: br ; q=0.5, gzip", true},
     {"Accept-Encoding", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: gzip", false},
     {"Accept-Encoding", "GET / | Accept-Encoding: gzip", "GET /", false},
     {"Accept-Encoding", "GET / | Accept-Encoding: ", "GET /", false},
@@ -94,8 +99,10 @@ static const struct {
     {"A", "GET / | A: \"\\\" , 2\"", "GET / | A: \"\\\",2\"", false},
     {"A", "GET / | A: x", "GET / | A: X", false},
     /* Accept-Language: without case, order and space */
-    {"Accept-Language", "GET / | Accept-Language: en, de;q=0.5", "GET / | Accept-Language: DE; q=0.5,EN", true},
-    {"Accept-Language", "GET / | Accept-Language: en | Accept-Language: de", "GET / | Accept-Language: de, en", true},
+    {"Accept-Language", "GET / | Accept-Language: en, de;q=0.5", "GET / | Accept-Language: DE; q=0.5,EN",
+     true},
+    {"Accept-Language", "GET / | Accept-Language: en | Accept-Language: de",
+     "GET / | Accept-Language: de, en", true},
     {"Accept-Language", "GET / | Accept-Language: en", "GET / | Accept-Language: de", false},
     {"Accept-Language", "GET / | Accept-Language: en", "GET / | Accept-Language: en, en", false},
     {"Accept-Language", "GET /", "GET / | Accept-Language: en", false},
@@ -106,13 +113,16 @@ static const struct {
 START_TEST(which_requests_select_the_same)
 {
     for (size_t i = 0; i < ARRAY_LEN(selections); i++)
-        if (fits(selections[i].vary, selections[i].stored_for, selections[i].asked_by, "") != selections[i].expected ||
-            fits(selections[i].vary, selections[i].asked_by, selections[i].stored_for, "") != selections[i].expected)
+        if (fits(selections[i].vary, selections[i].stored_for, selections[i].asked_by, "") !=
+                selections[i].expected ||
+            fits(selections[i].vary, selections[i].asked_by, selections[i].stored_for, "") !=
+                selections[i].expected)
             ck_abort_msg("%s: %s, %s", selections[i].vary, selections[i].stored_for, selections[i].asked_by);
 }
 END_TEST
 
-/* An encoded answer whose Vary does not name Accept-Encoding: who accepts the coding may have it, nobody else. */
+/* An encoded answer whose Vary does not name Accept-Encoding: who accepts the coding may have it, nobody
+ * else. */
 START_TEST(encoded_answers_go_to_who_accepts_them)
 {
     static const struct {
@@ -131,7 +141,8 @@ START_TEST(encoded_answers_go_to_who_accepts_them)
         {"!gzip", "GET / | Accept-Encoding: gzip", "GET /", false},
         {"!gzip", "GET /", "GET /", true}, /* the origin answers such a client so */
         {"!gzip, br", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: gzip", false},
-        {"!gzip, br", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: deflate, gzip, br", true},
+        {"!gzip, br", "GET / | Accept-Encoding: gzip, br", "GET / | Accept-Encoding: deflate, gzip, br",
+         true},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         if (fits(rows[i].content_encoding, rows[i].stored_for, rows[i].asked_by, "") != rows[i].expected)
@@ -167,7 +178,8 @@ START_TEST(by_language)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         char request[200];
         snprintf(request, sizeof request, "GET / | Accept-Language: %s | B: 1", rows[i].accept);
-        if (fits("Accept-Language, B", "GET / | Accept-Language: xx | B: 1", request, rows[i].language) != rows[i].expected)
+        if (fits("Accept-Language, B", "GET / | Accept-Language: xx | B: 1", request, rows[i].language) !=
+            rows[i].expected)
             ck_abort_msg("%s, %s", rows[i].accept, rows[i].language);
         /* All other fields must agree all the same. */
         must(!fits("Accept-Language, B", "GET / | Accept-Language: xx | B: 2", request, rows[i].language));

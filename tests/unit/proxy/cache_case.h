@@ -1,5 +1,6 @@
 /*
- * What the tests of the store share: a store with a clock that the test moves, and requests under the rules of the test.
+ * What the tests of the store share: a store with a clock that the test moves, and requests under the rules
+ * of the test.
  */
 #ifndef TESTS_UNIT_PROXY_CACHE_CASE_H
 #define TESTS_UNIT_PROXY_CACHE_CASE_H
@@ -21,7 +22,8 @@ struct world {
 
 static inline void world_init(struct world *w, const struct store_limits *limits)
 {
-    static const struct store_limits usual = {.max_entries = 1000, .max_bytes = 64 << 20, .max_object_bytes = 1 << 20, .strategy = EVICT_LRU};
+    static const struct store_limits usual = {
+        .max_entries = 1000, .max_bytes = 64 << 20, .max_object_bytes = 1 << 20, .strategy = EVICT_LRU};
     *w = (struct world){.now = NOW, .wall = WALL};
     w->store = store_new(limits ? limits : &usual, (struct hash_key){1, 2});
     must(w->store);
@@ -85,7 +87,8 @@ static inline enum store_verdict verdict_of(struct world *w, const char *request
 }
 
 /* Fetches: the request must lead; the response comes with this body. Gives why it is not stored, if so. */
-static inline enum storable fetch(struct world *w, const char *request, const char *response, const char *body)
+static inline enum storable fetch(struct world *w, const char *request, const char *response,
+                                  const char *body)
 {
     struct message q, a;
     struct store_result r;

@@ -43,10 +43,38 @@ START_TEST(good_urls)
 END_TEST
 
 static const char *const bad_urls[] = {
-    "", "api.promptops.ai", "ftp://x", "HTTP//x", "http://", "http:///x", "http://:80", "http://a:", "http://a:0",
-    "http://a:65536", "http://a:123456", "http://a:8x", "http://a:+8", "http://a: 8", "http://u@a", "http://u:p@a/",
-    "http://a/b?c", "http://a#b", "http://a?b", "http://a b", "http://a/b c", "http://a/\x01", "http://::1", "http://[::1",
-    "http://[::1]x", "http://[a]", "http://[127.0.0.1]", "http://[]", "http://a/\xc3\xa9", "unix:", "unix:run", "http://a\\b",
+    "",
+    "api.promptops.ai",
+    "ftp://x",
+    "HTTP//x",
+    "http://",
+    "http:///x",
+    "http://:80",
+    "http://a:",
+    "http://a:0",
+    "http://a:65536",
+    "http://a:123456",
+    "http://a:8x",
+    "http://a:+8",
+    "http://a: 8",
+    "http://u@a",
+    "http://u:p@a/",
+    "http://a/b?c",
+    "http://a#b",
+    "http://a?b",
+    "http://a b",
+    "http://a/b c",
+    "http://a/\x01",
+    "http://::1",
+    "http://[::1",
+    "http://[::1]x",
+    "http://[a]",
+    "http://[127.0.0.1]",
+    "http://[]",
+    "http://a/\xc3\xa9",
+    "unix:",
+    "unix:run",
+    "http://a\\b",
 };
 
 START_TEST(bad_urls_are_refused)
@@ -59,8 +87,12 @@ START_TEST(bad_urls_are_refused)
 END_TEST
 
 static const char *const listeners[][2] = {
-    {"127.0.0.1:8080", "127.0.0.1:8080"}, {"localhost:0", "localhost:0"}, {"[::]:9901", "[::]:9901"},
-    {"*:80", "*:80"},                     {":80", "*:80"},                {"unix:/run/a b.sock", "unix:/run/a b.sock"},
+    {"127.0.0.1:8080", "127.0.0.1:8080"},
+    {"localhost:0", "localhost:0"},
+    {"[::]:9901", "[::]:9901"},
+    {"*:80", "*:80"},
+    {":80", "*:80"},
+    {"unix:/run/a b.sock", "unix:/run/a b.sock"},
 };
 
 START_TEST(good_listeners)
@@ -74,7 +106,8 @@ START_TEST(good_listeners)
 END_TEST
 
 static const char *const bad_listeners[] = {
-    "", "8080", "localhost", "127.0.0.1", "a:65536", "a:-1", "a:", "::1:80", "[::1]", "[::1]80", "unix:", "unix:a", "a b:1",
+    "",       "8080",  "localhost", "127.0.0.1", "a:65536", "a:-1",  "a:",
+    "::1:80", "[::1]", "[::1]80",   "unix:",     "unix:a",  "a b:1",
 };
 
 START_TEST(bad_listeners_are_refused)
@@ -123,7 +156,8 @@ START_TEST(damaged_text)
                 text[at] = (char)byte;
                 if (!endpoint_parse_url(text, &e, err, sizeof(err)))
                     continue;
-                if (e.host[0] == 0 || strpbrk(e.host, e.kind == ENDPOINT_UNIX ? "\r\n" : "\r\n@[]") || strpbrk(e.base, "\r\n ?#"))
+                if (e.host[0] == 0 || strpbrk(e.host, e.kind == ENDPOINT_UNIX ? "\r\n" : "\r\n@[]") ||
+                    strpbrk(e.base, "\r\n ?#"))
                     ck_abort_msg("took %s", text);
             }
         }

@@ -127,7 +127,9 @@ static void tear_down(void)
 static void start(const char *address, const char *token_file, const char *audit_log)
 {
     char error[256] = "";
-    struct admin_options options = {.address = address, .token_file = token_file, .audit_log = audit_log,
+    struct admin_options options = {.address = address,
+                                    .token_file = token_file,
+                                    .audit_log = audit_log,
                                     .block = metrics_block(w.metrics, 1)};
     w.admin = admin_new(w.base, &options, &w.sources, error, sizeof error);
     ck_assert_msg(w.admin != NULL, "%s", error);
@@ -180,7 +182,8 @@ static int ask(const char *line, const char *fields, const char *body)
 {
     static char request[70000];
     const char *host = strstr(fields, "Host:") ? "" : "Host: localhost\r\n";
-    int n = snprintf(request, sizeof request, "%s HTTP/1.1\r\n%sConnection: close\r\nContent-Length: %zu\r\n%s\r\n%s", line, host,
+    int n = snprintf(request, sizeof request,
+                     "%s HTTP/1.1\r\n%sConnection: close\r\nContent-Length: %zu\r\n%s\r\n%s", line, host,
                      strlen(body), fields, body);
     return exchange_on(connected(), request, (size_t)n);
 }
@@ -249,9 +252,13 @@ START_TEST(metrics_in_both_formats)
     metrics_observe(metrics_block(w.metrics, 0), &o);
     ck_assert_int_eq(ask("GET /metrics", "", ""), 200);
     ck_assert_ptr_nonnull(strstr(answer, "text/plain; version=0.0.4"));
-    ck_assert_ptr_nonnull(strstr(body(), "promptops_requests_total{operation=\"other\",method=\"GET\",code=\"200\",cache=\"hit\"} 1\n"));
+    ck_assert_ptr_nonnull(strstr(
+        body(),
+        "promptops_requests_total{operation=\"other\",method=\"GET\",code=\"200\",cache=\"hit\"} 1\n"));
     ck_assert_ptr_nonnull(strstr(body(), "\nprocess_resident_memory_bytes "));
-    ck_assert_int_eq(ask("GET /metrics", "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n", ""), 200);
+    ck_assert_int_eq(
+        ask("GET /metrics", "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n", ""),
+        200);
     ck_assert_ptr_nonnull(strstr(answer, "application/openmetrics-text; version=1.0.0"));
     ck_assert_str_eq(answer + answer_n - 6, "# EOF\n");
     ck_assert_int_eq(ask("GET /metrics", "Host: sidecar.monitoring.svc:9901\r\n", ""), 200);
@@ -260,11 +267,29 @@ END_TEST
 
 START_TEST(summary_has_the_contract)
 {
-    static const char *const members[] = {"cache_hit_rate", "error_rate", "throughput", "request_latency.mean", "request_latency.p50",
-                                          "request_latency.p90", "request_latency.p95", "request_latency.p99", "request_latency.max",
-                                          "network_latency", "memory_usage_mb", "cpu_usage", "active_requests", "connection_pool_size",
-                                          "retry_count", "batch_size", "compression_ratio", "requests_total", "upstream_requests_total",
-                                          "cost.fetch_seconds_saved", "cost.requests_saved", "cost.bytes_saved", "uptime"};
+    static const char *const members[] = {"cache_hit_rate",
+                                          "error_rate",
+                                          "throughput",
+                                          "request_latency.mean",
+                                          "request_latency.p50",
+                                          "request_latency.p90",
+                                          "request_latency.p95",
+                                          "request_latency.p99",
+                                          "request_latency.max",
+                                          "network_latency",
+                                          "memory_usage_mb",
+                                          "cpu_usage",
+                                          "active_requests",
+                                          "connection_pool_size",
+                                          "retry_count",
+                                          "batch_size",
+                                          "compression_ratio",
+                                          "requests_total",
+                                          "upstream_requests_total",
+                                          "cost.fetch_seconds_saved",
+                                          "cost.requests_saved",
+                                          "cost.bytes_saved",
+                                          "uptime"};
     start("127.0.0.1:0", NULL, NULL);
     struct observation o = {.method = 1, .status = 200, .total = 2 * TICK_S, .cache = VERDICT_HIT};
     metrics_observe(metrics_block(w.metrics, 0), &o);
@@ -288,8 +313,15 @@ START_TEST(recent_requests_are_listed_and_filtered)
     start("127.0.0.1:0", NULL, NULL);
     uint16_t get = metrics_operation(w.metrics, "get_prompt");
     for (int i = 1; i <= 10; i++) {
-        struct observation o = {.operation = i % 2 ? get : 0, .method = 1, .status = i == 7 ? 502 : 200, .reason = i == 7,
-                                .ended_wall = i * TICK_S, .total = i * TICK_MS, .tcp = TICK_MS, .path = "/v1/x", .request_id = "r"};
+        struct observation o = {.operation = i % 2 ? get : 0,
+                                .method = 1,
+                                .status = i == 7 ? 502 : 200,
+                                .reason = i == 7,
+                                .ended_wall = i * TICK_S,
+                                .total = i * TICK_MS,
+                                .tcp = TICK_MS,
+                                .path = "/v1/x",
+                                .request_id = "r"};
         metrics_observe(metrics_block(w.metrics, i % 2), &o);
     }
     ck_assert_int_eq(ask("GET /api/v1/requests", "", ""), 200);
@@ -324,7 +356,8 @@ START_TEST(messagepack_says_the_same)
     ck_assert(json_equal(json, pack));
     json_decref(json);
     json_decref(pack);
-    ck_assert_int_eq(ask("GET /api/v1/pool", "Accept: application/msgpack;q=0.2, application/json\r\n", ""), 200);
+    ck_assert_int_eq(ask("GET /api/v1/pool", "Accept: application/msgpack;q=0.2, application/json\r\n", ""),
+                     200);
     json_decref(answered());
 }
 END_TEST
@@ -332,8 +365,10 @@ END_TEST
 START_TEST(every_answer_is_guarded_by_its_fields)
 {
     static const char *const fields[] = {"X-Content-Type-Options: nosniff\r\n", "Cache-Control: no-store\r\n",
-                                         "Content-Security-Policy: default-src 'none'", "X-Frame-Options: DENY\r\n"};
-    static const char *const lines[] = {"GET /health/live", "GET /nothing", "POST /metrics", "GET /api/v1/pool", "GET /"};
+                                         "Content-Security-Policy: default-src 'none'",
+                                         "X-Frame-Options: DENY\r\n"};
+    static const char *const lines[] = {"GET /health/live", "GET /nothing", "POST /metrics",
+                                        "GET /api/v1/pool", "GET /"};
     start("127.0.0.1:0", NULL, NULL);
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         ask(lines[i], "X-Requested-With: test\r\n", "");
@@ -377,7 +412,8 @@ START_TEST(the_token_opens_all_but_health)
     ck_assert_int_eq(ask("GET /metrics", "Authorization: Bearer s3cret-tokens\r\n", ""), 401);
     ck_assert_int_eq(ask("GET /metrics", "Authorization: Bearer \r\n", ""), 401);
     ck_assert_int_eq(ask("GET /metrics", "Authorization: Basic s3cret-token\r\n", ""), 401);
-    ck_assert_int_eq(ask("POST /drain", "Authorization: Bearer s3cret-token\r\nOrigin: http://evil.example\r\n", ""), 202);
+    ck_assert_int_eq(
+        ask("POST /drain", "Authorization: Bearer s3cret-token\r\nOrigin: http://evil.example\r\n", ""), 202);
     ck_assert_uint_eq(metrics_sum(w.metrics, METRIC_ADMIN_REFUSED), 6);
     char fresh[80];
     snprintf(fresh, sizeof fresh, "%s.new", w.token); /* replaced, as one does with secrets */
@@ -461,10 +497,14 @@ START_TEST(purging)
     ck_assert(number("purged") == 5);
     ck_assert_int_eq(ask("POST /api/v1/cache/purge", json, "{\"all\": true}"), 200);
     ck_assert(w.purged == PURGE_ALL);
-    ck_assert_int_eq(ask("POST /api/v1/cache/purge", "Content-Type: application/msgpack\r\n", "\x81\xa3key\xa2/x"), 200);
+    ck_assert_int_eq(
+        ask("POST /api/v1/cache/purge", "Content-Type: application/msgpack\r\n", "\x81\xa3key\xa2/x"), 200);
     ck_assert(w.purged == PURGE_KEY && strcmp(w.purged_what, "/x") == 0);
-    ck_assert_int_eq(ask("POST /api/v1/cache/purge", "Content-Type: application/msgpack\r\n", "\x81\xa3key\xc4\x02/x"), 400);
-    ck_assert_int_eq(ask("POST /api/v1/cache/purge", "Content-Type: application/msgpack\r\n", "\x81\xa3key\xa2/x!"), 400);
+    ck_assert_int_eq(
+        ask("POST /api/v1/cache/purge", "Content-Type: application/msgpack\r\n", "\x81\xa3key\xc4\x02/x"),
+        400);
+    ck_assert_int_eq(
+        ask("POST /api/v1/cache/purge", "Content-Type: application/msgpack\r\n", "\x81\xa3key\xa2/x!"), 400);
     w.purge_result = -1;
     ck_assert_int_eq(ask("POST /api/v1/cache/purge", json, "{\"prefix\": \"/x\"}"), 503);
 }
@@ -493,7 +533,9 @@ START_TEST(changes_are_audited)
     char all[2048];
     start("127.0.0.1:0", NULL, w.audit);
     w.purge_result = 2;
-    ck_assert_int_eq(ask("POST /api/v1/cache/purge", "Content-Type: application/json\r\n", "{\"prefix\": \"/a\\nb\"}"), 200);
+    ck_assert_int_eq(
+        ask("POST /api/v1/cache/purge", "Content-Type: application/json\r\n", "{\"prefix\": \"/a\\nb\"}"),
+        200);
     ck_assert_int_eq(ask("POST /drain", "X-Requested-With: t\r\n", ""), 202);
     ck_assert_int_eq(ask("GET /api/v1/pool", "", ""), 200);
     FILE *f = fopen(w.audit, "r");
@@ -532,7 +574,7 @@ START_TEST(a_unix_socket)
     ck_assert_int_eq(stat(w.path, &st), 0);
     ck_assert_int_eq(st.st_mode & 0777, 0660);
     admin_free(w.admin);
-    ck_assert_int_ne(stat(w.path, &st), 0); /* and gone with it */
+    ck_assert_int_ne(stat(w.path, &st), 0);   /* and gone with it */
     int fd = socket(AF_UNIX, SOCK_STREAM, 0); /* what a crash leaves behind does no harm */
     struct sockaddr_un sun = {.sun_family = AF_UNIX};
     snprintf(sun.sun_path, sizeof sun.sun_path, "%s", w.path);

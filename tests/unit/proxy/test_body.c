@@ -1,6 +1,6 @@
 /*
- * Bodies: every length around every border, known and unknown lengths, descriptors and their limit, runs that stay while the
- * writer goes on.
+ * Bodies: every length around every border, known and unknown lengths, descriptors and their limit, runs that
+ * stay while the writer goes on.
  */
 #include "proxy/body.c"
 
@@ -73,7 +73,9 @@ static void check_whole(const struct body *b, uint64_t length)
 
 START_TEST(every_length_in_every_cut)
 {
-    static const uint64_t lengths[] = {0, 1, RUN_MIN - 1, RUN_MIN, RUN_MIN + 1, 10000, BODY_FD_MIN - 1, BODY_FD_MIN, BODY_FD_MIN + 1, 200000, MOST};
+    static const uint64_t lengths[] = {
+        0,      1,   RUN_MIN - 1, RUN_MIN, RUN_MIN + 1, 10000, BODY_FD_MIN - 1, BODY_FD_MIN, BODY_FD_MIN + 1,
+        200000, MOST};
     static const size_t pieces[] = {777, 4096, 16384, MOST};
     for (int max = 0; max <= BODY_FD_MAX; max += BODY_FD_MAX) { /* with descriptors and without */
         budget.max = max;

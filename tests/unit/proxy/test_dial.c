@@ -250,7 +250,8 @@ END_TEST
 START_TEST(refused_then_good)
 {
     struct outcome o;
-    struct plan p = {.at = {local4("127.0.0.1", 0), local4("127.0.0.2", 0), local4("127.0.0.3", 0)}, .count = 3,
+    struct plan p = {.at = {local4("127.0.0.1", 0), local4("127.0.0.2", 0), local4("127.0.0.3", 0)},
+                     .count = 3,
                      .stagger = 4 * TICK_S};
     int a = listener(&p.at[0], -1), b = listener(&p.at[1], -1), c = listener(&p.at[2], 8);
     ck_assert_int_lt(dial(&p, &o), 2 * TICK_S);
@@ -319,7 +320,8 @@ START_TEST(families_take_turns)
     if (!has_ipv6())
         return;
     hole_open(&h);
-    struct plan p = {.at = {h.address, h.address, h.address, local6(0)}, .count = 4, .stagger = 300 * TICK_MS};
+    struct plan p = {
+        .at = {h.address, h.address, h.address, local6(0)}, .count = 4, .stagger = 300 * TICK_MS};
     int fd = listener(&p.at[3], 8);
     tick_t took = dial(&p, &o);
     expect_stream(&o, &p.at[3]);
@@ -513,7 +515,8 @@ START_TEST(one_winner)
     struct outcome o;
     hole_open(&h);
     world_open(&w);
-    struct plan p = {.at = {h.address, local4("127.0.0.1", 0)}, .count = 2, .stagger = 5 * TICK_MS, .tls = w.client};
+    struct plan p = {
+        .at = {h.address, local4("127.0.0.1", 0)}, .count = 2, .stagger = 5 * TICK_MS, .tls = w.client};
     int fd = listener(&p.at[1], 8), before = open_fds();
     struct dial *d = begin(&p, &o);
     ck_assert_int_eq(open_fds(), before + 1);
@@ -537,7 +540,8 @@ START_TEST(cancel)
     struct outcome o;
     hole_open(&h);
     world_open(&w);
-    struct plan p = {.at = {h.address, h.address, local4("127.0.0.1", 0)}, .count = 2, .stagger = 5 * TICK_MS};
+    struct plan p = {
+        .at = {h.address, h.address, local4("127.0.0.1", 0)}, .count = 2, .stagger = 5 * TICK_MS};
     int fd = listener(&p.at[2], 8);
     dial_cancel(begin(&p, &o));
     struct dial *d = begin(&p, &o);

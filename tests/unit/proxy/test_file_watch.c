@@ -69,7 +69,8 @@ START_TEST(written_removed_returned)
 }
 END_TEST
 
-/* A mounted secret: tls.crt -> ..data/tls.crt, ..data -> ..2024_1; the update renames a new ..data over the old. */
+/* A mounted secret: tls.crt -> ..data/tls.crt, ..data -> ..2024_1; the update renames a new ..data over the
+ * old. */
 START_TEST(kubernetes_swaps_a_link)
 {
     struct file_watch w;

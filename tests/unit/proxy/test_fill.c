@@ -1,6 +1,6 @@
 /*
- * Coalesced fetches: what waiters are told, in every phase and at every end; answers that outgrow the limit; and all of it at
- * once from several threads (run under the thread sanitizer too).
+ * Coalesced fetches: what waiters are told, in every phase and at every end; answers that outgrow the limit;
+ * and all of it at once from several threads (run under the thread sanitizer too).
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,8 +12,8 @@
 #define FRESH "200 | Date: @0 | Cache-Control: max-age=100"
 
 static struct world w;
-static struct message get;      /* GET /a */
-static struct message accepts;  /* GET /a | Accept: x */
+static struct message get;     /* GET /a */
+static struct message accepts; /* GET /a | Accept: x */
 
 static void setup(void)
 {
@@ -131,14 +131,15 @@ START_TEST(waiters_read_along)
     must(respond(fill, FRESH, NULL) == FILL_STORED);
     must(early.wakes == 1);
     must(poll(&early, &get) == FILL_HEAD);
-    must(entry_status(early.news.entry) == 200 && strstr(entry_head(early.news.entry).p, "max-age=100") && !early.news.has_length);
+    must(entry_status(early.news.entry) == 200 && strstr(entry_head(early.news.entry).p, "max-age=100") &&
+         !early.news.has_length);
     drop_news(&early);
     ck_assert_str_eq(read_all(&early), "");
     append(fill, "one ");
     must(early.wakes == 2);
     append(fill, "two ");
     must(early.wakes == 2); /* at most once until it looks again */
-    join(&late, &get); /* in the middle */
+    join(&late, &get);      /* in the middle */
     must(poll(&late, &get) == FILL_HEAD);
     drop_news(&late);
     ck_assert_str_eq(read_all(&early), "one two ");
@@ -196,7 +197,8 @@ END_TEST
 START_TEST(a_304_for_all)
 {
     struct waiting wt;
-    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=1 | ETag: \"1\"", "body") == STORABLE_YES);
+    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=1 | ETag: \"1\"", "body") ==
+         STORABLE_YES);
     pass_time(&w, 5 * TICK_S);
     struct fill *fill = lead(&get);
     join(&wt, &get);
@@ -349,7 +351,8 @@ START_TEST(a_failed_fetch_fails_all)
 }
 END_TEST
 
-/* Who was given the head sees a broken message; who was not may try again when the fault was the leader's own. */
+/* Who was given the head sees a broken message; who was not may try again when the fault was the leader's
+ * own. */
 START_TEST(broken_off_in_the_body)
 {
     for (int own_fault = 0; own_fault < 2; own_fault++) {
@@ -427,7 +430,8 @@ END_TEST
 
 static void small_objects(uint64_t max)
 {
-    struct store_limits limits = {.max_entries = 100, .max_bytes = 1 << 24, .max_object_bytes = max, .strategy = EVICT_LRU};
+    struct store_limits limits = {
+        .max_entries = 100, .max_bytes = 1 << 24, .max_object_bytes = max, .strategy = EVICT_LRU};
     store_set_limits(w.store, &limits);
 }
 
@@ -438,7 +442,8 @@ static void drained(void *arg)
     ++*(int *)arg;
 }
 
-/* Who is there is served to the end, from a window; the leader is held back by the slowest; nothing is stored. */
+/* Who is there is served to the end, from a window; the leader is held back by the slowest; nothing is
+ * stored. */
 START_TEST(outgrown_with_a_slow_reader)
 {
     struct waiting slow = {.waiter = {.wake = count_wake}}, quick = {.waiter = {.wake = count_wake}};
@@ -511,7 +516,8 @@ START_TEST(outgrown_with_nobody_there)
 }
 END_TEST
 
-/* A waiter that stands still does not hold the others up for ever; what it was given stays until it lets go. */
+/* A waiter that stands still does not hold the others up for ever; what it was given stays until it lets go.
+ */
 START_TEST(cutting_the_slow_one)
 {
     struct waiting slow = {.waiter = {.wake = count_wake}}, quick = {.waiter = {.wake = count_wake}};
@@ -632,7 +638,8 @@ static void check_entry(int key, const struct entry *e)
 /* Leads: sometimes to the end, sometimes it dies, sometimes the answer is not to be stored. */
 static void act_lead(struct actor *a, struct fill *fill, int key, const struct store_request *ask)
 {
-    static const char *const responses[] = {FRESH, "200 | Cache-Control: max-age=0", "200 | Cache-Control: no-store", "503"};
+    static const char *const responses[] = {FRESH, "200 | Cache-Control: max-age=0",
+                                            "200 | Cache-Control: no-store", "503"};
     struct message response;
     char bytes[5000];
     uint64_t dice = rng_below(&a->rng, 16);
@@ -831,7 +838,8 @@ static void *churn(void *arg)
             store_drop_partition(w.store, &r.key);
         let_go(&r, v);
         if (rng_below(&rng, 500) == 0) {
-            struct store_limits limits = {.max_entries = 50 + rng_below(&rng, 100), .max_bytes = 1 << 20,
+            struct store_limits limits = {.max_entries = 50 + rng_below(&rng, 100),
+                                          .max_bytes = 1 << 20,
                                           .strategy = (enum evict_strategy)rng_below(&rng, 5)};
             store_set_limits(w.store, &limits);
         }

@@ -23,7 +23,8 @@ static struct fill *revalidate(const struct message *m)
     return r.fill;
 }
 
-/* Looks 100 s apart that find nothing changed make the lifetime grow, and one that finds a change ends that. */
+/* Looks 100 s apart that find nothing changed make the lifetime grow, and one that finds a change ends that.
+ */
 START_TEST(a_lifetime_is_learnt)
 {
     struct message a, get;

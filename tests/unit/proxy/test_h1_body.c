@@ -1,7 +1,7 @@
 /*
- * Bodies of HTTP/1 messages: chunked ones good and bad, named by the section of the RFC, each given whole, cut at
- * every byte and byte by byte (the result must be the same); trailers; limits at their edges; lengths; and the end
- * of the connection.
+ * Bodies of HTTP/1 messages: chunked ones good and bad, named by the section of the RFC, each given whole,
+ * cut at every byte and byte by byte (the result must be the same); trailers; limits at their edges; lengths;
+ * and the end of the connection.
  */
 #include <check.h>
 
@@ -12,14 +12,23 @@ struct row {
     const char *p;
     size_t n;
     enum reason want;
-    const char *payload;  /* all that may be given, also before a fault */
+    const char *payload; /* all that may be given, also before a fault */
     const char *trailers;
-    size_t behind;        /* bytes behind the message, not to be used */
+    size_t behind; /* bytes behind the message, not to be used */
 };
 
-#define GOOD(section, text, payload, trailers, behind) {section, text, sizeof(text) - 1, REASON_NONE, payload, trailers, behind}
-#define CHUNK(section, text, payload) {section, text, sizeof(text) - 1, REASON_BAD_CHUNK, payload, "", 0}
-#define TRAILER(section, text) {section, text, sizeof(text) - 1, REASON_BAD_TRAILER, "a", "", 0}
+#define GOOD(section, text, payload, trailers, behind)                                                       \
+    {                                                                                                        \
+        section, text, sizeof(text) - 1, REASON_NONE, payload, trailers, behind                              \
+    }
+#define CHUNK(section, text, payload)                                                                        \
+    {                                                                                                        \
+        section, text, sizeof(text) - 1, REASON_BAD_CHUNK, payload, "", 0                                    \
+    }
+#define TRAILER(section, text)                                                                               \
+    {                                                                                                        \
+        section, text, sizeof(text) - 1, REASON_BAD_TRAILER, "a", "", 0                                      \
+    }
 #define A "1\r\na\r\n"
 
 static const struct row chunked[] = {
@@ -27,7 +36,8 @@ static const struct row chunked[] = {
     GOOD("9112-7.1 nothing", "0\r\n\r\n", "", "", 0),
     GOOD("9112-7.1 bytes behind", A "0\r\n\r\nGET /", "a", "", 5),
     GOOD("9112-7.1 CRLF behind", A "0\r\n\r\n\r\n", "a", "", 2),
-    GOOD("9112-7.1 letters of both cases", "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n", "01234567890123456789", "", 0),
+    GOOD("9112-7.1 letters of both cases", "a\r\n0123456789\r\nA\r\n0123456789\r\n0\r\n\r\n",
+         "01234567890123456789", "", 0),
     GOOD("9112-7.1 zeros before the size", "0001\r\na\r\n000\r\n\r\n", "a", "", 0),
     GOOD("9112-7.1 sixteen digits", "0000000000000001\r\na\r\n0000000000000000\r\n\r\n", "a", "", 0),
     GOOD("9112-7.1 payload that looks like framing", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", "0\r\n\r\n", "", 0),
@@ -74,24 +84,37 @@ static const struct row chunked[] = {
     CHUNK("9112-7.1.1 escaped CR", "1;a=\"\\\r\n\"\r\na\r\n0\r\n\r\n", ""),
     CHUNK("9112-7.1.1 NUL in quotes", "1;a=\"\0\"\r\na\r\n0\r\n\r\n", ""),
 
-    GOOD("9112-7.1.2 trailers", A "0\r\nX-One: 1\r\nX-Two:2 \t \r\nX-Empty:\r\n\r\n", "a", "X-One: 1\r\nX-Two: 2\r\nX-Empty: \r\n", 0),
+    GOOD("9112-7.1.2 trailers", A "0\r\nX-One: 1\r\nX-Two:2 \t \r\nX-Empty:\r\n\r\n", "a",
+         "X-One: 1\r\nX-Two: 2\r\nX-Empty: \r\n", 0),
     GOOD("9112-7.1.2 nothing but white space", A "0\r\nX: \t \r\nY:  \r\n\r\n", "a", "X: \r\nY: \r\n", 0),
     GOOD("9112-7.1.2 empty behind a dropped one", A "0\r\nTE: a\r\nXY:\r\n\r\n", "a", "XY: \r\n", 0),
     GOOD("9112-7.1.2 obs-text", A "0\r\nX: \xc3\xa9\r\n\r\n", "a", "X: \xc3\xa9\r\n", 0),
-    GOOD("9110-6.5.1 framing", A "0\r\nContent-Length: 5\r\ntransfer-encoding: chunked\r\nX: y\r\n\r\nrest", "a", "X: y\r\n", 4),
-    GOOD("9110-6.5.1 routing", A "0\r\nHost: b\r\nX-Forwarded-For: c\r\nForwarded: d\r\nX-Real-IP: e\r\n\r\n", "a", "", 0),
-    GOOD("9110-6.5.1 authentication", A "0\r\nAuthorization: b\r\nCookie: c\r\nSet-Cookie: d\r\nWWW-Authenticate: e\r\nX-Api-Key: f\r\n"
-         "X-PromptOps-Signature: g\r\nProxy-Authentication-Info: h\r\n\r\n", "a", "", 0),
-    GOOD("9110-6.5.1 content", A "0\r\nContent-Type: b\r\nContent-Encoding: c\r\nContent-Foo: d\r\nContentment: e\r\n\r\n", "a", "Contentment: e\r\n", 0),
-    GOOD("9110-6.5.1 control", A "0\r\nCache-Control: b\r\nExpect: c\r\nIf-None-Match: d\r\nTE: e\r\nConnection: f\r\nTrailer: g\r\nAge: 1\r\n\r\n", "a", "", 0),
-    GOOD("9110-6.5 what may come late", A "0\r\nServer-Timing: b\r\nGrpc-Status: 0\r\nDigest: c\r\n\r\n", "a", "Server-Timing: b\r\nGrpc-Status: 0\r\nDigest: c\r\n", 0),
-    GOOD("9110-6.5.1 dropped between kept", "0\r\nX: 1\r\nHost: b\r\nY: 2\r\n\r\n", "", "X: 1\r\nY: 2\r\n", 0),
+    GOOD("9110-6.5.1 framing", A "0\r\nContent-Length: 5\r\ntransfer-encoding: chunked\r\nX: y\r\n\r\nrest",
+         "a", "X: y\r\n", 4),
+    GOOD("9110-6.5.1 routing", A "0\r\nHost: b\r\nX-Forwarded-For: c\r\nForwarded: d\r\nX-Real-IP: e\r\n\r\n",
+         "a", "", 0),
+    GOOD("9110-6.5.1 authentication",
+         A "0\r\nAuthorization: b\r\nCookie: c\r\nSet-Cookie: d\r\nWWW-Authenticate: e\r\nX-Api-Key: f\r\n"
+           "X-PromptOps-Signature: g\r\nProxy-Authentication-Info: h\r\n\r\n",
+         "a", "", 0),
+    GOOD("9110-6.5.1 content",
+         A "0\r\nContent-Type: b\r\nContent-Encoding: c\r\nContent-Foo: d\r\nContentment: e\r\n\r\n", "a",
+         "Contentment: e\r\n", 0),
+    GOOD("9110-6.5.1 control",
+         A "0\r\nCache-Control: b\r\nExpect: c\r\nIf-None-Match: d\r\nTE: e\r\nConnection: f\r\nTrailer: "
+           "g\r\nAge: 1\r\n\r\n",
+         "a", "", 0),
+    GOOD("9110-6.5 what may come late", A "0\r\nServer-Timing: b\r\nGrpc-Status: 0\r\nDigest: c\r\n\r\n", "a",
+         "Server-Timing: b\r\nGrpc-Status: 0\r\nDigest: c\r\n", 0),
+    GOOD("9110-6.5.1 dropped between kept", "0\r\nX: 1\r\nHost: b\r\nY: 2\r\n\r\n", "", "X: 1\r\nY: 2\r\n",
+         0),
     TRAILER("9112-5.1 space before the colon", A "0\r\nX : 1\r\n\r\n"),
     TRAILER("9112-5.1 no name", A "0\r\n: 1\r\n\r\n"),
     TRAILER("9112-5.1 no colon", A "0\r\nX\r\n\r\n"),
     TRAILER("9112-5.1 space in the name", A "0\r\nX Y: 1\r\n\r\n"),
     TRAILER("9112-5.2 folded first", A "0\r\n X: 1\r\n\r\n"),
-    {"9112-5.2 folded", A "0\r\nX: 1\r\n y\r\n\r\n", sizeof(A "0\r\nX: 1\r\n y\r\n\r\n") - 1, REASON_BAD_TRAILER, "a", "X: 1\r\n", 0},
+    {"9112-5.2 folded", A "0\r\nX: 1\r\n y\r\n\r\n", sizeof(A "0\r\nX: 1\r\n y\r\n\r\n") - 1,
+     REASON_BAD_TRAILER, "a", "X: 1\r\n", 0},
     TRAILER("9112-2.2 LF", A "0\r\nHost: 1\n\r\n"),
     TRAILER("9112-2.2 CR", A "0\r\nHost: 1\r2\r\n\r\n"),
     TRAILER("9112-2.2 LF ends the section", A "0\r\n\n"),
@@ -104,7 +127,8 @@ static const struct row chunked[] = {
 
 static struct body_case make_case(const char *p, size_t n, bool response)
 {
-    return (struct body_case){.p = p, .n = n, .kind = BODY_CHUNKED, .response = response, .max_trailer = 4096};
+    return (struct body_case){
+        .p = p, .n = n, .kind = BODY_CHUNKED, .response = response, .max_trailer = 4096};
 }
 
 static void check_result(const struct row *row, const struct body_result *r, bool response)
@@ -115,9 +139,11 @@ static void check_result(const struct row *row, const struct body_result *r, boo
     if (response && want == REASON_BAD_TRAILER)
         want = REASON_BAD_RESPONSE_TRAILER;
     ck_assert_msg(r->reason == want, "%s: %s", row->section, reason_row(r->reason)->name);
-    ck_assert_msg(r->payload_len == strlen(row->payload) && memcmp(r->payload, row->payload, r->payload_len) == 0,
+    ck_assert_msg(r->payload_len == strlen(row->payload) &&
+                      memcmp(r->payload, row->payload, r->payload_len) == 0,
                   "%s: payload `%.*s`", row->section, (int)r->payload_len, r->payload);
-    ck_assert_msg(r->trailers_len == strlen(row->trailers) && memcmp(r->trailers, row->trailers, r->trailers_len) == 0,
+    ck_assert_msg(r->trailers_len == strlen(row->trailers) &&
+                      memcmp(r->trailers, row->trailers, r->trailers_len) == 0,
                   "%s: trailers `%.*s`", row->section, (int)r->trailers_len, r->trailers);
     ck_assert_msg(r->done == (want == REASON_NONE), "%s", row->section);
     ck_assert_msg(!r->done || r->used == row->n - row->behind, "%s: used %zu", row->section, r->used);
@@ -178,7 +204,8 @@ START_TEST(limit_extensions)
         memset(p, 'y', 1000);
         p += 1000;
         p += sprintf(p, "\r\nbc\r\n0\r\n\r\n");
-        ck_assert_int_eq(read_text(text, (size_t)(p - text), 100, &trailers_len), n <= 1024 ? REASON_NONE : REASON_BAD_CHUNK);
+        ck_assert_int_eq(read_text(text, (size_t)(p - text), 100, &trailers_len),
+                         n <= 1024 ? REASON_NONE : REASON_BAD_CHUNK);
     }
 }
 END_TEST
@@ -189,7 +216,8 @@ START_TEST(limit_trailers)
     uint32_t section = sizeof(text) - 1 - 3 - 2;
     size_t trailers_len;
     for (uint32_t max = 0; max < section + 5; max++)
-        ck_assert_int_eq(read_text(text, sizeof(text) - 1, max, &trailers_len), max >= section ? REASON_NONE : REASON_BAD_TRAILER);
+        ck_assert_int_eq(read_text(text, sizeof(text) - 1, max, &trailers_len),
+                         max >= section ? REASON_NONE : REASON_BAD_TRAILER);
     ck_assert_uint_eq(trailers_len, strlen("X: 1\r\nLonger-Name: 2\r\n"));
     ck_assert_int_eq(read_text("0\r\n\r\n", 5, 0, &trailers_len), REASON_NONE);
 }
@@ -275,12 +303,15 @@ START_TEST(length)
 {
     for (size_t said = 0; said < 8; said++)
         for (size_t cut = 0; cut <= 6; cut++) {
-            struct body_case c = {.p = "abcdef", .n = 6, .kind = BODY_LENGTH, .length = said, .response = true};
+            struct body_case c = {
+                .p = "abcdef", .n = 6, .kind = BODY_LENGTH, .length = said, .response = true};
             struct body_result r;
             size_t got = said < 6 ? said : 6;
             claim_body(&c, cut, 1, &r);
-            ck_assert(r.reason == REASON_NONE && r.used == got && r.payload_len == got && memcmp(r.payload, "abcdef", got) == 0);
-            ck_assert(r.done == (said <= 6)); /* read_cut has checked that the close is no proper end before that */
+            ck_assert(r.reason == REASON_NONE && r.used == got && r.payload_len == got &&
+                      memcmp(r.payload, "abcdef", got) == 0);
+            ck_assert(r.done ==
+                      (said <= 6)); /* read_cut has checked that the close is no proper end before that */
             body_result_free(&r);
         }
 }
@@ -320,7 +351,8 @@ END_TEST
 
 START_TEST(chunk_open)
 {
-    static const size_t sizes[] = {1, 9, 10, 15, 16, 17, 255, 256, 4095, 4096, 65535, 65536, 1 << 20, SIZE_MAX >> 1, SIZE_MAX};
+    static const size_t sizes[] = {
+        1, 9, 10, 15, 16, 17, 255, 256, 4095, 4096, 65535, 65536, 1 << 20, SIZE_MAX >> 1, SIZE_MAX};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         char *out = malloc(20), want[24];
         ck_assert_ptr_nonnull(out);
@@ -352,7 +384,8 @@ START_TEST(round_trip)
         struct body_case c = make_case(text, n + 5, false);
         struct body_result r;
         claim_body(&c, n / 2, 11, &r);
-        ck_assert(r.done && r.used == n + 5 && r.payload_len == sizeof(payload) && memcmp(r.payload, payload, sizeof(payload)) == 0);
+        ck_assert(r.done && r.used == n + 5 && r.payload_len == sizeof(payload) &&
+                  memcmp(r.payload, payload, sizeof(payload)) == 0);
         body_result_free(&r);
     }
 }

@@ -1,13 +1,16 @@
 /*
  * Heads of HTTP/1 messages: tables of good and bad ones named by the section of the RFC, each given whole,
- * cut at every byte and byte by byte (the result must be the same); what is read out of good ones; faults that must
- * be known before the head ends; and damaged heads. The limits are in test_h1_limits.c.
+ * cut at every byte and byte by byte (the result must be the same); what is read out of good ones; faults
+ * that must be known before the head ends; and damaged heads. The limits are in test_h1_limits.c.
  */
 #include <check.h>
 
 #include "tests/fuzz/h1_check.h"
 
-#define LIMITS {.max_head = 65536, .max_target = 8192, .max_trailer = 4096}
+#define LIMITS                                                                                               \
+    {                                                                                                        \
+        .max_head = 65536, .max_target = 8192, .max_trailer = 4096                                           \
+    }
 
 struct row {
     const char *section;
@@ -16,12 +19,15 @@ struct row {
     enum reason want;
 };
 
-#define ROW(section, text, want) {section, text, sizeof(text) - 1, REASON_##want}
-#define H "Host: a\r\n"
-#define GET "GET / HTTP/1.1\r\n" H
+#define ROW(section, text, want)                                                                             \
+    {                                                                                                        \
+        section, text, sizeof(text) - 1, REASON_##want                                                       \
+    }
+#define H    "Host: a\r\n"
+#define GET  "GET / HTTP/1.1\r\n" H
 #define POST "POST / HTTP/1.1\r\n" H
-#define END "\r\n"
-#define OK "HTTP/1.1 200 OK\r\n"
+#define END  "\r\n"
+#define OK   "HTTP/1.1 200 OK\r\n"
 
 static const struct row requests[] = {
     ROW("9112-3 plain", GET END, NONE),
@@ -156,10 +162,15 @@ static const struct row requests[] = {
     ROW("9110-5.1 slash in the name", GET "X/Y: a\r\n" END, BAD_FIELD),
     ROW("9110-5.1 delimiter far in the name", GET "Xxxxxxxxxxxxxxxxxxxxxxx@x: a\r\n" END, BAD_FIELD),
     ROW("9110-5.1 NUL in the name", GET "X\0: a\r\n" END, BAD_FIELD),
-    ROW("9110-5.1 every byte of a token in the name", GET "!#$%&'*+-.^_`|~09azAZ!#$%&'*+-.^_`|~: a\r\n" END, NONE),
+    ROW("9110-5.1 every byte of a token in the name", GET "!#$%&'*+-.^_`|~09azAZ!#$%&'*+-.^_`|~: a\r\n" END,
+        NONE),
     ROW("9110-5.5 NUL in the value", GET "X: a\0b\r\n" END, BAD_FIELD),
-    ROW("9110-5.5 control in the value", GET "X: a\x01" "b\r\n" END, BAD_FIELD),
-    ROW("9110-5.5 control late in the value", GET "X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x1f\r\n" END, BAD_FIELD),
+    ROW("9110-5.5 control in the value",
+        GET "X: a\x01"
+            "b\r\n" END,
+        BAD_FIELD),
+    ROW("9110-5.5 control late in the value", GET "X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\x1f\r\n" END,
+        BAD_FIELD),
     ROW("9110-5.5 vertical tab in the value", GET "X: a\x0b\r\n" END, BAD_FIELD),
     ROW("9110-5.5 DEL in the value", GET "X: a\x7f\r\n" END, BAD_FIELD),
     ROW("9112-5.2 folded", GET "X: a\r\n b\r\n" END, BAD_FIELD),
@@ -169,22 +180,33 @@ static const struct row requests[] = {
 
     ROW("9112-6.1 chunked", POST "Transfer-Encoding: chunked\r\n" END, NONE),
     ROW("9112-6.1 any case", POST "tRANSFER-encoding: ChunkeD\r\n" END, NONE),
-    ROW("9112-6.1 with Content-Length", POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.1 with Content-Length first", POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.1 with an empty Content-Length", POST "Content-Length:\r\nTransfer-Encoding: chunked\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.1 in HTTP/1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.1 identity in HTTP/1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: identity\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.1 gzip and chunked", POST "Transfer-Encoding: gzip, chunked\r\n" END, UNKNOWN_TRANSFER_CODING),
-    ROW("9112-6.1 gzip and chunked on two lines", POST "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n" END, UNKNOWN_TRANSFER_CODING),
+    ROW("9112-6.1 with Content-Length", POST "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.1 with Content-Length first", POST "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.1 with an empty Content-Length", POST "Content-Length:\r\nTransfer-Encoding: chunked\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.1 in HTTP/1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: chunked\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.1 identity in HTTP/1.0", "POST / HTTP/1.0\r\n" H "Transfer-Encoding: identity\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.1 gzip and chunked", POST "Transfer-Encoding: gzip, chunked\r\n" END,
+        UNKNOWN_TRANSFER_CODING),
+    ROW("9112-6.1 gzip and chunked on two lines",
+        POST "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n" END, UNKNOWN_TRANSFER_CODING),
     ROW("9112-6.3 gzip alone", POST "Transfer-Encoding: gzip\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 identity", POST "Transfer-Encoding: identity\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 xchunked", POST "Transfer-Encoding: xchunked\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 chunkedx", POST "Transfer-Encoding: chunkedx\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.3 chunked, identity", POST "Transfer-Encoding: chunked, identity\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.3 chunked, chunked", POST "Transfer-Encoding: chunked, chunked\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.3 chunked on two lines", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n" END, BAD_TRANSFER_ENCODING),
+    ROW("9112-6.3 chunked, identity", POST "Transfer-Encoding: chunked, identity\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.3 chunked, chunked", POST "Transfer-Encoding: chunked, chunked\r\n" END,
+        BAD_TRANSFER_ENCODING),
+    ROW("9112-6.3 chunked on two lines",
+        POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 empty", POST "Transfer-Encoding:\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.3 an empty line beside it", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n" END, BAD_TRANSFER_ENCODING),
+    ROW("9112-6.3 an empty line beside it", POST "Transfer-Encoding: chunked\r\nTransfer-Encoding:\r\n" END,
+        BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 comma before", POST "Transfer-Encoding: , chunked\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 comma behind", POST "Transfer-Encoding: chunked,\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 quoted", POST "Transfer-Encoding: \"chunked\"\r\n" END, BAD_TRANSFER_ENCODING),
@@ -193,8 +215,14 @@ static const struct row requests[] = {
     ROW("9112-6.3 tab before", POST "Transfer-Encoding:\tchunked\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 tab behind", POST "Transfer-Encoding: chunked\t\r\n" END, BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 tab in the list", POST "Transfer-Encoding: gzip,\tchunked\r\n" END, BAD_TRANSFER_ENCODING),
-    ROW("9112-6.3 vertical tab", POST "Transfer-Encoding:\x0b" "chunked\r\n" END, BAD_FIELD),
-    ROW("9112-6.3 no-break space", POST "Transfer-Encoding: \xa0" "chunked\r\n" END, BAD_TRANSFER_ENCODING),
+    ROW("9112-6.3 vertical tab",
+        POST "Transfer-Encoding:\x0b"
+             "chunked\r\n" END,
+        BAD_FIELD),
+    ROW("9112-6.3 no-break space",
+        POST "Transfer-Encoding: \xa0"
+             "chunked\r\n" END,
+        BAD_TRANSFER_ENCODING),
     ROW("9112-6.3 a name that looks alike", POST "Transfer_Encoding: chunked\r\n" END, NONE),
 
     ROW("9112-6.2 length", POST "Content-Length: 5\r\n" END, NONE),
@@ -203,7 +231,8 @@ static const struct row requests[] = {
     ROW("9112-6.2 63 bits", POST "Content-Length: 9223372036854775807\r\n" END, NONE),
     ROW("9112-6.2 64 bits", POST "Content-Length: 9223372036854775808\r\n" END, BAD_CONTENT_LENGTH),
     ROW("9112-6.2 wraps to 5", POST "Content-Length: 18446744073709551621\r\n" END, BAD_CONTENT_LENGTH),
-    ROW("9112-6.2 far too much", POST "Content-Length: 99999999999999999999999999\r\n" END, BAD_CONTENT_LENGTH),
+    ROW("9112-6.2 far too much", POST "Content-Length: 99999999999999999999999999\r\n" END,
+        BAD_CONTENT_LENGTH),
     ROW("9112-6.2 equal twice", POST "Content-Length: 5\r\nContent-Length: 5\r\n" END, NONE),
     ROW("9112-6.2 differing", POST "Content-Length: 5\r\nContent-Length: 6\r\n" END, BAD_CONTENT_LENGTH),
     ROW("9112-6.2 one bad of two", POST "Content-Length: 5\r\nContent-Length: x\r\n" END, BAD_CONTENT_LENGTH),
@@ -239,7 +268,8 @@ static const struct row responses[] = {
     ROW("9112-4 HTTP/1.3", "HTTP/1.3 200 OK\r\n\r\n", NONE),
     ROW("9112-4 status 999", "HTTP/1.1 999 x\r\n\r\n", NONE),
     ROW("9112-4 status 100", "HTTP/1.1 100 Continue\r\n\r\n", NONE),
-    ROW("9112-4 status 101", "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", NONE),
+    ROW("9112-4 status 101",
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", NONE),
     ROW("9112-4 status 099", "HTTP/1.1 099 x\r\n\r\n", BAD_STATUS_LINE),
     ROW("9112-4 status 000", "HTTP/1.1 000 x\r\n\r\n", BAD_STATUS_LINE),
     ROW("9112-4 status of two digits", "HTTP/1.1 20 OK\r\n\r\n", BAD_STATUS_LINE),
@@ -275,20 +305,24 @@ static const struct row responses[] = {
 
     ROW("9112-6.3 length", OK "Content-Length: 5\r\n" END, NONE),
     ROW("9112-6.3 equal lengths", OK "Content-Length: 5\r\nContent-Length: 5\r\n" END, NONE),
-    ROW("9112-6.3 differing lengths", OK "Content-Length: 5\r\nContent-Length: 6\r\n" END, BAD_RESPONSE_LENGTH),
+    ROW("9112-6.3 differing lengths", OK "Content-Length: 5\r\nContent-Length: 6\r\n" END,
+        BAD_RESPONSE_LENGTH),
     ROW("9112-6.3 list of lengths", OK "Content-Length: 5, 5\r\n" END, BAD_RESPONSE_LENGTH),
     ROW("9112-6.3 bad length", OK "Content-Length: 5x\r\n" END, BAD_RESPONSE_LENGTH),
     ROW("9112-6.3 empty length", OK "Content-Length:\r\n" END, BAD_RESPONSE_LENGTH),
     ROW("9112-6.3 length of 64 bits", OK "Content-Length: 9223372036854775808\r\n" END, BAD_RESPONSE_LENGTH),
     ROW("9112-6.3 chunked", OK "Transfer-Encoding: chunked\r\n" END, NONE),
-    ROW("9112-6.3 chunked and a length", OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n" END, BAD_RESPONSE_LENGTH),
-    ROW("9112-6.1 chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n" END, BAD_RESPONSE_LENGTH),
+    ROW("9112-6.3 chunked and a length", OK "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n" END,
+        BAD_RESPONSE_LENGTH),
+    ROW("9112-6.1 chunked in HTTP/1.0", "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n" END,
+        BAD_RESPONSE_LENGTH),
     ROW("9112-6.3 gzip, chunked", OK "Transfer-Encoding: gzip, chunked\r\n" END, BAD_RESPONSE_CODING),
     ROW("9112-6.3 gzip", OK "Transfer-Encoding: gzip\r\n" END, BAD_RESPONSE_CODING),
     ROW("9112-6.3 chunked twice", OK "Transfer-Encoding: chunked, chunked\r\n" END, BAD_RESPONSE_CODING),
     ROW("9112-6.3 chunked, identity", OK "Transfer-Encoding: chunked, identity\r\n" END, BAD_RESPONSE_CODING),
     ROW("9112-6.3 until close", OK END, NONE),
-    ROW("9110-6.4.1 204 with chunked and a length", "HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\nContent-Length: x\r\n" END, NONE),
+    ROW("9110-6.4.1 204 with chunked and a length",
+        "HTTP/1.1 204 x\r\nTransfer-Encoding: chunked\r\nContent-Length: x\r\n" END, NONE),
     ROW("9110-10.1.1 Expect means nothing here", OK "Expect: x\r\n" END, NONE),
     ROW("9112-2.2 the part is no head", "HTTP/1.1 200 OK\r\nA", MORE),
     ROW("9112-4 part of the version", "HTT", MORE),
@@ -360,7 +394,8 @@ static struct parsed parse_text(const char *text, bool response, enum method met
 
 static void same_text(struct slice got, const char *want)
 {
-    ck_assert_msg(slice_equal(got, (struct slice){want, strlen(want)}), "`%.*s`, not `%s`", (int)got.n, got.p, want);
+    ck_assert_msg(slice_equal(got, (struct slice){want, strlen(want)}), "`%.*s`, not `%s`", (int)got.n, got.p,
+                  want);
 }
 
 static struct slice authority(const struct head *h)
@@ -391,7 +426,8 @@ END_TEST
 
 START_TEST(methods)
 {
-    static const char *const names[METHOD_COUNT] = {"OTHER", "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", NULL};
+    static const char *const names[METHOD_COUNT] = {"OTHER",  "GET",   "HEAD",    "POST",  "PUT",
+                                                    "DELETE", "PATCH", "OPTIONS", "TRACE", NULL};
     for (int m = 0; m < METHOD_COUNT; m++) {
         char text[64], other[64];
         if (!names[m])
@@ -497,7 +533,8 @@ START_TEST(keep_alive)
         ck_assert_msg(h->keep_alive == row->want, "%s %s", row->minor, row->connection);
         DONE;
     }
-    snprintf(text, sizeof(text), "HTTP/1.%s 200 OK\r\nContent-Length: 0\r\n%s\r\n\r\n", row->minor, row->connection);
+    snprintf(text, sizeof(text), "HTTP/1.%s 200 OK\r\nContent-Length: 0\r\n%s\r\n\r\n", row->minor,
+             row->connection);
     RESPONSE(METHOD_GET, false, text);
     ck_assert_msg(h->keep_alive == row->want, "%s %s", row->minor, row->connection);
     DONE;
@@ -515,10 +552,12 @@ static const struct hop_row {
     {"Connection: X-Foo\r\nX-Foo: 1\r\nx-FOO: 2\r\nX-Foo2: 3\r\nX-Fo: 4\r\n", "Connection X-Foo x-FOO"},
     {"X-Foo: 1\r\nConnection: close , x-foo\r\n", "X-Foo Connection"},
     {"Connection: a\r\nA: 1\r\nB: 2\r\nC: 3\r\nConnection: b\r\n", "Connection A B Connection"},
-    {"Connection: close, Host, Content-Length, Authorization, Cookie, Cache-Control, Via, Expect\r\nContent-Length: 0\r\n"
+    {"Connection: close, Host, Content-Length, Authorization, Cookie, Cache-Control, Via, "
+     "Expect\r\nContent-Length: 0\r\n"
      "Authorization: x\r\nCookie: y\r\nCache-Control: z\r\nVia: v\r\n",
      "Connection"},
-    {"Connection: Accept-Language, X-Request-Id\r\nAccept-Language: a\r\nX-Request-Id: b\r\nAccept-Encoding: c\r\n",
+    {"Connection: Accept-Language, X-Request-Id\r\nAccept-Language: a\r\nX-Request-Id: b\r\nAccept-Encoding: "
+     "c\r\n",
      "Connection Accept-Language X-Request-Id"},
     {"Connection: close, keep-alive\r\nX-Foo: 1\r\nTraceparent: 2\r\n", "Connection"},
 };
@@ -531,7 +570,8 @@ START_TEST(hop_marks)
     REQUEST(text);
     for (int i = 0; i < h->field_count; i++)
         if (h->fields[i].hop)
-            at += (size_t)snprintf(got + at, sizeof(got) - at, "%s%.*s", at ? " " : "", (int)head_name(h, i).n, head_name(h, i).p);
+            at += (size_t)snprintf(got + at, sizeof(got) - at, "%s%.*s", at ? " " : "",
+                                   (int)head_name(h, i).n, head_name(h, i).p);
     ck_assert_str_eq(got, hop_rows[_i].hop);
     DONE;
 }
@@ -603,12 +643,14 @@ static const struct frame_row {
     {"HTTP/1.1 103 x\r\nContent-Length: 5\r\n\r\n", METHOD_GET, false, BODY_NONE, false, -1},
     {"HTTP/1.1 100 x\r\n\r\n", METHOD_POST, false, BODY_NONE, true, -1},
     {"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n", METHOD_HEAD, false, BODY_NONE, true, -1},
-    {"HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", METHOD_GET, false, BODY_NONE, false, -1},
+    {"HTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", METHOD_GET, false,
+     BODY_NONE, false, -1},
     {"HTTP/1.1 200 x\r\nContent-Length: 5, 6\r\n\r\n", METHOD_HEAD, false, BODY_NONE, false, -1},
     {"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n", METHOD_GET, false, BODY_CHUNKED, true, -1},
     {"HTTP/1.1 200 x\r\n\r\n", METHOD_GET, false, BODY_UNTIL_CLOSE, false, -1},
     {"HTTP/1.0 200 x\r\nConnection: keep-alive\r\n\r\n", METHOD_GET, false, BODY_UNTIL_CLOSE, false, -1},
-    {"HTTP/1.0 200 x\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", METHOD_GET, false, BODY_LENGTH, true, 1},
+    {"HTTP/1.0 200 x\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", METHOD_GET, false, BODY_LENGTH,
+     true, 1},
     {"HTTP/1.1 200 x\r\nTransfer-Encoding: foo\r\n\r\n", METHOD_GET, true, BODY_UNTIL_CLOSE, false, -1},
     {"HTTP/1.1 200 x\r\nTransfer-Encoding: foo, bar\r\n\r\n", METHOD_GET, true, BODY_UNTIL_CLOSE, false, -1},
     {"HTTP/1.1 205 x\r\nContent-Length: 0\r\n\r\n", METHOD_GET, false, BODY_LENGTH, true, 0},
@@ -629,7 +671,8 @@ END_TEST
 /* Chunks of a coding that we cannot undo must not pass for a body that ends at the close. */
 START_TEST(unknown_coding_over_chunks)
 {
-    static const char *const codings[] = {"gzip, chunked", "chunked, gzip", "chunked, chunked", "", "foo;q=1", ",foo", "foo bar"};
+    static const char *const codings[] = {"gzip, chunked", "chunked, gzip", "chunked, chunked", "",
+                                          "foo;q=1",       ",foo",          "foo bar"};
     for (size_t i = 0; i < ARRAY_LEN(codings); i++) {
         char text[128];
         snprintf(text, sizeof(text), "HTTP/1.1 200 x\r\nTransfer-Encoding: %s\r\n\r\n", codings[i]);

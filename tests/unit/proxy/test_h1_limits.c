@@ -1,12 +1,15 @@
 /*
- * The limits of HTTP/1 heads, each at its edge and one behind it, and known at the earliest byte; and that the work
- * stays linear when bytes come one by one or fields by the thousand.
+ * The limits of HTTP/1 heads, each at its edge and one behind it, and known at the earliest byte; and that
+ * the work stays linear when bytes come one by one or fields by the thousand.
  */
 #include <check.h>
 
 #include "tests/fuzz/h1_check.h"
 
-#define LIMITS {.max_head = 65536, .max_target = 8192, .max_trailer = 4096}
+#define LIMITS                                                                                               \
+    {                                                                                                        \
+        .max_head = 65536, .max_target = 8192, .max_trailer = 4096                                           \
+    }
 #define GET "GET / HTTP/1.1\r\nHost: a\r\n"
 
 static char *filled(const char *before, size_t n, const char *after)
@@ -41,7 +44,8 @@ static struct head_case limited_case(const char *text)
 START_TEST(limit_head)
 {
     for (int response = 0; response < 2; response++) {
-        char *text = filled(response ? "HTTP/1.1 200 x\r\nX: " : "GET / HTTP/1.1\r\nHost: a\r\nX: ", 900, "\r\n\r\n");
+        char *text =
+            filled(response ? "HTTP/1.1 200 x\r\nX: " : "GET / HTTP/1.1\r\nHost: a\r\nX: ", 900, "\r\n\r\n");
         struct head_case c = limited_case(text);
         size_t known_at;
         c.response = response;
@@ -165,7 +169,8 @@ START_TEST(limit_named)
 {
     for (int n = 31; n < 35; n++) {
         char text[2048];
-        size_t at = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive, upgrade, te, host");
+        size_t at = (size_t)sprintf(
+            text, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close, keep-alive, upgrade, te, host");
         for (int i = 0; i < n; i++)
             at += (size_t)sprintf(text + at, ", x-%d", i);
         sprintf(text + at, "\r\nX-30: 1\r\nY-30: 1\r\n\r\n");
@@ -176,10 +181,12 @@ START_TEST(limit_named)
 }
 END_TEST
 
-/* A megabyte in one line, byte by byte. Not linear, it would take minutes, and the test's time limit would end it. */
+/* A megabyte in one line, byte by byte. Not linear, it would take minutes, and the test's time limit would
+ * end it. */
 START_TEST(slow_senders_cost_linear_work)
 {
-    static const char *const before[] = {"GET /", "GET / HTTP/1.1\r\nHost: a\r\nX: ", "GET / HTTP/1.1\r\nHost: a\r\n"};
+    static const char *const before[] = {"GET /",
+                                         "GET / HTTP/1.1\r\nHost: a\r\nX: ", "GET / HTTP/1.1\r\nHost: a\r\n"};
     static const char *const after[] = {" HTTP/1.1\r\nHost: a\r\n\r\n", "\r\n\r\n", " "};
     static const enum reason want[] = {REASON_NONE, REASON_NONE, REASON_BAD_FIELD};
     for (size_t i = 0; i < ARRAY_LEN(before); i++) {
@@ -213,7 +220,8 @@ START_TEST(many_fields)
     char *text = malloc(COUNT * 16 + 1024);
     struct field *fields = malloc(COUNT * sizeof(*fields));
     ck_assert(text && fields);
-    size_t used, at = (size_t)sprintf(text, "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-1, x-2, x-7, accept-language\r\n");
+    size_t used, at = (size_t)sprintf(
+                     text, "GET / HTTP/1.1\r\nHost: a\r\nConnection: x-1, x-2, x-7, accept-language\r\n");
     for (int i = 2; i < COUNT; i++)
         at += (size_t)sprintf(text + at, i % 3 ? "X-%d: y\r\n" : "Connection: x-%d\r\n", i % 10);
     at += (size_t)sprintf(text + at, "\r\n");

@@ -151,10 +151,14 @@ START_TEST(escapes)
         struct slice in;
         const char *out;
     } cases[] = {
-        {{"a\"b\\c", 5}, "a\\\"b\\\\c"},       {{"\r\n\t\0\x7f", 5}, "\\r\\n\\t\\u0000\\u007f"},
-        {{"gr\xC3\xBC\xC3\x9F", 6}, "gr\xC3\xBC\xC3\x9F"}, {{"\xF0\x9F\x98\x80", 4}, "\xF0\x9F\x98\x80"},
-        {{"\xC0\xAF", 2}, "\\ufffd\\ufffd"},    {{"\xED\xA0\x80", 3}, "\\ufffd\\ufffd\\ufffd"},
-        {{"\xF4\x90\x80\x80", 4}, "\\ufffd\\ufffd\\ufffd\\ufffd"}, {{"\xE2\x82", 2}, "\\ufffd\\ufffd"},
+        {{"a\"b\\c", 5}, "a\\\"b\\\\c"},
+        {{"\r\n\t\0\x7f", 5}, "\\r\\n\\t\\u0000\\u007f"},
+        {{"gr\xC3\xBC\xC3\x9F", 6}, "gr\xC3\xBC\xC3\x9F"},
+        {{"\xF0\x9F\x98\x80", 4}, "\xF0\x9F\x98\x80"},
+        {{"\xC0\xAF", 2}, "\\ufffd\\ufffd"},
+        {{"\xED\xA0\x80", 3}, "\\ufffd\\ufffd\\ufffd"},
+        {{"\xF4\x90\x80\x80", 4}, "\\ufffd\\ufffd\\ufffd\\ufffd"},
+        {{"\xE2\x82", 2}, "\\ufffd\\ufffd"},
         {{"\xC2\x9B", 2}, "\\u009b"},
     };
     char out[64];
@@ -213,8 +217,15 @@ START_TEST(an_access_line)
     struct log *log = opened(path, false);
     struct metrics *m = counted();
     struct worker_log *w = worker_log_new(log, metrics_block(m, 0));
-    struct observation o = {.status = 200, .cache = VERDICT_MISS, .ended_wall = 1700000000123456789, .total = 12345678, .tcp = 400000,
-                            .attempts = 2, .retries = 1, .bytes_out = 77, .flags = OBSERVED_BROKEN};
+    struct observation o = {.status = 200,
+                            .cache = VERDICT_MISS,
+                            .ended_wall = 1700000000123456789,
+                            .total = 12345678,
+                            .tcp = 400000,
+                            .attempts = 2,
+                            .retries = 1,
+                            .bytes_out = 77,
+                            .flags = OBSERVED_BROKEN};
     struct access_record r = example(&o);
     r.reason = "response_timeout";
     worker_log_access(w, &r);
@@ -250,12 +261,33 @@ START_TEST(a_line_of_the_worst_bytes_is_still_one)
     struct log *log = opened(path, false);
     struct metrics *m = counted();
     struct worker_log *w = worker_log_new(log, metrics_block(m, 0));
-    struct observation o = {.status = 999, .total = INT64_MAX, .queue_wait = INT64_MAX, .pool_wait = INT64_MAX, .dns = INT64_MAX,
-                            .tcp = INT64_MAX, .tls = INT64_MAX, .first_byte = INT64_MAX, .upstream = INT64_MAX,
-                            .retry_delay = INT64_MAX, .saved = INT64_MAX, .bytes_in = INT64_MAX, .bytes_out = INT64_MAX,
-                            .attempts = 255, .retries = 255, .flags = 255};
-    struct access_record r = {.observed = &o, .client = bad, .method = bad, .target = bad, .host = bad, .user_agent = bad,
-                              .request_id = bad, .trace_id = bad, .upstream = bad, .operation = "o", .reason = "r"};
+    struct observation o = {.status = 999,
+                            .total = INT64_MAX,
+                            .queue_wait = INT64_MAX,
+                            .pool_wait = INT64_MAX,
+                            .dns = INT64_MAX,
+                            .tcp = INT64_MAX,
+                            .tls = INT64_MAX,
+                            .first_byte = INT64_MAX,
+                            .upstream = INT64_MAX,
+                            .retry_delay = INT64_MAX,
+                            .saved = INT64_MAX,
+                            .bytes_in = INT64_MAX,
+                            .bytes_out = INT64_MAX,
+                            .attempts = 255,
+                            .retries = 255,
+                            .flags = 255};
+    struct access_record r = {.observed = &o,
+                              .client = bad,
+                              .method = bad,
+                              .target = bad,
+                              .host = bad,
+                              .user_agent = bad,
+                              .request_id = bad,
+                              .trace_id = bad,
+                              .upstream = bad,
+                              .operation = "o",
+                              .reason = "r"};
     worker_log_access(w, &r);
     worker_log_flush(w);
     size_t n = content(path, all, sizeof all);

@@ -43,7 +43,8 @@ static size_t drain(char *into, size_t room)
     return n;
 }
 
-/* What follows a head that lies in the scratch is put behind it there, up to the limit; the head may be alone. */
+/* What follows a head that lies in the scratch is put behind it there, up to the limit; the head may be
+ * alone. */
 START_TEST(test_small_bodies_join_their_head)
 {
     static char scratch[2 * GATHER_FLAT], body[GATHER_FLAT], got[2 * GATHER_FLAT];

@@ -28,13 +28,13 @@ static struct address v4(uint32_t ip, uint16_t port)
 /* A stand-in for getaddrinfo and a witness of what the resolver announces. */
 struct names {
     pthread_mutex_t lock;
-    pthread_cond_t moved;    /* anything below changed */
-    int code;                /* what the next lookups give */
+    pthread_cond_t moved; /* anything below changed */
+    int code;             /* what the next lookups give */
     uint32_t ip[3];
     uint32_t count;
-    bool hang;               /* lookups wait until this is false */
-    int lookups;             /* begun */
-    int left;                /* returned */
+    bool hang;   /* lookups wait until this is false */
+    int lookups; /* begun */
+    int left;    /* returned */
     int announced;
     uint32_t last_version, last_count;
 };
@@ -114,8 +114,12 @@ static struct resolver *start(struct names *n, const char *url, tick_t refresh)
 {
     struct endpoint e;
     char err[128] = "";
-    struct resolver_options o = {
-        .refresh = refresh, .seed = 1, .changed = changed, .changed_arg = n, .lookup = lookup, .lookup_arg = n};
+    struct resolver_options o = {.refresh = refresh,
+                                 .seed = 1,
+                                 .changed = changed,
+                                 .changed_arg = n,
+                                 .lookup = lookup,
+                                 .lookup_arg = n};
     ck_assert(endpoint_parse_url(url, &e, err, sizeof(err)));
     struct resolver *r = resolver_start(&e, &o, err, sizeof(err));
     ck_assert_msg(r != NULL, "%s", err);

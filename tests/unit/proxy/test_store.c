@@ -36,7 +36,9 @@ START_TEST(a_fresh_answer_is_a_hit)
     ck_assert_int_eq(look(&w, "GET /a?b=1", &r), STORE_LEAD);
     ck_assert_int_eq(r.fwd, CACHE_FWD_URI_MISS);
     let_go(&r, STORE_LEAD);
-    ck_assert_int_eq(fetch(&w, "GET /a?b=1", "200 | Cache-Control: max-age=10 | Content-Length: 5 | Date: @0", "hello"), STORABLE_YES);
+    ck_assert_int_eq(
+        fetch(&w, "GET /a?b=1", "200 | Cache-Control: max-age=10 | Content-Length: 5 | Date: @0", "hello"),
+        STORABLE_YES);
     pass_time(&w, 3 * TICK_S);
     ck_assert_int_eq(look(&w, "GET /a?b=1", &r), STORE_HIT);
     ck_assert_str_eq(body_text(r.entry), "hello");
@@ -125,7 +127,8 @@ START_TEST(a_304_freshens)
     must(r.fwd == CACHE_FWD_STALE && r.ttl == -10 * TICK_S);
     must(slice_equal(entry_etag(r.entry), SLICE("\"1\"")) && entry_last_modified(r.entry).n > 0);
     must(fill_validates(r.fill) == r.entry);
-    struct entry *e = not_modified(r.fill, "GET /a", "304 | Date: @20 | ETag: \"1\" | X: new | Cache-Control: max-age=30");
+    struct entry *e =
+        not_modified(r.fill, "GET /a", "304 | Date: @20 | ETag: \"1\" | X: new | Cache-Control: max-age=30");
     must(e);
     entry_release(r.entry);
     ck_assert_str_eq(body_text(e), "body");
@@ -145,7 +148,8 @@ START_TEST(a_304_that_forbids_storing)
     must(fetch(&w, "GET /a", VALIDATABLE, "body") == STORABLE_YES);
     pass_time(&w, 20 * TICK_S);
     must(lead("GET /a", &r) == STORE_REVALIDATE);
-    struct entry *e = not_modified(r.fill, "GET /a", "304 | Date: @20 | ETag: \"1\" | Cache-Control: no-store");
+    struct entry *e =
+        not_modified(r.fill, "GET /a", "304 | Date: @20 | ETag: \"1\" | Cache-Control: no-store");
     must(e && entry_length(e) == 4);
     entry_release(e);
     entry_release(r.entry);
@@ -170,8 +174,10 @@ END_TEST
 
 START_TEST(a_304_for_something_else)
 {
-    static const char *const wrong[] = {"304 | ETag: \"2\"", "304 | ETag: W/\"2\"", "304 | Last-Modified: @-49"};
-    static const char *const right[] = {"304", "304 | ETag: W/\"1\"", "304 | Last-Modified: @-50", "304 | ETag: \"1\" | Last-Modified: @-1"};
+    static const char *const wrong[] = {"304 | ETag: \"2\"", "304 | ETag: W/\"2\"",
+                                        "304 | Last-Modified: @-49"};
+    static const char *const right[] = {"304", "304 | ETag: W/\"1\"", "304 | Last-Modified: @-50",
+                                        "304 | ETag: \"1\" | Last-Modified: @-1"};
     struct store_result r;
     for (size_t i = 0; i < ARRAY_LEN(right); i++) {
         must(fetch(&w, "GET /a | Cache-Control: no-cache", VALIDATABLE, "body") == STORABLE_YES);
@@ -208,15 +214,27 @@ START_TEST(a_200_replaces)
 }
 END_TEST
 
-/* pains.md 13: what is gone upstream is gone here, though the answer that says so is not stored; an error leaves what there is. */
+/* pains.md 13: what is gone upstream is gone here, though the answer that says so is not stored; an error
+ * leaves what there is. */
 START_TEST(answers_that_supersede)
 {
     static const struct {
         const char *response;
         bool gone;
     } rows[] = {
-        {"404", true}, {"410", true}, {"451", true}, {"200 | Cache-Control: no-store", true}, {"302 | Location: /x", true},
-        {"500", false}, {"502", false}, {"503", false}, {"504", false}, {"429", false}, {"408", false}, {"401", false}, {"403", false},
+        {"404", true},
+        {"410", true},
+        {"451", true},
+        {"200 | Cache-Control: no-store", true},
+        {"302 | Location: /x", true},
+        {"500", false},
+        {"502", false},
+        {"503", false},
+        {"504", false},
+        {"429", false},
+        {"408", false},
+        {"401", false},
+        {"403", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         must(fetch(&w, "GET /a | Cache-Control: no-cache", VALIDATABLE, "old") == STORABLE_YES);
@@ -232,7 +250,9 @@ END_TEST
 START_TEST(stale_while_revalidate)
 {
     struct store_result first, second;
-    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=10, stale-while-revalidate=20 | ETag: \"1\"", "x") == STORABLE_YES);
+    must(fetch(&w, "GET /a",
+               "200 | Date: @0 | Cache-Control: max-age=10, stale-while-revalidate=20 | ETag: \"1\"",
+               "x") == STORABLE_YES);
     pass_time(&w, 15 * TICK_S);
     must(look(&w, "HEAD /a", &first) == STORE_HIT_STALE && !first.fill); /* a HEAD never leads */
     let_go(&first, STORE_HIT_STALE);
@@ -258,7 +278,8 @@ START_TEST(stale_if_error)
 {
     struct store_result r;
     struct message q;
-    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=10, stale-if-error=20", "x") == STORABLE_YES);
+    must(fetch(&w, "GET /a", "200 | Date: @0 | Cache-Control: max-age=10, stale-if-error=20", "x") ==
+         STORABLE_YES);
     pass_time(&w, 25 * TICK_S);
     request_text(&q, "GET /a");
     struct store_request ask = ask_of(&w, &q);
@@ -276,7 +297,8 @@ START_TEST(stale_if_error)
 }
 END_TEST
 
-/* 4.3.1: with nothing stored the client's own condition goes upstream; its 304 helps nobody, so nobody waits for it. */
+/* 4.3.1: with nothing stored the client's own condition goes upstream; its 304 helps nobody, so nobody waits
+ * for it. */
 START_TEST(conditional_misses_are_not_joined)
 {
     struct store_result a, b;
@@ -304,7 +326,8 @@ START_TEST(several_variants)
     must(fetch(&w, "GET /a | Accept: y", FRESH " | Vary: Accept", "for y") == STORABLE_YES);
     must(look(&w, "GET /a | Accept: x", &r) == STORE_HIT && strcmp(body_text(r.entry), "for x") == 0);
     let_go(&r, STORE_HIT);
-    must(look(&w, "GET /a | Accept: y | Other: z", &r) == STORE_HIT && strcmp(body_text(r.entry), "for y") == 0);
+    must(look(&w, "GET /a | Accept: y | Other: z", &r) == STORE_HIT &&
+         strcmp(body_text(r.entry), "for y") == 0);
     let_go(&r, STORE_HIT);
     must(verdict_of(&w, "GET /a") == STORE_LEAD);
     must(fetch(&w, "GET /s", FRESH " | Vary: *", "x") == STORABLE_VARY);
@@ -316,8 +339,10 @@ END_TEST
 START_TEST(the_newest_that_fits)
 {
     struct store_result r;
-    must(fetch(&w, "GET /a | A: 1 | B: 1", "200 | Date: @-5 | Cache-Control: max-age=99 | Vary: A", "older") == STORABLE_YES);
-    must(fetch(&w, "GET /a | A: 2 | B: 2", "200 | Date: @-1 | Cache-Control: max-age=99 | Vary: B", "newer") == STORABLE_YES);
+    must(fetch(&w, "GET /a | A: 1 | B: 1", "200 | Date: @-5 | Cache-Control: max-age=99 | Vary: A",
+               "older") == STORABLE_YES);
+    must(fetch(&w, "GET /a | A: 2 | B: 2", "200 | Date: @-1 | Cache-Control: max-age=99 | Vary: B",
+               "newer") == STORABLE_YES);
     must(look(&w, "GET /a | A: 1 | B: 2", &r) == STORE_HIT && strcmp(body_text(r.entry), "newer") == 0);
     let_go(&r, STORE_HIT);
     must(look(&w, "GET /a | A: 1 | B: 3", &r) == STORE_HIT && strcmp(body_text(r.entry), "older") == 0);
@@ -347,12 +372,16 @@ START_TEST(one_partition_a_credential)
     must(fetch(&w, "GET /a | Authorization: alice", FRESH, "alice's") == STORABLE_YES);
     must(verdict_of(&w, "GET /a | Authorization: bob") == STORE_LEAD);
     must(verdict_of(&w, "GET /a") == STORE_LEAD);
-    must(verdict_of(&w, "GET /a | Authorization: alice | X-Tenant: 1") == STORE_LEAD); /* a name that is none of ours */
-    must(verdict_of(&w, "GET /a | Authorization: alice | X-Time: 1") == STORE_HIT);    /* a signature says nothing about who asks */
+    must(verdict_of(&w, "GET /a | Authorization: alice | X-Tenant: 1") ==
+         STORE_LEAD); /* a name that is none of ours */
+    must(verdict_of(&w, "GET /a | Authorization: alice | X-Time: 1") ==
+         STORE_HIT); /* a signature says nothing about who asks */
     must(fetch(&w, "GET /a | Authorization: bob", FRESH, "bob's") == STORABLE_YES);
-    must(look(&w, "GET /a | authorization: alice", &r) == STORE_HIT && strcmp(body_text(r.entry), "alice's") == 0);
+    must(look(&w, "GET /a | authorization: alice", &r) == STORE_HIT &&
+         strcmp(body_text(r.entry), "alice's") == 0);
     let_go(&r, STORE_HIT);
-    must(look(&w, "GET /a | Authorization: bob", &r) == STORE_HIT && strcmp(body_text(r.entry), "bob's") == 0);
+    must(look(&w, "GET /a | Authorization: bob", &r) == STORE_HIT &&
+         strcmp(body_text(r.entry), "bob's") == 0);
     let_go(&r, STORE_HIT);
     w.rules.shared = true; /* one for all; what the private scope stored is not found there */
     must(verdict_of(&w, "GET /a | Authorization: alice") == STORE_LEAD);
@@ -365,10 +394,22 @@ END_TEST
 START_TEST(no_byte_crosses_partitions)
 {
     static const char *const credentials[] = {
-        "", " | Authorization: a", " | Authorization: b", " | Authorization: ab", " | X-Tenant: a", " | X-Tenant: b",
-        " | Authorization: a | X-Tenant: b", " | Authorization: b | X-Tenant: a", " | Authorization: a | Authorization: b",
-        " | Authorization: b | Authorization: a", " | X-Tenant: a | X-Tenant: b", " | Authorization: ", " | X-Tenant: ",
-        " | Authorization: a | X-Tenant: ", " | Authorization: a,b", " | Authorization: A",
+        "",
+        " | Authorization: a",
+        " | Authorization: b",
+        " | Authorization: ab",
+        " | X-Tenant: a",
+        " | X-Tenant: b",
+        " | Authorization: a | X-Tenant: b",
+        " | Authorization: b | X-Tenant: a",
+        " | Authorization: a | Authorization: b",
+        " | Authorization: b | Authorization: a",
+        " | X-Tenant: a | X-Tenant: b",
+        " | Authorization: ",
+        " | X-Tenant: ",
+        " | Authorization: a | X-Tenant: ",
+        " | Authorization: a,b",
+        " | Authorization: A",
     };
     char request[200], body[200];
     for (int round = 0; round < 2; round++) { /* the second time each finds its own */
@@ -471,7 +512,8 @@ END_TEST
 /* One shard, so that the order of eviction is that of the whole. */
 static void one_shard(uint64_t max_entries)
 {
-    struct store_limits limits = {.max_entries = max_entries, .max_bytes = 1 << 20, .max_object_bytes = 1 << 16, .strategy = EVICT_LRU};
+    struct store_limits limits = {
+        .max_entries = max_entries, .max_bytes = 1 << 20, .max_object_bytes = 1 << 16, .strategy = EVICT_LRU};
     world_dispose(&w);
     world_init(&w, &limits);
     must(w.store->shard_mask == 0);
@@ -493,7 +535,8 @@ END_TEST
 
 START_TEST(too_large)
 {
-    struct store_limits limits = {.max_entries = 10, .max_bytes = 1 << 20, .max_object_bytes = 100, .strategy = EVICT_LRU};
+    struct store_limits limits = {
+        .max_entries = 10, .max_bytes = 1 << 20, .max_object_bytes = 100, .strategy = EVICT_LRU};
     store_set_limits(w.store, &limits);
     must(fetch(&w, "GET /a", FRESH " | Content-Length: 101", "") == STORABLE_SIZE);
     must(verdict_of(&w, "GET /a") == STORE_PASS);
@@ -533,7 +576,8 @@ START_TEST(unsafe_requests_invalidate)
         {"OPTIONS /a", "200", ""},
         {"POST /x | Content-Length: 0", "201 | Location: /a", "a"},
         {"POST /x | Content-Length: 0", "201 | Location: http://origin/a | Content-Location: b", "ab"},
-        {"POST /x | Content-Length: 0", "201 | Location: http://h/a", "a"}, /* by the name that the client uses */
+        {"POST /x | Content-Length: 0", "201 | Location: http://h/a",
+         "a"}, /* by the name that the client uses */
         {"POST /x | Content-Length: 0", "201 | Location: http://elsewhere/a", ""},
         {"POST /x/y | Content-Length: 0", "201 | Content-Location: ../a", "a"},
     };
@@ -701,7 +745,8 @@ static void fill_up(int count, const char *body)
 
 START_TEST(entries_are_limited)
 {
-    struct store_limits limits = {.max_entries = 3, .max_bytes = 1 << 20, .max_object_bytes = 1 << 16, .strategy = EVICT_LRU};
+    struct store_limits limits = {
+        .max_entries = 3, .max_bytes = 1 << 20, .max_object_bytes = 1 << 16, .strategy = EVICT_LRU};
     one_shard(3);
     fill_up(3, "x");
     must(verdict_of(&w, "GET /f0") == STORE_HIT); /* used again: 1 is now the oldest */
@@ -709,7 +754,8 @@ START_TEST(entries_are_limited)
     must(stats_now().entries == 3 && stats_now().evictions == 1);
     must(verdict_of(&w, "GET /f1") == STORE_LEAD);
     must(verdict_of(&w, "GET /f0") == STORE_HIT);
-    must(fetch(&w, "GET /g | Cache-Control: no-cache", FRESH, "y") == STORABLE_YES); /* a new version needs no room */
+    must(fetch(&w, "GET /g | Cache-Control: no-cache", FRESH, "y") ==
+         STORABLE_YES); /* a new version needs no room */
     must(stats_now().entries == 3 && stats_now().evictions == 1);
     limits.max_entries = 1;
     store_set_limits(w.store, &limits);
@@ -725,7 +771,8 @@ END_TEST
 
 START_TEST(bytes_are_limited)
 {
-    struct store_limits limits = {.max_entries = 0, .max_bytes = 100000, .max_object_bytes = 50000, .strategy = EVICT_FIFO};
+    struct store_limits limits = {
+        .max_entries = 0, .max_bytes = 100000, .max_object_bytes = 50000, .strategy = EVICT_FIFO};
     char body[10001];
     memset(body, 'x', 10000);
     body[10000] = '\0';
@@ -737,10 +784,12 @@ START_TEST(bytes_are_limited)
 }
 END_TEST
 
-/* Sixteen shards: the limits hold for all of them together, also when few large entries are spread over them. */
+/* Sixteen shards: the limits hold for all of them together, also when few large entries are spread over them.
+ */
 START_TEST(limits_over_many_shards)
 {
-    struct store_limits limits = {.max_entries = 0, .max_bytes = 200000, .max_object_bytes = 0, .strategy = EVICT_ADAPTIVE};
+    struct store_limits limits = {
+        .max_entries = 0, .max_bytes = 200000, .max_object_bytes = 0, .strategy = EVICT_ADAPTIVE};
     world_dispose(&w);
     world_init(&w, &limits);
     must(w.store->shard_mask == STORE_SHARDS - 1);
@@ -753,7 +802,8 @@ START_TEST(limits_over_many_shards)
         must(s.bytes <= 200000 && s.entries >= 4);
         must(purge(STORE_PURGE_ALL, "") == s.entries);
     }
-    limits = (struct store_limits){.max_entries = 9000, .max_bytes = 0, .max_object_bytes = 1000, .strategy = EVICT_LFU};
+    limits = (struct store_limits){
+        .max_entries = 9000, .max_bytes = 0, .max_object_bytes = 1000, .strategy = EVICT_LFU};
     world_dispose(&w);
     world_init(&w, &limits);
     limits.max_entries = 10; /* live, with the shards that there are */

@@ -24,9 +24,11 @@ static void setup(void)
     scratch_make(dir);
     identity_make(&ca, NULL, dir, &(struct identity_wish){.name = "ca"});
     identity_make(&other_ca, NULL, dir, &(struct identity_wish){.name = "other-ca"});
-    identity_make(&server_id, &ca, dir, &(struct identity_wish){.name = "server", .san = "DNS:api.example.com"});
+    identity_make(&server_id, &ca, dir,
+                  &(struct identity_wish){.name = "server", .san = "DNS:api.example.com"});
     identity_make(&expired_id, &ca, dir,
-                  &(struct identity_wish){.name = "expired", .san = "DNS:api.example.com", .begins = -9 * DAY, .ends = -DAY});
+                  &(struct identity_wish){
+                      .name = "expired", .san = "DNS:api.example.com", .begins = -9 * DAY, .ends = -DAY});
     identity_make(&ip_id, &ca, dir, &(struct identity_wish){.name = "ip", .san = "IP:127.0.0.1"});
     identity_make(&client_id, &ca, dir, &(struct identity_wish){.name = "client"});
     identity_make(&stranger_id, &other_ca, dir, &(struct identity_wish){.name = "stranger"});
@@ -91,7 +93,8 @@ static void shake(struct pair *p)
             shutdown(p->client.fd, SHUT_WR);
         if (p->server_result == TLS_FAILED)
             shutdown(p->server.fd, SHUT_WR);
-        struct pollfd fds[2] = {{.fd = p->client.fd, .events = POLLIN}, {.fd = p->server.fd, .events = POLLIN}};
+        struct pollfd fds[2] = {{.fd = p->client.fd, .events = POLLIN},
+                                {.fd = p->server.fd, .events = POLLIN}};
         poll(fds, 2, 20);
     }
     ck_abort_msg("the handshake never ended");
@@ -133,24 +136,29 @@ static void write_all(struct stream *s, const void *data, size_t n)
 static struct tls_context *client_context(const struct tls_client_options *given)
 {
     char err[256] = "";
-    struct tls_client_options o = {.server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file};
     struct tls_context *c = tls_context_client(given ? given : &o, err, sizeof(err));
     ck_assert_msg(c != NULL, "%s", err);
     return c;
 }
 
-static struct tls_context *server_context_of(const struct identity *who, const char *client_ca, const char *min)
+static struct tls_context *server_context_of(const struct identity *who, const char *client_ca,
+                                             const char *min)
 {
     char err[256] = "";
-    struct tls_server_options o = {
-        .certificate_file = who->certificate_file, .key_file = who->key_file, .client_ca_file = client_ca, .min_version = min};
+    struct tls_server_options o = {.certificate_file = who->certificate_file,
+                                   .key_file = who->key_file,
+                                   .client_ca_file = client_ca,
+                                   .min_version = min};
     struct tls_context *c = tls_context_server(&o, err, sizeof(err));
     ck_assert_msg(c != NULL, "%s", err);
     return c;
 }
 
 /* The client's view of a handshake that must fail. */
-static void expect_refusal(struct tls_context *client, struct tls_context *server, enum reason reason, const char *says)
+static void expect_refusal(struct tls_context *client, struct tls_context *server, enum reason reason,
+                           const char *says)
 {
     struct pair p;
     const char *text;
@@ -195,7 +203,8 @@ END_TEST
 
 START_TEST(wrong_name)
 {
-    struct tls_client_options o = {.server_name = "www.example.com", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "www.example.com", .verify = true, .ca_file = ca.certificate_file};
     expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE,
                    "certificate of www.example.com: hostname mismatch");
 }
@@ -203,16 +212,20 @@ END_TEST
 
 START_TEST(untrusted_authority)
 {
-    struct tls_client_options o = {.server_name = "api.example.com", .verify = true, .ca_file = other_ca.certificate_file};
-    expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE, "unable to get");
+    struct tls_client_options o = {
+        .server_name = "api.example.com", .verify = true, .ca_file = other_ca.certificate_file};
+    expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE,
+                   "unable to get");
     o.ca_file = NULL; /* the system's do not know our authority either */
-    expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE, "unable to get");
+    expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE,
+                   "unable to get");
 }
 END_TEST
 
 START_TEST(expired_certificate)
 {
-    expect_refusal(client_context(NULL), server_context_of(&expired_id, NULL, NULL), REASON_TLS_CERTIFICATE, "expired");
+    expect_refusal(client_context(NULL), server_context_of(&expired_id, NULL, NULL), REASON_TLS_CERTIFICATE,
+                   "expired");
 }
 END_TEST
 
@@ -232,21 +245,24 @@ END_TEST
 START_TEST(ip_literals)
 {
     struct pair p;
-    struct tls_client_options o = {.server_name = "127.0.0.1", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "127.0.0.1", .verify = true, .ca_file = ca.certificate_file};
     struct tls_context *c = client_context(&o), *s = server_context_of(&ip_id, NULL, NULL);
     pair_open(&p, c, s);
     ck_assert_int_eq(p.client_result, TLS_DONE);
     ck_assert_str_eq(tls_peer_name(p.server.tls), ""); /* RFC 6066 3: no literals in SNI */
     pair_close(&p);
     tls_context_unref(s);
-    expect_refusal(c, server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE, "IP address mismatch");
+    expect_refusal(c, server_context_of(&server_id, NULL, NULL), REASON_TLS_CERTIFICATE,
+                   "IP address mismatch");
 }
 END_TEST
 
 START_TEST(trailing_dot_of_the_root)
 {
     struct pair p;
-    struct tls_client_options o = {.server_name = "api.example.com.", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "api.example.com.", .verify = true, .ca_file = ca.certificate_file};
     struct tls_context *c = client_context(&o), *s = server_context_of(&server_id, NULL, NULL);
     pair_open(&p, c, s);
     ck_assert_int_eq(p.client_result, TLS_DONE);
@@ -262,7 +278,8 @@ START_TEST(client_certificates)
     struct pair p;
     char buf[8];
     const char *text;
-    struct tls_client_options o = {.server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file};
     struct tls_context *s = server_context_of(&server_id, ca.certificate_file, NULL);
     o.certificate_file = client_id.certificate_file;
     o.key_file = client_id.key_file;
@@ -318,7 +335,8 @@ static enum tls_result shake_raw(struct tls_context *client, SSL_CTX *raw, struc
     SSL_set_fd(*theirs, fd[1]);
     SSL_set_accept_state(*theirs);
     int done = 0;
-    for (int i = 0; i < 500 && (r == TLS_WANT_READ || r == TLS_WANT_WRITE || (r == TLS_DONE && done != 1)); i++) {
+    for (int i = 0; i < 500 && (r == TLS_WANT_READ || r == TLS_WANT_WRITE || (r == TLS_DONE && done != 1));
+         i++) {
         if (r != TLS_DONE)
             r = tls_handshake(ours->tls);
         if (done != 1)
@@ -341,7 +359,8 @@ START_TEST(minimum_version)
     struct stream ours;
     SSL *theirs;
     const char *text;
-    struct tls_client_options o = {.server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file};
+    struct tls_client_options o = {
+        .server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file};
     SSL_CTX *raw12 = raw_server(TLS1_2_VERSION), *raw11 = raw_server(TLS1_1_VERSION);
     struct tls_context *usual = client_context(&o);
     o.min_version = "1.3";
@@ -407,8 +426,11 @@ END_TEST
 START_TEST(resumption_with_client_certificate)
 {
     struct pair p;
-    struct tls_client_options o = {.server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file,
-                                   .certificate_file = client_id.certificate_file, .key_file = client_id.key_file};
+    struct tls_client_options o = {.server_name = "api.example.com",
+                                   .verify = true,
+                                   .ca_file = ca.certificate_file,
+                                   .certificate_file = client_id.certificate_file,
+                                   .key_file = client_id.key_file};
     struct tls_context *c = client_context(&o), *s = server_context_of(&server_id, ca.certificate_file, NULL);
     pair_open(&p, c, s);
     exchange(&p);
@@ -482,7 +504,8 @@ START_TEST(partial_writes)
         struct iovec iov[8];
         int n = 0;
         for (size_t at = sent; n < 8; n++) {
-            size_t k = lengths[(size_t)(n + _i) % 8] < TOTAL - at ? lengths[(size_t)(n + _i) % 8] : TOTAL - at;
+            size_t k =
+                lengths[(size_t)(n + _i) % 8] < TOTAL - at ? lengths[(size_t)(n + _i) % 8] : TOTAL - at;
             iov[n] = (struct iovec){.iov_base = text + at, .iov_len = k};
             at += k;
         }
@@ -671,7 +694,8 @@ START_TEST(reload_while_connected)
     pair_open(&p, c, s);
     int64_t old = tls_certificate_not_after(s);
     identity_make(&renewed, &ca, dir,
-                  &(struct identity_wish){.name = "server", .san = "DNS:api.example.com", .begins = -DAY, .ends = 99 * DAY});
+                  &(struct identity_wish){
+                      .name = "server", .san = "DNS:api.example.com", .begins = -DAY, .ends = 99 * DAY});
     struct tls_context *s2 = server_context_of(&renewed, NULL, NULL);
     tls_context_unref(s); /* swapped: the old connection alone holds it now */
     ck_assert_int_gt(tls_certificate_not_after(s2), old + 80 * DAY);
@@ -685,7 +709,8 @@ START_TEST(reload_while_connected)
     ck_assert_int_eq(read_wait(&q.server, buf, sizeof(buf)), 3);
     /* A bad file makes no context, and the good one goes on. */
     ck_assert_int_eq(truncate(renewed.certificate_file, 20), 0);
-    struct tls_server_options bad = {.certificate_file = renewed.certificate_file, .key_file = renewed.key_file};
+    struct tls_server_options bad = {.certificate_file = renewed.certificate_file,
+                                     .key_file = renewed.key_file};
     ck_assert_ptr_null(tls_context_server(&bad, err, sizeof(err)));
     ck_assert_msg(strstr(err, renewed.certificate_file) != NULL, "%s", err);
     pair_close(&p);
@@ -725,14 +750,16 @@ START_TEST(bad_settings)
 {
     char err[256] = "", missing[128];
     snprintf(missing, sizeof(missing), "%s/none.pem", dir);
-    expect_bad_client(&(struct tls_client_options){.server_name = "a", .verify = true, .ca_file = missing}, missing);
+    expect_bad_client(&(struct tls_client_options){.server_name = "a", .verify = true, .ca_file = missing},
+                      missing);
     expect_bad_client(&(struct tls_client_options){.server_name = "a", .ca_file = missing}, "ca_file");
     expect_bad_client(&(struct tls_client_options){.server_name = "a", .ca_file = ca.key_file}, ca.key_file);
     expect_bad_client(&(struct tls_client_options){.verify = true}, "server_name");
     expect_bad_client(&(struct tls_client_options){.server_name = "a", .min_version = "1.1"}, "min_version");
     expect_bad_client(&(struct tls_client_options){.server_name = "a", .alpn = "h2,,x"}, "ALPN");
     expect_bad_client(&(struct tls_client_options){.server_name = "a", .key_file = ca.key_file}, "together");
-    expect_bad_client(&(struct tls_client_options){.server_name = "a", .certificate_file = client_id.certificate_file,
+    expect_bad_client(&(struct tls_client_options){.server_name = "a",
+                                                   .certificate_file = client_id.certificate_file,
                                                    .key_file = server_id.key_file},
                       server_id.key_file);
     struct tls_server_options o = {.certificate_file = missing, .key_file = server_id.key_file};
@@ -780,7 +807,8 @@ START_TEST(protocols_without_a_common_one)
 {
     struct tls_client_options o = {
         .server_name = "api.example.com", .verify = true, .ca_file = ca.certificate_file, .alpn = "h2"};
-    expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_FAILED, "no application protocol");
+    expect_refusal(client_context(&o), server_context_of(&server_id, NULL, NULL), REASON_TLS_FAILED,
+                   "no application protocol");
 }
 END_TEST
 
