@@ -23,6 +23,7 @@ part() {
 part "lint" $make --no-print-directory lint
 part "unit tests" $make --no-print-directory unit
 part "simulations" $make --no-print-directory sim
+part "simulators" env BUILD="$build" $python tests/sim/test_programs.py
 part "wire tests" env SIDECAR="$build/promptops-sidecar" $python tests/wire/run.py
 part "the stand-in API" env BUILD="$build" $python tests/origin/test_origin.py
 part "real clients" env BUILD="$build" $python tests/clients/run.py

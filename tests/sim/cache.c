@@ -19,6 +19,15 @@ struct entry {
     struct table_link link;
     struct evict_node node;
     uint64_t bytes;
+    bool ahead; /* prefetched, and not asked for yet */
+};
+
+/* What the origin would send for a key, as it did last. */
+struct document {
+    struct table_link link;
+    struct document *next;
+    uint64_t bytes;
+    float cost;
 };
 
 struct block {
@@ -33,6 +42,9 @@ struct cache {
     struct evict_index *index;
     struct tuner *tuner;
     struct curve *curve;
+    struct prefetch *prefetch; /* NULL: none */
+    struct table origin;       /* of documents, when there is prefetching */
+    struct document *documents;
     struct block *blocks;
     struct table_link *spare;
     uint64_t count, bytes;
@@ -68,6 +80,8 @@ static void make_room(struct cache *c, uint64_t bytes)
         if (!node)
             return;
         struct entry *victim = CONTAINER(struct entry, node, node);
+        if (victim->ahead)
+            prefetch_evicted(c->prefetch, victim->link.hash);
         table_remove(&c->table, &victim->link);
         c->bytes -= victim->bytes;
         c->count--;
@@ -86,6 +100,7 @@ static bool add(struct cache *c, const struct evict_item *item)
     if (!entry)
         return false;
     entry->bytes = item->bytes;
+    entry->ahead = item->guessed;
     table_insert(&c->table, &entry->link, item->hash);
     evict_insert(c->index, &entry->node, item);
     c->bytes += item->bytes;
@@ -93,6 +108,43 @@ static bool add(struct cache *c, const struct evict_item *item)
     if (c->count > c->result->most_entries)
         c->result->most_entries = c->count;
     return true;
+}
+
+/* Notes what the origin sent. False: out of memory. */
+static bool learn_document(struct cache *c, const struct cache_record *record)
+{
+    struct table_link *link = table_first(&c->origin, record->hash);
+    struct document *document = link ? CONTAINER(struct document, link, link) : calloc(1, sizeof *document);
+    if (!document)
+        return false;
+    if (!link) {
+        table_insert(&c->origin, &document->link, record->hash);
+        document->next = c->documents;
+        c->documents = document;
+    }
+    document->bytes = record->bytes;
+    document->cost = record->cost;
+    return true;
+}
+
+/* Learns from a request, and fetches what is likely to come next. False: out of memory. */
+static bool look_ahead(struct cache *c, const struct cache_record *record)
+{
+    struct successor_guess guess[PREFETCH_MAX_GUESSES];
+    struct prefetch_event event = {0, record->hash, record->time};
+    unsigned n = prefetch_request(c->prefetch, &event, guess, PREFETCH_MAX_GUESSES);
+    bool ok = learn_document(c, record);
+    for (unsigned i = 0; ok && i < n; i++) {
+        struct table_link *known = table_first(&c->origin, guess[i].key);
+        if (!known || table_first(&c->table, guess[i].key) ||
+            !prefetch_issue(c->prefetch, &guess[i], record->time))
+            continue;
+        const struct document *document = CONTAINER(struct document, link, known);
+        struct evict_item item = {guess[i].key, document->bytes, document->cost, true};
+        c->result->prefetched++;
+        ok = add(c, &item);
+    }
+    return ok;
 }
 
 static bool request(struct cache *c, const struct cache_record *record)
@@ -107,6 +159,8 @@ static bool request(struct cache *c, const struct cache_record *record)
     if (link) {
         struct entry *entry = CONTAINER(struct entry, link, link);
         evict_hit(c->index, &entry->node);
+        r->prefetch_used += entry->ahead;
+        entry->ahead = false;
         r->hits++;
         r->hit_bytes += (double)record->bytes;
         r->hit_cost += (double)record->cost;
@@ -117,7 +171,24 @@ static bool request(struct cache *c, const struct cache_record *record)
         tuner_note(c->tuner, &item);
     if (c->curve && curve_wants(c->curve, record->hash))
         curve_note(c->curve, &item, 0, 1);
-    return ok;
+    return ok && (!c->prefetch || look_ahead(c, record));
+}
+
+/* With the sidecar's defaults; remembers more contexts for a larger cache. False: out of memory. */
+static bool open_prefetch(struct cache *c)
+{
+    enum { LEAST = 16384, MOST = 262144, A_KEY = 4 };
+    uint64_t keys = c->setup->max_entries * A_KEY;
+    struct prefetch_settings settings = {.strategy = c->setup->prefetch,
+                                         .max_load = 0.1,
+                                         .accuracy = 0.7,
+                                         .keys = keys < LEAST  ? LEAST
+                                                 : keys > MOST ? MOST
+                                                               : (size_t)keys};
+    if (settings.strategy == PREFETCH_NONE)
+        return true;
+    c->prefetch = prefetch_new(&settings);
+    return c->prefetch && table_init(&c->origin, LEAST);
 }
 
 static bool open_cache(struct cache *c)
@@ -129,7 +200,7 @@ static bool open_cache(struct cache *c)
     const evict_advice *advice = adapts ? tuner_advice(c->tuner) : NULL;
     size_t expected = s->max_entries && s->max_entries < 1024 ? (size_t)s->max_entries : 1024;
     c->index = evict_new(s->strategy, expected, advice);
-    if (!c->index || !table_init(&c->table, expected))
+    if (!c->index || !table_init(&c->table, expected) || !open_prefetch(c))
         return false;
     if (s->predict <= 0)
         return true;
@@ -169,7 +240,14 @@ static void close_cache(struct cache *c)
     curve_free(c->curve);
     tuner_free(c->tuner);
     evict_free(c->index);
+    prefetch_free(c->prefetch);
     table_dispose(&c->table);
+    table_dispose(&c->origin);
+    while (c->documents) {
+        struct document *document = c->documents;
+        c->documents = document->next;
+        free(document);
+    }
     while (c->blocks) {
         struct block *block = c->blocks;
         c->blocks = block->next;

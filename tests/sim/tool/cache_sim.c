@@ -17,8 +17,8 @@
 #include <time.h>
 
 static const char usage[] =
-    "usage: cache-sim --policy lru|lfu|fifo|adaptive|predictive (--max-size N | --max-bytes N) [--predict X] "
-    "< TRACE\n"
+    "usage: cache-sim --policy lru|lfu|fifo|adaptive|predictive (--max-size N | --max-bytes N)\n"
+    "                 [--prefetch none|always|adaptive|predictive] [--predict X] < TRACE\n"
     "\n"
     "Runs the sidecar's own eviction code on a trace and prints one JSON object.\n"
     "\n"
@@ -27,11 +27,16 @@ static const char usage[] =
     "  --max-bytes N    limit in bytes (64KiB, 100MiB or plain bytes); both limits may be given\n"
     "  --predict X      also predict the hit ratio at X times the size, from what a running sidecar could "
     "know\n"
-    "  --prefetch NAME  none; the other strategies are not part of this version\n"
+    "  --prefetch NAME  none, always, adaptive or predictive; with the sidecar's defaults, the whole trace "
+    "being one\n"
+    "                   client's, and fetches completing at once: what it gains is the most that could come "
+    "in time\n"
     "  --help           this text\n"
     "\n"
     "TRACE: lines of time,key,size[,cost]: seconds, any text without a comma, bytes, seconds to fetch it\n"
     "(1 where there is none). Empty lines and lines that begin with # are skipped.\n";
+
+#define TIME_MOST 9e9 /* seconds: the clock counts nanoseconds in 63 bits; later ones are taken for this */
 
 struct trace {
     struct cache_record *records;
@@ -78,8 +83,10 @@ static const char *read_line(char *line, struct cache_record *out)
         return "the size is no whole number of bytes";
     if (count == 4 && !number_in(fields[3], 1e9, &cost))
         return "the cost is no number of seconds";
-    *out =
-        (struct cache_record){hash_bytes(key, fields[1], strlen(fields[1])).lo, (uint64_t)size, (float)cost};
+    *out = (struct cache_record){.hash = hash_bytes(key, fields[1], strlen(fields[1])).lo,
+                                 .bytes = (uint64_t)size,
+                                 .cost = (float)cost,
+                                 .time = (tick_t)((time < TIME_MOST ? time : TIME_MOST) * (double)TICK_S)};
     return NULL;
 }
 
@@ -132,16 +139,20 @@ static double share(double part, double all)
     return all > 0 ? part / all : 0;
 }
 
-static void print_result(const struct cache_setup *setup, const struct cache_result *r, double ns)
+/* `misses`: without prefetching, of which coverage is a share. */
+static void print_result(const struct cache_setup *setup, const struct cache_result *r, double misses,
+                         double ns)
 {
     printf(
         "{\"requests\": %" PRIu64 ", \"hits\": %" PRIu64
         ", \"hit_ratio\": %.6f, \"byte_hit_ratio\": %.6f, \"cost_saved_ratio\": %.6f, \"evictions\": %" PRIu64
-        ", \"prefetch\": {\"issued\": 0, \"used\": 0, \"precision\": 0, \"coverage\": 0}"
+        ", \"prefetch\": {\"issued\": %" PRIu64 ", \"used\": %" PRIu64
+        ", \"precision\": %.6f, \"coverage\": %.6f}"
         ", \"ns_per_request\": %.1f, \"bytes_per_entry\": %.1f",
         r->requests, r->hits, share((double)r->hits, (double)r->requests), share(r->hit_bytes, r->bytes),
-        share(r->hit_cost, r->cost), r->evictions, share(ns, (double)r->requests),
-        share((double)r->memory, (double)r->most_entries));
+        share(r->hit_cost, r->cost), r->evictions, r->prefetched, r->prefetch_used,
+        share((double)r->prefetch_used, (double)r->prefetched), share((double)r->prefetch_used, misses),
+        share(ns, (double)r->requests), share((double)r->memory, (double)r->most_entries));
     if (setup->predict > 0)
         printf(", \"predicted_hit_ratio\": %.6f", r->predicted);
     printf("}\n");
@@ -154,6 +165,19 @@ static double cpu_ns(void)
     return (double)now.tv_sec * 1e9 + (double)now.tv_nsec;
 }
 
+/* The same without prefetching: what there was to gain. False: out of memory. */
+static bool misses_without(const struct cache_setup *setup, const struct trace *trace, double *misses)
+{
+    struct cache_setup plain = *setup;
+    struct cache_result result;
+    plain.prefetch = PREFETCH_NONE;
+    plain.predict = 0;
+    if (!cache_run(&plain, trace->records, trace->count, &result))
+        return false;
+    *misses = (double)(result.requests - result.hits);
+    return true;
+}
+
 static int run(const struct cache_setup *setup)
 {
     struct trace trace = {NULL, 0, 0};
@@ -164,13 +188,14 @@ static int run(const struct cache_setup *setup)
     }
     double before = cpu_ns();
     bool ok = cache_run(setup, trace.records, trace.count, &result);
-    double ns = cpu_ns() - before;
+    double ns = cpu_ns() - before, misses = 0;
+    ok = ok && (setup->prefetch == PREFETCH_NONE || misses_without(setup, &trace, &misses));
     free(trace.records);
     if (!ok) {
         fprintf(stderr, "cache-sim: out of memory\n");
         return 1;
     }
-    print_result(setup, &result, ns);
+    print_result(setup, &result, misses, ns);
     if (fflush(stdout) == 0 && !ferror(stdout))
         return 0;
     fprintf(stderr, "cache-sim: the result cannot be written: %s\n", strerror(errno));
@@ -192,6 +217,23 @@ static bool policy_named(const char *name, enum evict_strategy *out)
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         if (strcmp(name, names[i].name) == 0) {
             *out = names[i].strategy;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool prefetch_named(const char *name, enum prefetch_strategy *out)
+{
+    static const char *const names[] = {
+        [PREFETCH_NONE] = "none",
+        [PREFETCH_ALWAYS] = "always",
+        [PREFETCH_ADAPTIVE] = "adaptive",
+        [PREFETCH_PREDICTIVE] = "predictive",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            *out = (enum prefetch_strategy)i;
             return true;
         }
     }
@@ -239,8 +281,8 @@ int main(int argc, char **argv)
             return usage_error("--max-bytes is a size such as 100MiB, at least 1, not", optarg);
         if (option == 'x' && (!number_in(optarg, 64, &setup.predict) || setup.predict <= 0))
             return usage_error("--predict is a multiple above 0, at most 64, not", optarg);
-        if (option == 'f' && strcmp(optarg, "none") != 0)
-            return usage_error("this version simulates no prefetching; --prefetch takes none, not", optarg);
+        if (option == 'f' && !prefetch_named(optarg, &setup.prefetch))
+            return usage_error("--prefetch is none, always, adaptive or predictive, not", optarg);
         if (option == '?')
             return usage_error("the command line is wrong", NULL);
     }
