@@ -64,7 +64,8 @@ static void make_world(enum world world)
         uint64_t hash = (key_at(world, &rng, i) + 1) * 0x9e3779b97f4a7c15u;
         hash = (hash ^ hash >> 31) * 0xbf58476d1ce4e5b9u;
         hash ^= hash >> 29;
-        records[i] = (struct cache_record){hash, world == SIZES ? (uint64_t)64 << (hash >> 20) % 11 : 64, 1};
+        records[i] =
+            (struct cache_record){hash, world == SIZES ? (uint64_t)64 << (hash >> 20) % 11 : 64, 1, 0};
     }
 }
 

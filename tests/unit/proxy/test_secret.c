@@ -12,6 +12,13 @@
 
 #include "tests/unit/message.h"
 
+/* The sanitizers take the place of mlock with a call that does nothing and succeeds. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MLOCK_IS_REAL false
+#else
+#define MLOCK_IS_REAL true
+#endif
+
 static char folder[] = "/tmp/secret-XXXXXX";
 static char path[64];
 
@@ -156,7 +163,8 @@ START_TEST(memory_is_locked_and_not_dumped)
         const char *p = secret_bytes(all[i]).p;
         ck_assert(flag(p, "dd"));
         ck_assert(flag(p, "wf"));
-        ck_assert_int_eq(flag(p, "lo"), secret_protected(all[i]));
+        if (MLOCK_IS_REAL)
+            ck_assert_int_eq(flag(p, "lo"), secret_protected(all[i]));
     }
     ck_assert(slice_equal(secret_bytes(line), SLICE("Authorization: Bearer po_1\r\n")));
     secret_free(s);
@@ -186,7 +194,7 @@ START_TEST(without_the_right_to_lock)
         char open_path[80];
         snprintf(open_path, sizeof open_path, "%s", "/proc/version"); /* readable by anybody, with spaces */
         struct secret *s = secret_read(open_path, SECRET_FOR_MAC, why, sizeof why);
-        _exit(s && !secret_protected(s) && secret_bytes(s).n > 0 ? 0 : 4);
+        _exit(s && (!secret_protected(s) || !MLOCK_IS_REAL) && secret_bytes(s).n > 0 ? 0 : 4);
     }
     int status;
     must(waitpid(child, &status, 0) == child);
