@@ -1,6 +1,5 @@
 /*
- * Reads the fields by which layers tell each other of retries. Invariant: only fields that the code does not
- * otherwise act on are looked at, and only once an attempt has failed.
+ * Reads the fields by which layers tell each other of retries: asked only once an attempt has failed.
  */
 #include "policy/retry_mark.h"
 
@@ -9,9 +8,9 @@ static const struct mark {
     struct slice before; /* what stands in front of the number */
     uint64_t first;      /* the number that a first attempt has */
 } marks[] = {
-    {SLICE(RETRY_COUNT_FIELD), SLICE(""), 0},          {SLICE("X-Retry-Attempt"), SLICE(""), 0},
-    {SLICE("X-Stainless-Retry-Count"), SLICE(""), 0},  {SLICE("Grpc-Previous-Rpc-Attempts"), SLICE(""), 0},
-    {SLICE("X-Envoy-Attempt-Count"), SLICE(""), 1},    {SLICE("Amz-Sdk-Request"), SLICE("attempt="), 1},
+    {SLICE(RETRY_COUNT_FIELD), SLICE(""), 0},         {SLICE("X-Retry-Attempt"), SLICE(""), 0},
+    {SLICE("X-Stainless-Retry-Count"), SLICE(""), 0}, {SLICE("Grpc-Previous-Rpc-Attempts"), SLICE(""), 0},
+    {SLICE("X-Envoy-Attempt-Count"), SLICE(""), 1},   {SLICE("Amz-Sdk-Request"), SLICE("attempt="), 1},
 };
 
 /* The number at the beginning of `s`, up to its end or a ';'; 0 when there is none. Large ones stay large. */
@@ -28,7 +27,8 @@ static uint64_t number(struct slice s)
 
 static bool says_retry(const struct mark *mark, struct slice value)
 {
-    if (value.n < mark->before.n || !slice_equal_nocase((struct slice){value.p, mark->before.n}, mark->before))
+    if (value.n < mark->before.n ||
+        !slice_equal_nocase((struct slice){value.p, mark->before.n}, mark->before))
         return false;
     return number((struct slice){value.p + mark->before.n, value.n - mark->before.n}) > mark->first;
 }
@@ -36,10 +36,12 @@ static bool says_retry(const struct mark *mark, struct slice value)
 bool retry_marked(const struct head *request)
 {
     for (int i = 0; i < request->field_count; i++) {
-        if (request->fields[i].id != FIELD_OTHER)
+        uint8_t id = request->fields[i].id;
+        if (id != FIELD_OTHER && id != FIELD_X_RETRY_COUNT)
             continue;
         for (size_t m = 0; m < ARRAY_LEN(marks); m++)
-            if (slice_equal_nocase(head_name(request, i), marks[m].name) && says_retry(&marks[m], head_value(request, i)))
+            if (slice_equal_nocase(head_name(request, i), marks[m].name) &&
+                says_retry(&marks[m], head_value(request, i)))
                 return true;
     }
     return false;
@@ -48,7 +50,8 @@ bool retry_marked(const struct head *request)
 enum retry_hint retry_hint_of(const struct head *response)
 {
     for (int i = 0; i < response->field_count; i++) {
-        if (response->fields[i].id != FIELD_OTHER || !slice_equal_nocase(head_name(response, i), SLICE("X-Should-Retry")))
+        if (response->fields[i].id != FIELD_OTHER ||
+            !slice_equal_nocase(head_name(response, i), SLICE("X-Should-Retry")))
             continue;
         struct slice v = head_value(response, i);
         return slice_equal_nocase(v, SLICE("true"))    ? RETRY_HINT_YES

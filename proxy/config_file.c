@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "policy/suggest.h"
+#include "proxy/read_up_to.h"
 #include "proxy/secret.h"
 
 #define PREFIX    "PROMPTOPS_SIDECAR_"
@@ -84,29 +85,12 @@ bool config_file_usable(enum config_type type, const char *path, char *why, size
 
 /* ---- The configuration file -------------------------------------------------------------------- */
 
-/* Reads up to MAX_BYTES + 1 into buf; the number, or -1 with errno. */
-static ssize_t read_all(int fd, unsigned char *buf)
-{
-    size_t have = 0;
-    while (have <= MAX_BYTES) {
-        ssize_t n = read(fd, buf + have, MAX_BYTES + 1 - have);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        have += (size_t)n;
-    }
-    return (ssize_t)have;
-}
-
 static void put_file(const char *path, struct config_draft *draft, struct config_errors *errors)
 {
     struct config_text text = {.key = "", .place = {.source = CONFIG_FROM_FILE, .name = path}};
     unsigned char *buf = malloc(MAX_BYTES + 1);
     int fd = buf ? open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY) : -1;
-    ssize_t n = fd >= 0 ? read_all(fd, buf) : -1;
+    ssize_t n = fd >= 0 ? read_up_to(fd, buf, MAX_BYTES + 1) : -1;
     if (!buf) {
         errors->out_of_memory = true;
     } else if (n < 0) {

@@ -46,7 +46,7 @@ tick_t control_now(void)
 
 /* ---- orders to the workers --------------------------------------------------------------------------- */
 
-enum order_kind { ORDER_PUBLISH, ORDER_ADDRESSES, ORDER_STOP, ORDER_FORCE };
+enum order_kind { ORDER_PUBLISH, ORDER_ADDRESSES };
 
 struct order {
     struct letter letter; /* first */
@@ -72,10 +72,6 @@ static void carry_out(struct letter *letter, void *owner)
         if (w->service->resolver) /* else this letter came too late: see finish() */
             pool_refresh(w->pool);
         break;
-    case ORDER_STOP:
-    case ORDER_FORCE:
-        worker_stop(w, o->kind == ORDER_FORCE);
-        break;
     }
     free(o);
 }
@@ -95,6 +91,13 @@ static void order_all(struct service *s, enum order_kind kind, struct publicatio
     for (int i = 0; i < s->worker_count; i++)
         if (s->workers[i])
             (void)order(s->workers[i], kind, p);
+}
+
+static void stop_all(struct service *s, bool force)
+{
+    for (int i = 0; i < s->worker_count; i++)
+        if (s->workers[i])
+            worker_stop(s->workers[i], force);
 }
 
 /* On the resolver's thread. */
@@ -230,7 +233,7 @@ static void stop_now(struct control *c)
         return;
     set_stage(c, STAGE_STOPPING);
     log_write(c->service.log, LOG_INFO, "control", "stopping: what is in flight is finished first");
-    order_all(&c->service, ORDER_STOP, NULL);
+    stop_all(&c->service, false);
 }
 
 void control_drain(struct control *c)
@@ -260,7 +263,7 @@ static void check_drain(struct control *c)
         stop_now(c);
     else if (c->stage == STAGE_STOPPING && !c->forced && now - c->since >= c->cfg->drain_timeout) {
         c->forced = true;
-        order_all(&c->service, ORDER_FORCE, NULL);
+        stop_all(&c->service, true);
     }
 }
 
@@ -552,7 +555,7 @@ static void finish(struct control *c)
     struct service *s = &c->service;
     admin_free(c->admin);
     if (c->stage != STAGE_STOPPING)
-        order_all(s, ORDER_FORCE, NULL);
+        stop_all(s, true);
     for (unsigned i = 0; i < c->workers_running; i++)
         pthread_join(s->workers[i]->thread, NULL);
     /* Behind the workers, which ask it, and before their mailboxes go, into which it writes. */

@@ -110,7 +110,8 @@ static bool has_credential(const struct exchange *x)
  * nothing is stored for one credential alone. */
 static bool drops_partition(const struct exchange *x, int status)
 {
-    if (!x->refused || x->settings->p->cache.shared || x->unchecked)
+    bool unproven = x->client_signed && !x->looked; /* only those that were found good are looked up */
+    if (!x->refused || x->settings->p->cache.shared || unproven)
         return false;
     return status == 401 || x->looked;
 }
@@ -159,10 +160,12 @@ void exchange_judge_refusal(struct exchange *x)
         store_drop_partition(x->w->service->store, &x->look.key);
 }
 
-/* The answer to a POST may be one for later GETs (RFC 9110 9.3.3). */
+/* The answer to a POST may be one for later GETs (RFC 9110 9.3.3); not where nobody here has checked who
+ * asks. */
 static bool may_adopt(const struct exchange *x)
 {
-    return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store;
+    return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store &&
+           !x->client_signed;
 }
 
 /* An answer that could not be stored for a reason that its sender may not know of. */

@@ -199,6 +199,8 @@ static size_t request_lines(struct exchange *x)
         drop |= FIELD_BIT(TRACESTATE);
     if (x->req.method == METHOD_OPTIONS)
         drop |= FIELD_BIT(MAX_FORWARDS);
+    if (x->o.retries > 0)
+        drop |= FIELD_BIT(X_RETRY_COUNT);
     drop |= exchange_dropped_fields(x);
     if (x->fill && x->entry)
         drop |=
@@ -212,9 +214,9 @@ static size_t request_lines(struct exchange *x)
     compose_line(&c, SLICE("Via"),
                  (struct slice){line, via_format(line, x->req.minor, x->w->service->instance)});
     compose_line(&c, SLICE("X-Request-Id"), x->request_id);
-    if (x->attempts > 1) {
+    if (x->o.retries > 0) {
         COMPOSE(&c, RETRY_COUNT_FIELD ": ");
-        compose_number(&c, (uint64_t)x->attempts - 1);
+        compose_number(&c, x->o.retries);
         COMPOSE(&c, "\r\n");
     }
     trace_child(&x->trace, &x->w->rng);

@@ -4,6 +4,8 @@
  */
 #include "proxy/secret.h"
 
+#include "proxy/read_up_to.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -167,23 +169,6 @@ static bool say_errno(char *why, size_t n)
     int error = errno;
     return say(why, n, "it cannot be read: %s; give a file that this user may read",
                strerror_r(error, text, sizeof text));
-}
-
-/* Up to `room` bytes; -1 with errno. */
-static ssize_t read_up_to(int fd, char *to, size_t room)
-{
-    size_t have = 0;
-    while (have < room) {
-        ssize_t n = read(fd, to + have, room - have);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        have += (size_t)n;
-    }
-    return (ssize_t)have;
 }
 
 /* Looks at what was read; on success it is in s->bytes[0 ... s->n). */

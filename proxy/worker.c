@@ -116,7 +116,8 @@ static bool finished(const struct worker *w)
            w->client_count[CLIENT_LINGER] == 0;
 }
 
-void worker_stop(struct worker *w, bool force)
+/* On the worker's own thread. */
+static void stop(struct worker *w, bool force)
 {
     w->stopping = true;
     if (w->listener)
@@ -126,6 +127,19 @@ void worker_stop(struct worker *w, bool force)
     clients_close_idle(w, force);
     if (force)
         pool_cut(w->pool);
+}
+
+static void stop_delivered(struct letter *letter, void *owner)
+{
+    struct worker *w = owner;
+    stop(w, letter == &w->stop_letter[true].letter);
+}
+
+void worker_stop(struct worker *w, bool force)
+{
+    struct stop_letter *l = &w->stop_letter[force];
+    if (!atomic_exchange(&l->posted, true)) /* once is enough, and a letter can be under way only once */
+        mailbox_post(&w->box, &l->letter);
 }
 
 static void end_turn(struct worker *w)
@@ -217,6 +231,7 @@ struct worker *worker_new(struct service *service, int index, int listen_fd, str
     w->service = service;
     w->index = index;
     w->box.fd = -1;
+    w->stop_letter[false].letter.deliver = w->stop_letter[true].letter.deliver = stop_delivered;
     w->settings = settings_new(publication_ref(p));
     if (!w->settings || !begin(w, listen_fd)) {
         worker_free(w);

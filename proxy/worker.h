@@ -53,6 +53,10 @@ struct worker {
     pthread_t thread;
     struct event_base *base;
     struct mailbox box;
+    struct stop_letter {
+        struct letter letter;
+        _Atomic bool posted;
+    } stop_letter[2];   /* to finish; to cut */
     struct event *tick; /* drives the wheel */
     tick_t tick_due;    /* when `tick` is set to fire; TICK_NEVER when it is not */
     struct wheel *wheel;
@@ -110,7 +114,8 @@ void worker_cancel_timer(struct worker *w, struct timer *timer);
  * reference of its own on p. NULL: no memory or descriptors; errno says. */
 struct worker *worker_new(struct service *service, int index, int listen_fd, struct publication *p);
 bool worker_start(struct worker *w) MUSTCHECK;
-/* On its own thread: accepts no more, finishes what is in flight and leaves the loop; `force` cuts it. */
+/* From any thread: the worker accepts no more, finishes what is in flight and leaves the loop; `force` cuts
+ * what is in flight. Needs no memory, so that it cannot be lost. */
 void worker_stop(struct worker *w, bool force);
 /* From any thread. */
 void worker_post(struct worker *w, struct letter *letter);

@@ -300,6 +300,11 @@ def test_pain_04_layers_of_retries_do_not_multiply(t):
             equal(origin.count() - before, attempts, "attempts")
             if attempts > 1:
                 equal([r.get("X-Retry-Count") for r in origin.requests[before:]], [None, "1", "2"], "our marks")
+    with t.case("the client's own mark is replaced"):
+        origin.default = make_response(503, [], b"no")
+        before = origin.count()
+        equal(sidecar.request("/layers", "GET", [("X-Retry-Count", "0")]).status, 503, "status")
+        equal([r.all("X-Retry-Count") for r in origin.requests[before:]], [["0"], ["1"], ["2"]], "marks")
 
 
 def test_a_dead_pooled_connection_is_replaced_without_an_attempt(t):

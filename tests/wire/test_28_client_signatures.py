@@ -82,6 +82,13 @@ def test_pain_11_a_forged_signature_is_shown_nothing(t):
                 owner = client.request("/p", fields=python_client("GET", "/p"))
                 check("; hit" in status_of(owner) and owner.body == first.body, "the owner: %s %r" % (status_of(owner), owner.body))
         check(sidecar.metric("promptops_unchecked_signatures_total") >= 20, "not counted")
+        with t.case("a write that was signed by nobody"):
+            origin.on["/p"] = lambda conn, r: conn.reply(401, [("Cache-Control", "max-age=60"), ("Content-Location", "/p")], b'{"detail":"Invalid signature"}')
+            for name, fields in forgeries():
+                for method in ("POST", "PUT", "DELETE"):
+                    equal(client.request("/p", method, fields=fields, body=b"{}").status, 401, "status, %s, %s" % (method, name))
+            owner = client.request("/p", fields=python_client("GET", "/p"))
+            check("; hit" in status_of(owner) and owner.body == first.body, "the owner: %s %r" % (status_of(owner), owner.body))
     with t.case("it joins nobody"):
         gate = threading.Event()
         origin.on["/slow"] = lambda conn, r: (gate.wait(PATIENCE), conn.reply(body=b"the owner's"))[1] if len(r.get("X-PromptOps-Signature")) == 64 and r.get("X-PromptOps-Signature") != "0" * 64 else conn.reply(401)

@@ -55,6 +55,7 @@ static void print_table(void)
     for (int i = 0; i < 256; i++)
         if (slots[i])
             printf("    [%d] = FIELD_%s,\n", i, ids[slots[i]]);
+    fflush(stdout); /* who fails next ends the process */
 }
 
 START_TEST(every_name_has_its_number)
