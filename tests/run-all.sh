@@ -30,6 +30,7 @@ part "real clients" env BUILD="$build" $python tests/clients/run.py
 part "demo" env BUILD="$build" DEMO_SECONDS=1 sh -c 'deploy/demo.sh </dev/null >/dev/null'
 part "address sanitizer: build and unit tests" $make --no-print-directory MODE=asan BUILD="$build-asan" all unit
 part "address sanitizer: wire tests" env SIDECAR="$build-asan/promptops-sidecar" $python tests/wire/run.py smoke framing response pool
+part "out of memory" $make --no-print-directory oom
 part "fuzzers" $make --no-print-directory fuzz-smoke
 [ -z "$failures" ] || echo "failed: ${failures#, }"
 echo "$passed passed, $failed failed"

@@ -50,7 +50,7 @@ static bool shake(struct stream *client, struct stream *server)
         poll(p, 2, 20);
     }
     struct iovec iov = {.iov_base = "hello", .iov_len = 5};
-    return c == TLS_DONE && s == TLS_DONE && stream_writev(server, &iov, 1) == 5 &&
+    return c == TLS_DONE && s == TLS_DONE && stream_writev(server, &iov, 1, false) == 5 &&
            stream_read(client, buf, 8) == 5;
 }
 
