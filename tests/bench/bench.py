@@ -251,7 +251,7 @@ class Bench:
             "%s, Linux %s, %d processors; subject on one of them, load (%d connections) and origin on another; medians of "
             "%d rounds; %s. Access logs are off everywhere (`log.access: false`, `access_log off`). Forwards are measured "
             "with the cache off." % (
-                time.strftime("%Y-%m-%d"), platform.release(), len(self.cpus), self.arguments.connections,
+                time.strftime("%Y-%m-%d"), platform.release().split("-")[0], len(self.cpus), self.arguments.connections,
                 self.arguments.rounds, "; ".join(versions) or "no other proxy",
             )
         )  # fmt: skip
