@@ -120,6 +120,23 @@ bool admin_query_duration(struct admin_request *r, const char *name, int64_t *ou
     return false;
 }
 
+bool admin_query_word(struct admin_request *r, const char *name, const char *words)
+{
+    const char *text = admin_query(r, name);
+    char how[160];
+    if (!text)
+        return true;
+    for (const char *p = words; *p; p += *p == '|') {
+        size_t n = strcspn(p, "|");
+        if (n == strlen(text) && memcmp(p, text, n) == 0)
+            return true;
+        p += n;
+    }
+    snprintf(how, sizeof how, "Give one of %s.", words);
+    refuse_query(r, name, how);
+    return false;
+}
+
 /* ---- answering ---- */
 
 static void put_security(struct admin_request *r)
@@ -139,13 +156,17 @@ static const char *phrase(int status)
         const char *phrase;
     } phrases[] = {{200, "OK"},
                    {202, "Accepted"},
+                   {204, "No Content"},
                    {400, "Bad Request"},
                    {401, "Unauthorized"},
                    {403, "Forbidden"},
                    {404, "Not Found"},
                    {405, "Method Not Allowed"},
+                   {409, "Conflict"},
+                   {413, "Content Too Large"},
                    {415, "Unsupported Media Type"},
                    {421, "Misdirected Request"},
+                   {429, "Too Many Requests"},
                    {500, "Internal Server Error"},
                    {501, "Not Implemented"},
                    {503, "Service Unavailable"}};
@@ -295,18 +316,19 @@ struct json_t *admin_body(struct admin_request *r)
 
 /* ---- finding the handler ---- */
 
-/* Matches a path with a pattern in which a `*` is one segment; that segment goes, still encoded, to *name. */
+/* Matches a path with a pattern in which `{...}` is one segment; that segment goes, still encoded, to *name.
+ */
 static bool path_matches(const char *pattern, const char *path, struct slice *name)
 {
     while (*pattern) {
-        if (*pattern != '*') {
+        if (*pattern != '{') {
             if (*pattern++ != *path++)
                 return false;
             continue;
         }
         *name = (struct slice){path, strcspn(path, "/")};
         path += name->n;
-        pattern++;
+        pattern += strcspn(pattern, "}") + 1;
         if (!name->n)
             return false;
     }
@@ -327,52 +349,65 @@ static unsigned method_bit(enum evhttp_cmd_type type)
         return ADMIN_PATCH;
     case EVHTTP_REQ_DELETE:
         return ADMIN_DELETE;
+    case EVHTTP_REQ_OPTIONS:
+        return ADMIN_OPTIONS;
     default:
         return 0;
     }
 }
 
-/* The route for path and method; NULL with *allowed = the methods that the path does have. */
-static const struct admin_route *find_route(const char *path, unsigned method, struct slice *name,
-                                            unsigned *allowed)
+/* The endpoint for path and method; NULL with *allowed = the methods that the path does have. */
+static const struct admin_endpoint *find_endpoint(const char *path, unsigned method, struct slice *name,
+                                                  unsigned *allowed)
 {
+    bool outright = false; /* a path that stands there hides the ones with {...} */
     *allowed = 0;
-    for (const struct admin_route *route = admin_routes; route->path; route++) {
+    for (const struct admin_endpoint *e = admin_endpoints; e->path; e++) {
         struct slice segment = {NULL, 0};
-        if (!path_matches(route->path, path, &segment))
+        if (!path_matches(e->path, path, &segment) || (outright && segment.p))
             continue;
+        outright |= !segment.p;
         *name = segment;
-        if (route->methods & method)
-            return route;
-        *allowed |= route->methods;
+        if (e->method & method)
+            return e;
+        *allowed |= e->method;
     }
     return NULL;
 }
 
-static void reply_no_route(struct admin_request *r, unsigned allowed)
+/* The Allow field (RFC 9110 10.2.1). */
+static void list_methods(unsigned allowed, char *out, size_t room)
 {
-    static const struct {
-        unsigned bit;
-        const char *names;
-    } methods[] = {{ADMIN_GET, "GET, HEAD"},
-                   {ADMIN_POST, "POST"},
-                   {ADMIN_PUT, "PUT"},
-                   {ADMIN_PATCH, "PATCH"},
-                   {ADMIN_DELETE, "DELETE"}};
-    char allow[64] = "", how[128];
-    for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
-        if (!(allowed & methods[i].bit))
-            continue;
-        size_t n = strlen(allow);
-        snprintf(allow + n, sizeof allow - n, "%s%s", n ? ", " : "", methods[i].names);
-    }
+    size_t n = 0;
+    *out = '\0';
+    for (unsigned bit = ADMIN_GET; bit <= ADMIN_DELETE; bit <<= 1)
+        if (allowed & bit)
+            n += (size_t)snprintf(out + n, room - n, "%s%s, ", admin_method_name((enum admin_method)bit),
+                                  bit == ADMIN_GET ? ", HEAD" : "");
+    snprintf(out + n, room - n, "OPTIONS");
+}
+
+static void reply_no_endpoint(struct admin_request *r, unsigned method, unsigned allowed)
+{
+    char allow[64], how[128];
     if (!allowed) {
         admin_reply_error(r, 404, "There is nothing under this path.", "GET /api/v1 lists what there is.");
         return;
     }
+    list_methods(allowed, allow, sizeof allow);
     admin_header(r, "Allow", allow);
+    if (method == ADMIN_OPTIONS) {
+        send_bytes(r, 204, NULL, &(struct text){0});
+        return;
+    }
     snprintf(how, sizeof how, "Use one of: %s.", allow);
     admin_reply_error(r, 405, "This path has no such method.", how);
+}
+
+void admin_absent(struct admin_request *r)
+{
+    admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.",
+                      "GET /api/v1 lists what there is.");
 }
 
 /* ---- the audit log ---- */
@@ -418,7 +453,7 @@ static void audit_write(const struct admin *a, int fd, const struct admin_reques
     free(line);
 }
 
-static void run_change(struct admin *a, struct admin_request *r, const struct admin_route *route)
+static void run_change(struct admin *a, struct admin_request *r, const struct admin_endpoint *e)
 {
     int fd = audit_open(a);
     if (a->audit_log && fd < 0) {
@@ -428,9 +463,9 @@ static void run_change(struct admin *a, struct admin_request *r, const struct ad
                           "Make the file of admin.audit_log writable.");
         return;
     }
-    route->handle(r);
+    e->handle(r);
     if (fd >= 0) {
-        audit_write(a, fd, r, route->what);
+        audit_write(a, fd, r, e->what);
         close(fd);
     }
 }
@@ -460,7 +495,7 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
 {
     unsigned method = method_bit(evhttp_request_get_command(r->http)), allowed;
     struct slice name = {NULL, 0};
-    const struct admin_route *route = find_route(path, method, &name, &allowed);
+    const struct admin_endpoint *e = find_endpoint(path, method, &name, &allowed);
     struct gate_request asked = {
         .authorization = admin_field(r, "Authorization"),
         .host = admin_field(r, "Host"),
@@ -468,9 +503,9 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
         .fetch_site = admin_field(r, "Sec-Fetch-Site"),
         .requested_with = admin_field(r, "X-Requested-With"),
         .content_type = admin_field(r, "Content-Type"),
-        .open = route && route->open,
+        .open = e && e->access == ADMIN_ACCESS_OPEN,
         .scrape = strcmp(path, "/metrics") == 0,
-        .changes = method != ADMIN_GET,
+        .changes = method != ADMIN_GET && method != ADMIN_OPTIONS,
     };
     struct gate_verdict verdict = admin_gate_check(a->gate, &asked);
     if (verdict.status) {
@@ -478,15 +513,12 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
         return;
     }
     copy_name(r, name);
-    if (!route)
-        reply_no_route(r, allowed);
-    else if (!route->handle)
-        admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.",
-                          "GET /api/v1 lists what there is.");
-    else if (method == ADMIN_GET)
-        route->handle(r);
+    if (!e)
+        reply_no_endpoint(r, method, allowed);
+    else if (method == ADMIN_GET || e->handle == admin_absent)
+        e->handle(r);
     else
-        run_change(a, r, route);
+        run_change(a, r, e);
 }
 
 static void on_request(struct evhttp_request *http, void *arg)

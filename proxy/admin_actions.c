@@ -10,16 +10,10 @@
 
 #include "proxy/admin_request.h"
 
-static void missing(struct admin_request *r)
-{
-    admin_reply_error(r, 501, "This change is not built yet in this version.",
-                      "GET /api/v1 lists what there is.");
-}
-
 void admin_drain(struct admin_request *r)
 {
     if (!r->sources->drain) {
-        missing(r);
+        admin_absent(r);
         return;
     }
     r->sources->drain(r->sources->ctx);
@@ -64,7 +58,7 @@ void admin_purge(struct admin_request *r)
     struct slice what;
     const char *wrong;
     if (!r->sources->purge) {
-        missing(r);
+        admin_absent(r);
         return;
     }
     json_t *body = admin_body(r);
@@ -94,7 +88,7 @@ void admin_purge(struct admin_request *r)
 void admin_circuit_reset(struct admin_request *r)
 {
     if (!r->sources->circuit_reset) {
-        missing(r);
+        admin_absent(r);
         return;
     }
     snprintf(r->detail, sizeof r->detail, "%.250s", r->name);

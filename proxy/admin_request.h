@@ -17,18 +17,34 @@ struct admin_request {
     char detail[256]; /* of a change, for the audit log; set by the handler */
 };
 
-enum admin_method { ADMIN_GET = 1, ADMIN_POST = 2, ADMIN_PUT = 4, ADMIN_PATCH = 8, ADMIN_DELETE = 16 };
+enum admin_method {
+    ADMIN_GET = 1,
+    ADMIN_POST = 2,
+    ADMIN_PUT = 4,
+    ADMIN_PATCH = 8,
+    ADMIN_DELETE = 16,
+    ADMIN_OPTIONS = 32
+};
+enum admin_access { ADMIN_ACCESS_GUARDED, ADMIN_ACCESS_OPEN };
 
-struct admin_route {
-    const char *path; /* a `*` is one segment */
-    unsigned methods;
-    void (*handle)(struct admin_request *r); /* NULL: not built yet */
-    bool open;                               /* no token asked for */
-    const char *what;                        /* for the list of routes and for 501 */
+/* A row of admin_endpoints.def, which says what each member means. */
+struct admin_endpoint {
+    enum admin_method method;
+    const char *path;
+    void (*handle)(struct admin_request *r);
+    enum admin_access access;
+    const char *statuses;
+    const char *query;
+    const char *body;
+    const char *answer;
+    const char *what;
 };
 
-/* The table, ended by a NULL path: admin_views.c. */
-extern const struct admin_route admin_routes[];
+/* The table, ended by a NULL path: admin_endpoints.c. */
+extern const struct admin_endpoint admin_endpoints[];
+
+/* "GET" and so on. */
+const char *admin_method_name(enum admin_method method);
 
 /* A query parameter, or NULL. The last one counts when it comes twice. */
 const char *admin_query(const struct admin_request *r, const char *name);
@@ -39,6 +55,9 @@ bool admin_query_number(struct admin_request *r, const char *name, uint64_t most
 
 /* Reads a duration (250ms, 30s, 5m, 1h or plain seconds) in nanoseconds, likewise. */
 bool admin_query_duration(struct admin_request *r, const char *name, int64_t *out);
+
+/* False, and answered, when the parameter is there and none of the words ("a|b|c"). */
+bool admin_query_word(struct admin_request *r, const char *name, const char *words);
 
 /* The body as a tree (JSON, or MessagePack by Content-Type); NULL when the answer was given already. A new
  * reference. */
@@ -56,9 +75,8 @@ void admin_header(struct admin_request *r, const char *name, const char *value);
 /* A header field of the request, or NULL. */
 const char *admin_field(const struct admin_request *r, const char *name);
 
-/* Handlers of admin_actions.c. */
-void admin_drain(struct admin_request *r);
-void admin_purge(struct admin_request *r);
-void admin_circuit_reset(struct admin_request *r);
+/* The handlers that the table names. */
+#define ENDPOINT(method, path, handler, ...) void handler(struct admin_request *r);
+#include "proxy/admin_endpoints.def"
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * What the admin port shows, and the table of its paths.
+ * What the admin port shows.
  *
  * Invariants: nothing here changes anything; a source that is not there answers 501 by name.
  */
@@ -11,12 +11,6 @@
 #include "proxy/process.h"
 
 enum { REQUESTS_DEFAULT = 50, REQUESTS_MOST = 1000 };
-
-static void missing(struct admin_request *r)
-{
-    admin_reply_error(r, 501, "This part of the admin port is not built yet in this version.",
-                      "GET /api/v1 lists what there is.");
-}
 
 /* ---- health ---- */
 
@@ -51,17 +45,17 @@ static bool is_started(const struct admin_health *h)
     return h->started;
 }
 
-static void health_live(struct admin_request *r)
+void admin_health_live(struct admin_request *r)
 {
     reply_health(r, is_live);
 }
 
-static void health_ready(struct admin_request *r)
+void admin_health_ready(struct admin_request *r)
 {
     reply_health(r, is_ready);
 }
 
-static void health_startup(struct admin_request *r)
+void admin_health_startup(struct admin_request *r)
 {
     reply_health(r, is_started);
 }
@@ -78,7 +72,7 @@ static void read_process(const struct admin_request *r, struct process_values *o
         metric_set(r->block, METRIC_PROCESS_CPU, out->cpu_ns);
 }
 
-static void show_metrics(struct admin_request *r)
+void admin_show_metrics(struct admin_request *r)
 {
     const char *accept = admin_field(r, "Accept");
     struct process_values process = {0};
@@ -142,7 +136,7 @@ static void put_summary(struct view *v, const struct summary *s)
     view_end(v);
 }
 
-static void show_summary(struct admin_request *r)
+void admin_show_summary(struct admin_request *r)
 {
     int64_t length = 0;
     struct process_values process = {0};
@@ -243,7 +237,7 @@ static void put_request(struct view *v, const struct metrics *m, const struct ob
     view_end(v);
 }
 
-static void show_requests(struct admin_request *r)
+void admin_show_requests(struct admin_request *r)
 {
     struct request_filter f = {.limit = REQUESTS_DEFAULT, .operation = admin_query(r, "operation")};
     if (!admin_query_number(r, "limit", REQUESTS_MOST, &f.limit) ||
@@ -269,7 +263,7 @@ static void show_requests(struct admin_request *r)
 static void reply_source(struct admin_request *r, void (*source)(void *ctx, struct view *v))
 {
     if (!source) {
-        missing(r);
+        admin_absent(r);
         return;
     }
     struct view *v = view_new();
@@ -278,117 +272,44 @@ static void reply_source(struct admin_request *r, void (*source)(void *ctx, stru
     admin_reply(r, 200, v);
 }
 
-static void show_config(struct admin_request *r)
+void admin_show_config(struct admin_request *r)
 {
     reply_source(r, r->sources->config);
 }
 
-static void show_cache(struct admin_request *r)
+void admin_show_cache(struct admin_request *r)
 {
     reply_source(r, r->sources->cache);
 }
 
-static void show_pool(struct admin_request *r)
+void admin_show_pool(struct admin_request *r)
 {
     reply_source(r, r->sources->pool);
 }
 
-static void show_circuit(struct admin_request *r)
+void admin_show_circuit(struct admin_request *r)
 {
     reply_source(r, r->sources->circuit);
 }
 
-static void show_rate_limits(struct admin_request *r)
+void admin_show_rate_limits(struct admin_request *r)
 {
     reply_source(r, r->sources->rate_limits);
 }
 
-static void show_cache_entries(struct admin_request *r)
+void admin_show_cache_entries(struct admin_request *r)
 {
     uint64_t limit = 100;
     const char *sort = admin_query(r, "sort");
     if (!r->sources->cache_entries) {
-        missing(r);
+        admin_absent(r);
         return;
     }
-    if (!admin_query_number(r, "limit", 10000, &limit))
+    if (!admin_query_number(r, "limit", 10000, &limit) ||
+        !admin_query_word(r, "sort", "uri|bytes|hits|age|ttl|status"))
         return;
     struct view *v = view_new();
     if (v)
         r->sources->cache_entries(r->sources->ctx, v, sort ? sort : "", (size_t)limit);
     admin_reply(r, 200, v);
 }
-
-/* ---- the table ---- */
-
-static void put_methods(struct view *v, unsigned methods)
-{
-    static const struct {
-        unsigned bit;
-        const char *name;
-    } names[] = {{ADMIN_GET, "GET"},
-                 {ADMIN_POST, "POST"},
-                 {ADMIN_PUT, "PUT"},
-                 {ADMIN_PATCH, "PATCH"},
-                 {ADMIN_DELETE, "DELETE"}};
-    view_array(v, "methods");
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (methods & names[i].bit)
-            view_text(v, NULL, names[i].name);
-    view_end(v);
-}
-
-static void show_routes(struct admin_request *r)
-{
-    struct view *v = view_new();
-    if (v) {
-        view_array(v, "paths");
-        for (const struct admin_route *route = admin_routes; route->path; route++) {
-            view_object(v, NULL);
-            view_text(v, "path", route->path);
-            put_methods(v, route->methods);
-            view_text(v, "what", route->what);
-            view_bool(v, "built", route->handle != NULL);
-            view_end(v);
-        }
-        view_end(v);
-    }
-    admin_reply(r, 200, v);
-}
-
-const struct admin_route admin_routes[] = {
-    {"/", ADMIN_GET, NULL, false, "the dashboard"},
-    {"/health/live", ADMIN_GET, health_live, true, "whether the process is sound"},
-    {"/health/ready", ADMIN_GET, health_ready, true, "whether new work is welcome"},
-    {"/health/startup", ADMIN_GET, health_startup, true, "whether the start is over"},
-    {"/metrics", ADMIN_GET, show_metrics, false, "all metrics, for Prometheus"},
-    {"/drain", ADMIN_POST, admin_drain, false, "drain"},
-    {"/api/v1", ADMIN_GET, show_routes, false, "this list"},
-    {"/api/v1/summary", ADMIN_GET, show_summary, false, "the main numbers of the last ?window=30m"},
-    {"/api/v1/snapshot", ADMIN_GET, NULL, false, "everything at once"},
-    {"/api/v1/metrics", ADMIN_GET, NULL, false, "time series"},
-    {"/api/v1/requests", ADMIN_GET, show_requests, false,
-     "recent requests: ?limit=&operation=&min_duration=&status="},
-    {"/api/v1/recommendations", ADMIN_GET, NULL, false, "recommendations"},
-    {"/api/v1/recommendations/*/apply", ADMIN_POST, NULL, false, "apply a recommendation"},
-    {"/api/v1/recommendations/*/dismiss", ADMIN_POST, NULL, false, "dismiss a recommendation"},
-    {"/api/v1/recommendations/*/revert", ADMIN_POST, NULL, false, "take a recommendation back"},
-    {"/api/v1/alerts", ADMIN_GET, NULL, false, "alerts"},
-    {"/api/v1/alerts/history", ADMIN_GET, NULL, false, "past alerts"},
-    {"/api/v1/alerts/*", ADMIN_PUT | ADMIN_DELETE, NULL, false, "set or remove an alert"},
-    {"/api/v1/alerts/*/silence", ADMIN_POST, NULL, false, "silence an alert"},
-    {"/api/v1/cache", ADMIN_GET, show_cache, false, "the cache"},
-    {"/api/v1/cache/entries", ADMIN_GET, show_cache_entries, false, "what is stored: ?sort=&limit="},
-    {"/api/v1/cache/curve", ADMIN_GET, NULL, false, "predicted hit rate by size"},
-    {"/api/v1/cache/purge", ADMIN_POST, admin_purge, false, "purge the cache"},
-    {"/api/v1/pool", ADMIN_GET, show_pool, false, "upstream connections"},
-    {"/api/v1/circuit", ADMIN_GET, show_circuit, false, "circuit breakers"},
-    {"/api/v1/circuit/*/reset", ADMIN_POST, admin_circuit_reset, false, "reset a circuit breaker"},
-    {"/api/v1/rate-limits", ADMIN_GET, show_rate_limits, false, "the upstream's rate limits"},
-    {"/api/v1/config", ADMIN_GET, show_config, false, "the effective configuration, and where it came from"},
-    {"/api/v1/config", ADMIN_PATCH, NULL, false, "change the configuration"},
-    {"/api/v1/custom-metrics", ADMIN_POST, NULL, false, "count something of the application's own"},
-    {"/api/v1/export", ADMIN_GET, NULL, false, "all retained history"},
-    {"/api/v1/stream", ADMIN_GET, NULL, false, "live changes, by WebSocket"},
-    {NULL, 0, NULL, false, NULL},
-};

@@ -183,6 +183,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .process = process,
         .supply = supply_gauges,
         .cache = cache,
+        .cache_entries = control_entries,
         .pool = pool,
         .circuit = circuit,
         .rate_limits = rate_limits,

@@ -43,6 +43,9 @@ tick_t control_now(void);
 /* control_admin.c: what the admin port shows. */
 void control_sources(struct control *c, struct admin_sources *out);
 
+/* control_entries.c: `entries` and `total` of what is stored. `sort` must be a word of admin_endpoints.def. */
+void control_entries(void *ctx, struct view *v, const char *sort, size_t limit);
+
 /* control.c: for the admin port. */
 void control_drain(struct control *c);
 

@@ -384,10 +384,10 @@ START_TEST(what_is_not_there_is_said_plainly)
     ck_assert_int_eq(ask("GET /nothing", "", ""), 404);
     ck_assert(has_remedy());
     ck_assert_int_eq(ask("DELETE /api/v1/summary", "X-Requested-With: t\r\n", ""), 405);
-    ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD\r\n"));
+    ck_assert_ptr_nonnull(strstr(answer, "Allow: GET, HEAD, OPTIONS\r\n"));
     ck_assert_int_eq(ask("GET /api/v1/cache/purge", "", ""), 405);
-    ck_assert_ptr_nonnull(strstr(answer, "Allow: POST\r\n"));
-    ck_assert_int_eq(ask("OPTIONS /api/v1/summary", "X-Requested-With: t\r\n", ""), 405);
+    ck_assert_ptr_nonnull(strstr(answer, "Allow: POST, OPTIONS\r\n"));
+    ck_assert_int_eq(ask("OPTIONS /api/v1/summary", "X-Requested-With: t\r\n", ""), 204);
     ck_assert_int_eq(ask("GET /api/v1/alerts", "", ""), 501);
     ck_assert(has_remedy());
     ck_assert_int_eq(ask("GET /api/v1/cache", "", ""), 501); /* no source */
