@@ -359,41 +359,95 @@ const struct config *config_draft_build(const struct config_draft *draft, struct
 
 /* ---- Changing ---------------------------------------------------------------------------------- */
 
-const struct config *config_with(const struct config *cfg, const char *key, const char *value,
-                                 struct config_errors *errors)
+/* Judges what one change asks for by itself. */
+static bool may_change(const struct config_change *change, struct config_errors *errors)
 {
-    struct config_entry entry = {.key = key, .value = value, .place = {.source = CONFIG_FROM_CHANGE}};
+    struct config_place place = {.source = CONFIG_FROM_CHANGE};
     char what[1024];
-    int option = config_option_find(key);
+    int option = config_option_find(change->key);
     if (option < 0) {
-        config_unknown_key(key, what, sizeof what);
-        config_errors_add(errors, &entry.place, key, "%s", what);
-        return NULL;
-    }
-    if (!config_option_row(option)->live) {
-        config_errors_add(errors, &entry.place, key,
+        config_unknown_key(change->key, what, sizeof what);
+        config_errors_add(errors, &place, change->key, "%s", what);
+    } else if (!config_option_row(option)->live) {
+        config_errors_add(errors, &place, change->key,
                           "takes effect at a restart only; change it in the file and restart");
-        return NULL;
-    }
-    if (has_items(option)) {
-        config_errors_add(errors, &entry.place, key,
+    } else if (has_items(option)) {
+        config_errors_add(errors, &place, change->key,
                           "cannot be changed by itself; change it in the file and reload");
-        return NULL;
+    } else {
+        return true;
     }
-    struct config_draft *draft = filtered(cfg->own->entries, any_but, option);
-    if (draft && !config_draft_put(draft, &entry)) {
+    return false;
+}
+
+static bool is_changed(const struct config_entry *e, const struct config_change *changes, size_t n)
+{
+    for (size_t i = 0; e->place.source == CONFIG_FROM_CHANGE && i < n; i++)
+        if (strcmp(e->key, changes[i].key) == 0)
+            return true;
+    return false;
+}
+
+/* What the snapshot was made from without earlier changes of the same keys, so that these can be taken back.
+ */
+static struct config_draft *without_changes(const struct config_draft *from,
+                                            const struct config_change *changes, size_t n)
+{
+    struct config_draft *draft = config_draft_new();
+    bool good = draft != NULL;
+    if (draft)
+        draft->look = from->look;
+    for (size_t i = 0; good && i < from->count; i++)
+        if (!is_changed(&from->entries[i], changes, n))
+            good = config_draft_put(draft, &from->entries[i]);
+    if (good)
+        return draft;
+    config_draft_free(draft);
+    return NULL;
+}
+
+const struct config *config_with_all(const struct config *cfg, const struct config_change *changes, size_t n,
+                                     struct config_errors *errors)
+{
+    bool good = true;
+    for (size_t i = 0; i < n; i++)
+        good &= may_change(&changes[i], errors);
+    if (!good)
+        return NULL;
+    struct config_draft *draft = without_changes(cfg->own->entries, changes, n);
+    /* Files of other options were good at start; one that was removed since shall not forbid a change. */
+    size_t first = draft ? draft->count : 0;
+    for (size_t i = 0; draft && i < n; i++) {
+        struct config_entry entry = {
+            .key = changes[i].key, .value = changes[i].value, .place = {.source = CONFIG_FROM_CHANGE}};
+        if (!entry.value || config_draft_put(draft, &entry))
+            continue;
         config_draft_free(draft);
         draft = NULL;
     }
-    /* Files of other options were good at start; one that was removed since shall not forbid a change. */
-    return build(draft, draft ? draft->count - 1 : 0, errors);
+    return build(draft, first, errors);
+}
+
+const struct config *config_with(const struct config *cfg, const char *key, const char *value,
+                                 struct config_errors *errors)
+{
+    return config_with_all(cfg, &(struct config_change){key, value}, 1, errors);
+}
+
+static bool copy_changes(struct config_draft *to, const struct config_draft *from)
+{
+    for (size_t i = 0; i < from->count; i++)
+        if (from->entries[i].place.source == CONFIG_FROM_CHANGE && !config_draft_put(to, &from->entries[i]))
+            return false;
+    return true;
 }
 
 const struct config *config_carry_over(const struct config *fresh, const struct config *running,
                                        struct config_errors *errors)
 {
     struct config_draft *draft = filtered(fresh->own->entries, by_time, true);
-    if (draft && !copy_entries(draft, running->own->entries, by_time, false)) {
+    if (draft && (!copy_entries(draft, running->own->entries, by_time, false) ||
+                  !copy_changes(draft, running->own->entries))) {
         config_draft_free(draft);
         draft = NULL;
     }

@@ -268,8 +268,21 @@ void config_errors_add(struct config_errors *errors, const struct config_place *
 const struct config *config_with(const struct config *cfg, const char *key, const char *value,
                                  struct config_errors *errors) MUSTCHECK;
 
+struct config_change {
+    const char *key;
+    const char *value; /* NULL: the change made before is taken back, and what the sources say is in force */
+};
+
 /*
- * For a reload: `fresh` with the values that need a restart taken from `running`. Returns a new snapshot
+ * The same for several keys at once, judged together: all of them, or none. Each key at most once. Every
+ * reason is added to `errors`.
+ */
+const struct config *config_with_all(const struct config *cfg, const struct config_change *changes, size_t n,
+                                     struct config_errors *errors) MUSTCHECK;
+
+/*
+ * For a reload: `fresh` with the values that need a restart taken from `running`, and what was changed
+ * while running laid over it. Returns a new snapshot
  * with one reference, or NULL with an error: a combination that only the restart would make good.
  */
 const struct config *config_carry_over(const struct config *fresh, const struct config *running,

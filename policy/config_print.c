@@ -372,7 +372,7 @@ size_t config_origin(const struct config *cfg, int option, char *buf, size_t n)
     if (place->source == CONFIG_FROM_DEFAULT)
         length = snprintf(buf, n, "default");
     else if (place->source == CONFIG_FROM_CHANGE)
-        length = snprintf(buf, n, "changed while running");
+        length = snprintf(buf, n, "admin");
     else if (place->line > 0)
         length = snprintf(buf, n, "%s:%d", place->name, place->line);
     else

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <event2/buffer.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
@@ -26,20 +27,26 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "policy/config.h"
 #include "proxy/address.h"
+#include "proxy/admin_clients.h"
 #include "proxy/admin_gate.h"
 #include "proxy/admin_request.h"
 #include "proxy/pack.h"
+#include "proxy/tls.h"
 
 enum { MAX_HEAD = 16 * 1024, MAX_BODY = 64 * 1024, TIMEOUT_SECONDS = 30 };
 
 struct admin {
     struct admin_sources sources;
-    struct admin_options options; /* its strings are not kept, but for audit_log */
-    char *audit_log;
+    struct admin_options options; /* address and cfg are not kept */
+    char *audit_log;              /* NULL: none */
     struct admin_gate *gate;
+    struct admin_clients *clients;
+    struct tls_context *tls; /* NULL: plain */
     struct evhttp *http;
     struct endpoint endpoint;
+    char own_host[sizeof(((struct endpoint *)0)->host)];
     uint16_t port;
     bool bound_path; /* the unix socket's file is ours to remove */
 };
@@ -431,11 +438,16 @@ static char *audit_line(const struct admin_request *r, const char *action)
     log_time(now.tv_sec * TICK_S + now.tv_nsec, when);
     evhttp_connection_get_peer(evhttp_request_get_connection(r->http), &peer, &port);
     view_text(v, "time", when);
+    view_text(v, "who", r->who);
     view_text(v, "peer", peer);
     view_text(v, "action", action);
     view_text(v, "detail", r->detail);
     view_int(v, "status", r->status);
     json_t *tree = view_take(v);
+    if (tree && r->changes && json_object_set(tree, "changes", r->changes) != 0) {
+        json_decref(tree);
+        tree = NULL;
+    }
     char *line = tree ? json_dumps(tree, JSON_COMPACT) : NULL;
     json_decref(tree);
     return line;
@@ -472,8 +484,24 @@ static void run_change(struct admin *a, struct admin_request *r, const struct ad
 
 /* ---- one request ---- */
 
+static bool too_many(struct admin *a, struct admin_request *r, bool failed)
+{
+    unsigned wait = admin_clients_wait(a->clients, failed, r->sources->now(r->sources->ctx));
+    char seconds[16];
+    if (!wait)
+        return false;
+    if (a->options.block)
+        metric_add(a->options.block, METRIC_ADMIN_REFUSED, 1);
+    snprintf(seconds, sizeof seconds, "%u", wait);
+    admin_header(r, "Retry-After", seconds);
+    admin_reply_error(r, 429, "Too many requests to the admin port.", "Wait as long as Retry-After says.");
+    return true;
+}
+
 static void refuse(struct admin *a, struct admin_request *r, const struct gate_verdict *verdict)
 {
+    if (verdict->status == 401 && too_many(a, r, true))
+        return;
     if (a->options.block)
         metric_add(a->options.block, METRIC_ADMIN_REFUSED, 1);
     if (verdict->status == 401)
@@ -512,7 +540,10 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
         refuse(a, r, &verdict);
         return;
     }
+    if (!asked.open && too_many(a, r, false))
+        return;
     copy_name(r, name);
+    r->who = admin_gate_guarded(a->gate) ? "token" : asked.origin ? "page" : "local";
     if (!e)
         reply_no_endpoint(r, method, allowed);
     else if (method == ADMIN_GET || e->handle == admin_absent)
@@ -532,19 +563,24 @@ static void on_request(struct evhttp_request *http, void *arg)
         .sources = &a->sources, .block = a->options.block, .http = http, .query = &parameters};
     if (a->options.block)
         metric_add(a->options.block, METRIC_ADMIN_REQUESTS, 1);
+    admin_clients_asked(a->clients, evhttp_connection_get_bufferevent(evhttp_request_get_connection(http)));
     if (query && evhttp_parse_query_str(query, &parameters) != 0)
         admin_reply_error(&r, 400, "The query is malformed.", "Write it as name=value&name=value.");
     else
         dispatch(a, &r, path && *path ? path : "/");
     evhttp_clear_headers(&parameters);
+    json_decref(r.changes);
 }
 
 /* ---- listening ---- */
 
 static struct bufferevent *on_accept(struct event_base *base, void *arg)
 {
-    const struct admin *a = arg;
-    return a->options.tls(base, a->options.tls_ctx);
+    struct admin *a = arg;
+    struct bufferevent *b =
+        a->tls ? tls_bufferevent(a->tls, base) : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    admin_clients_add(a->clients, b);
+    return b;
 }
 
 /* A socket file that nobody answers on any more is removed. False when somebody does, or it is no socket. */
@@ -630,11 +666,12 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
     }
     bool local = a->endpoint.kind == ENDPOINT_UNIX;
     const char *own_host = local ? "" : *a->endpoint.host ? a->endpoint.host : "*";
-    a->gate = admin_gate_new(a->options.token_file, own_host, error, error_size);
-    if (!a->gate)
+    snprintf(a->own_host, sizeof a->own_host, "%s", own_host);
+    if (!admin_retune(a, a->options.cfg, error, error_size))
         return false;
     a->http = evhttp_new(base);
-    if (!a->http) {
+    a->clients = admin_clients_new(base);
+    if (!a->http || !a->clients) {
         snprintf(error, error_size, "admin.address: out of memory");
         return false;
     }
@@ -644,12 +681,39 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
     evhttp_set_allowed_methods(a->http, 0x1FF); /* all: what a path does not have is answered 405 here */
     evhttp_set_default_content_type(a->http, NULL);
     evhttp_set_gencb(a->http, on_request, a);
-    if (a->options.tls)
-        evhttp_set_bevcb(a->http, on_accept, a);
+    evhttp_set_bevcb(a->http, on_accept, a);
     failed = local ? listen_unix(a, base) : listen_tcp(a, base);
     if (failed)
         snprintf(error, error_size, "admin.address: %s: cannot listen: %s", a->options.address, failed);
     return !failed;
+}
+
+bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t error_size)
+{
+    if (!a)
+        return true;
+    struct tls_server_options options = {.certificate_file = cfg->admin_tls_certificate_file,
+                                         .key_file = cfg->admin_tls_key_file,
+                                         .alpn = "http/1.1"};
+    bool logged = *cfg->admin_audit_log, encrypted = *cfg->admin_tls_certificate_file;
+    struct admin_gate *gate = admin_gate_new(cfg->admin_token_file, a->own_host, error, error_size);
+    struct tls_context *tls = gate && encrypted ? tls_context_server(&options, error, error_size) : NULL;
+    char *audit_log = logged ? strdup(cfg->admin_audit_log) : NULL;
+    if (!gate || (encrypted && !tls) || (logged && !audit_log)) {
+        if (gate && (!encrypted || tls))
+            snprintf(error, error_size, "admin.audit_log: out of memory");
+        admin_gate_free(gate);
+        tls_context_unref(tls);
+        free(audit_log);
+        return false;
+    }
+    admin_gate_free(a->gate);
+    tls_context_unref(a->tls);
+    free(a->audit_log);
+    a->gate = gate;
+    a->tls = tls;
+    a->audit_log = audit_log;
+    return true;
 }
 
 struct admin *admin_new(struct event_base *base, const struct admin_options *options,
@@ -662,14 +726,13 @@ struct admin *admin_new(struct event_base *base, const struct admin_options *opt
     }
     a->options = *options;
     a->sources = *sources;
-    if (options->audit_log && *options->audit_log && !(a->audit_log = strdup(options->audit_log)))
-        snprintf(error, error_size, "admin.audit_log: out of memory");
-    else if (start(a, base, error, error_size)) {
+    if (start(a, base, error, error_size)) {
         if (!admin_gate_guarded(a->gate) && !is_loopback(&a->endpoint))
             log_write(options->log, LOG_WARNING, "admin",
                       "the admin port can be reached from other machines and asks for no token; set "
                       "admin.token_file");
-        a->options.address = a->options.token_file = a->options.audit_log = NULL;
+        a->options.address = NULL;
+        a->options.cfg = NULL;
         return a;
     }
     admin_free(a);
@@ -684,7 +747,9 @@ void admin_free(struct admin *a)
         evhttp_free(a->http);
     if (a->bound_path)
         unlink(a->endpoint.host);
+    admin_clients_free(a->clients);
     admin_gate_free(a->gate);
+    tls_context_unref(a->tls);
     free(a->audit_log);
     free(a);
 }

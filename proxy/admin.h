@@ -12,8 +12,8 @@
 #include "proxy/log.h"
 #include "proxy/view.h"
 
+struct config;
 struct event_base;
-struct bufferevent;
 struct admin;
 
 struct admin_health {
@@ -42,8 +42,11 @@ struct admin_sources {
     void (*pool)(void *ctx, struct view *v);
     void (*circuit)(void *ctx, struct view *v);
     void (*rate_limits)(void *ctx, struct view *v);
-    void (*config)(void *ctx,
-                   struct view *v); /* admin_config_view() of admin_config.h does it for a snapshot */
+    const struct config *(*snapshot)(
+        void *ctx); /* the configuration in force; borrowed until the next call */
+    /* Puts a changed one in force and takes its reference over; false with the reason: nothing has changed.
+     */
+    bool (*change)(void *ctx, const struct config *fresh, char *err, size_t err_size);
     void (*drain)(void *ctx);
     /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not
      * empty. */
@@ -54,13 +57,9 @@ struct admin_sources {
 
 struct admin_options {
     const char *address;         /* host:port, [v6]:port or unix:/path; port 0 takes a free one */
-    const char *token_file;      /* NULL or "": no token asked for */
-    const char *audit_log;       /* NULL or "": none. One JSON object a line for each change asked for */
+    const struct config *cfg;    /* admin.token_file, admin.tls and admin.audit_log of it; only read here */
     struct log *log;             /* may be NULL */
     struct metrics_block *block; /* the control thread's; may be NULL */
-    /* TLS: makes the bufferevent of an accepted connection (fd not yet known: -1). NULL = plain. */
-    struct bufferevent *(*tls)(struct event_base *base, void *ctx);
-    void *tls_ctx;
 };
 
 /*
@@ -69,6 +68,10 @@ struct admin_options {
  */
 struct admin *admin_new(struct event_base *base, const struct admin_options *options,
                         const struct admin_sources *sources, char *error, size_t error_size);
+
+/* Takes over what concerns the port of a new configuration: token, certificate, audit log. False with the
+ * reason when one cannot be used: then the old ones stay. NULL admin: true. */
+bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t error_size);
 
 /* Stops listening and drops connections. */
 void admin_free(struct admin *a);

@@ -12,9 +12,11 @@ struct admin_request {
     struct metrics_block *block; /* the control thread's; may be NULL */
     struct evhttp_request *http;
     struct evkeyvalq *query;
-    char name[256];   /* what stood for the `*` of the route's path, decoded */
-    int status;       /* answered with; 0 = not yet */
-    char detail[256]; /* of a change, for the audit log; set by the handler */
+    char name[256];         /* what stood for the `*` of the route's path, decoded */
+    int status;             /* answered with; 0 = not yet */
+    char detail[256];       /* of a change, for the audit log; set by the handler */
+    struct json_t *changes; /* likewise: [{key, from, to}]; a reference, or NULL */
+    const char *who;        /* "token", "page" or "local" */
 };
 
 enum admin_method {

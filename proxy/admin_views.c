@@ -272,11 +272,6 @@ static void reply_source(struct admin_request *r, void (*source)(void *ctx, stru
     admin_reply(r, 200, v);
 }
 
-void admin_show_config(struct admin_request *r)
-{
-    reply_source(r, r->sources->config);
-}
-
 void admin_show_cache(struct admin_request *r)
 {
     reply_source(r, r->sources->cache);

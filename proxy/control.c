@@ -116,7 +116,8 @@ static void watch_files(struct control *c, const struct config *cfg, struct file
     const char *files[] = {
         cfg->listen_tls_certificate_file, cfg->listen_tls_key_file,           cfg->listen_tls_client_ca_file,
         cfg->upstream_tls_ca_file,        cfg->upstream_tls_certificate_file, cfg->upstream_tls_key_file,
-        cfg->auth_api_key_file,           cfg->auth_secret_key_file,
+        cfg->auth_api_key_file,           cfg->auth_secret_key_file,          cfg->admin_tls_certificate_file,
+        cfg->admin_tls_key_file,
     };
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         if (!file_watch_add(watch, files[i]))
@@ -170,33 +171,13 @@ static void name_ineffective(struct control *c)
                       config_option_row(i)->key);
 }
 
-static void reload(struct control *c)
+bool control_adopt(struct control *c, const struct config *fresh, struct file_watch *watch, char *err,
+                   size_t err_size)
 {
-    struct config_errors errors = {0};
-    char err[512];
-    struct config_pending pending = {.count = 0};
-    struct file_watch watch;
-    file_watch_init(&watch);
-    if (!file_watch_add(&watch, c->sources->file))
-        log_write(c->service.log, LOG_WARNING, "control", "cannot watch %s: reload by HUP", c->sources->file);
-    const struct config *fresh = config_reload(c->sources, c->cfg, &errors, &pending);
-    if (fresh)
-        watch_files(c, fresh, &watch);
-    struct publication *p =
-        fresh ? publication_new(fresh, c->published, c->service.metrics, err, sizeof(err)) : NULL;
-    struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
-    log_errors(c, &errors);
-    config_errors_free(&errors);
-    c->reload_failed = !p;
-    metric_add(block, p ? METRIC_RELOADS : METRIC_RELOADS_FAILED, 1);
-    if (!p) {
-        if (fresh)
-            log_write(c->service.log, LOG_ERROR, "config", "%s", err);
-        log_write(c->service.log, LOG_ERROR, "config",
-                  "reload refused: the old configuration stays in force");
-        file_watch_dispose(&watch);
-        config_unref(fresh);
-        return;
+    struct publication *p = publication_new(fresh, c->published, c->service.metrics, err, err_size);
+    if (!p || !admin_retune(c->admin, fresh, err, err_size)) {
+        publication_unref(p);
+        return false;
     }
     if (signer_holds_key(p->signer) && !signer_same_key(p->signer, c->published->signer))
         log_write(c->service.log, LOG_INFO, "auth", "from now on requests are sent with another key");
@@ -207,7 +188,55 @@ static void reload(struct control *c)
     c->cfg = fresh;
     apply_shared(c);
     file_watch_dispose(&c->watch);
-    c->watch = watch;
+    c->watch = *watch;
+    return true;
+}
+
+bool control_change(void *ctx, const struct config *fresh, char *err, size_t err_size)
+{
+    struct control *c = ctx;
+    struct file_watch watch;
+    if (file_watch_changed(&c->watch)) /* seen now, since it is looked at anew below */
+        event_active(c->signals[SIGNAL_RELOAD], EV_SIGNAL, 1);
+    file_watch_init(&watch);
+    if (!file_watch_add(&watch, c->sources->file)) {
+        snprintf(err, err_size, "out of memory");
+        return false;
+    }
+    watch_files(c, fresh, &watch);
+    if (control_adopt(c, fresh, &watch, err, err_size))
+        return true;
+    file_watch_dispose(&watch);
+    return false;
+}
+
+static void reload(struct control *c)
+{
+    struct config_errors errors = {0};
+    char err[512] = "out of memory";
+    struct config_pending pending = {.count = 0};
+    struct file_watch watch;
+    file_watch_init(&watch);
+    if (!file_watch_add(&watch, c->sources->file))
+        log_write(c->service.log, LOG_WARNING, "control", "cannot watch %s: reload by HUP", c->sources->file);
+    const struct config *fresh = config_reload(c->sources, c->cfg, &errors, &pending);
+    if (fresh)
+        watch_files(c, fresh, &watch);
+    bool good = fresh && control_adopt(c, fresh, &watch, err, sizeof(err));
+    struct metrics_block *block = metrics_block(c->service.metrics, c->service.worker_count);
+    log_errors(c, &errors);
+    config_errors_free(&errors);
+    c->reload_failed = !good;
+    metric_add(block, good ? METRIC_RELOADS : METRIC_RELOADS_FAILED, 1);
+    if (!good) {
+        if (fresh)
+            log_write(c->service.log, LOG_ERROR, "config", "%s", err);
+        log_write(c->service.log, LOG_ERROR, "config",
+                  "reload refused: the old configuration stays in force");
+        file_watch_dispose(&watch);
+        config_unref(fresh);
+        return;
+    }
     warn(c);
     name_ineffective(c);
     log_write(c->service.log, LOG_INFO, "config", "reloaded");
@@ -337,7 +366,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
 
 static bool listen_for_events(struct control *c)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
+    static const int numbers[] = {SIGTERM, SIGINT, [SIGNAL_RELOAD] = SIGHUP, SIGUSR1};
     struct timeval second = {1, 0}, check = {0, 50000};
     sigset_t heard;
     sigemptyset(&heard); /* who started us may have blocked them, and a mask is inherited */
@@ -486,8 +515,7 @@ static bool start_admin(struct control *c)
 {
     struct admin_options options = {
         .address = c->cfg->admin_address.text,
-        .token_file = c->cfg->admin_token_file,
-        .audit_log = c->cfg->admin_audit_log,
+        .cfg = c->cfg,
         .log = c->service.log,
         .block = metrics_block(c->service.metrics, c->service.worker_count),
     };

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "metrics/recent.h"
-#include "proxy/admin_config.h"
 #include "proxy/admit.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
@@ -140,10 +139,10 @@ static void rate_limits(void *ctx, struct view *v)
     admit_show(c->service.admit, v, control_now());
 }
 
-static void config(void *ctx, struct view *v)
+static const struct config *snapshot(void *ctx)
 {
     struct control *c = ctx;
-    admin_config_view(c->cfg, v);
+    return c->cfg;
 }
 
 static void drain(void *ctx)
@@ -187,7 +186,8 @@ void control_sources(struct control *c, struct admin_sources *out)
         .pool = pool,
         .circuit = circuit,
         .rate_limits = rate_limits,
-        .config = config,
+        .snapshot = snapshot,
+        .change = control_change,
         .drain = drain,
         .purge = purge,
         .circuit_reset = reset,

@@ -43,8 +43,22 @@ tick_t control_now(void);
 /* control_admin.c: what the admin port shows. */
 void control_sources(struct control *c, struct admin_sources *out);
 
-/* control_entries.c: `entries` and `total` of what is stored. `sort` must be a word of admin_endpoints.def. */
+/* control_entries.c: `entries` and `total` of what is stored. `sort` must be a word of admin_endpoints.def.
+ */
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit);
+
+enum { SIGNAL_RELOAD = 2 }; /* place of HUP in control.signals */
+
+/*
+ * control.c: puts a snapshot in force. Takes over the reference and what `watch` holds; when something in it
+ * cannot be worked out (a certificate that is not there) false with the reason: then nothing has changed, and
+ * both stay the caller's.
+ */
+bool control_adopt(struct control *c, const struct config *fresh, struct file_watch *watch, char *err,
+                   size_t err_size);
+
+/* The same for a change by the admin port. */
+bool control_change(void *ctx, const struct config *fresh, char *err, size_t err_size);
 
 /* control.c: for the admin port. */
 void control_drain(struct control *c);

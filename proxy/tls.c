@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "proxy/address.h"
+#include "proxy/tls_inner.h"
 
 enum {
     RECORD_MAX = 16384,                  /* plaintext bytes of a record, RFC 8446 5.1 */
@@ -435,6 +436,11 @@ void tls_context_unref(struct tls_context *c)
     BIO_meth_free(c->bio);
     pthread_mutex_destroy(&c->lock);
     free(c);
+}
+
+struct ssl_ctx_st *tls_context_ssl(struct tls_context *context)
+{
+    return context->ssl;
 }
 
 int64_t tls_certificate_not_after(const struct tls_context *c)

@@ -54,6 +54,15 @@ int64_t tls_certificate_not_after(const struct tls_context *context);
 struct tls_session *tls_session_new_client(struct tls_context *context, int fd) MUSTCHECK;
 struct tls_session *tls_session_new_server(struct tls_context *context, int fd) MUSTCHECK;
 
+struct bufferevent;
+struct event_base;
+
+/*
+ * A server session for a server that brings its own bufferevents: libevent's, over a socket that is not
+ * known yet. It closes the socket when it is freed. NULL when out of memory.
+ */
+struct bufferevent *tls_bufferevent(struct tls_context *context, struct event_base *base) MUSTCHECK;
+
 enum tls_result {
     TLS_DONE,       /* read and write now; tls_pending may already be true */
     TLS_WANT_READ,  /* call again when readable */

@@ -492,6 +492,47 @@ static void change_fails(const struct config *c, const char *key, const char *va
     config_errors_free(&errors);
 }
 
+START_TEST(changes_are_judged_together_and_taken_back)
+{
+    struct fixture f;
+    struct config_errors errors = {0};
+    static const struct config_change moved[] = {{"pool.min_size", "20"}, {"pool.max_size", "30"}};
+    static const struct config_change half[] = {{"pool.max_size", "25"}, {"pool.min_size", "26"}};
+    static const struct config_change back[] = {{"pool.min_size", NULL}, {"cache.targets", NULL}};
+    fixture_begin(&f);
+    fixture_put(&f, "pool.min_size", CONFIG_SCALAR, "3");
+    fixture_put(&f, "pool.max_size", CONFIG_SCALAR, "12");
+    fixture_put(&f, "cache.targets", CONFIG_SEQUENCE, NULL);
+    fixture_put(&f, "cache.targets[0]", CONFIG_SCALAR, "A");
+    const struct config *old = fixture_good(&f);
+    const struct config *a = config_with_all(old, moved, 2, &errors); /* each alone would be refused, or not */
+    ck_assert_ptr_nonnull(a);
+    ck_assert_int_eq(a->pool_min_size, 20);
+    ck_assert_ptr_null(config_with_all(a, half, 2, &errors));
+    ck_assert_uint_eq(errors.count, 1);
+    config_errors_free(&errors);
+    const struct config *b = config_with(a, "cache.targets", "[X, Y]", &errors);
+    ck_assert_ptr_nonnull(b);
+    const struct config *c = config_with_all(b, back, 2, &errors);
+    ck_assert_ptr_nonnull(c);
+    ck_assert_int_eq(c->pool_min_size, 3);
+    ck_assert_int_eq(c->pool_max_size, 30);
+    ck_assert_uint_eq(c->cache_targets.count, 1);
+    ck_assert_str_eq(c->cache_targets.items[0], "A");
+    ck_assert_int_eq(config_place_of(c, CONFIG_OPTION_pool_min_size)->source, CONFIG_FROM_FILE);
+    ck_assert_int_eq(config_place_of(c, CONFIG_OPTION_pool_max_size)->source, CONFIG_FROM_CHANGE);
+    const struct config *reloaded = config_carry_over(old, c, &errors);
+    ck_assert_ptr_nonnull(reloaded);
+    ck_assert_int_eq(reloaded->pool_max_size, 30);
+    ck_assert_int_eq(reloaded->pool_min_size, 3);
+    config_unref(reloaded);
+    config_unref(c);
+    config_unref(b);
+    config_unref(a);
+    fixture_end(&f);
+}
+END_TEST
+
 START_TEST(a_change_makes_a_new_snapshot)
 {
     struct fixture f;
@@ -512,7 +553,7 @@ START_TEST(a_change_makes_a_new_snapshot)
     ck_assert_uint_eq(b->cache_targets.count, 2);
     ck_assert_str_eq(b->cache_targets.items[1], "Y");
     config_origin(b, CONFIG_OPTION_cache_default_ttl, origin, sizeof origin);
-    ck_assert_str_eq(origin, "changed while running");
+    ck_assert_str_eq(origin, "admin");
     ck_assert(!config_same_value(old, b, CONFIG_OPTION_cache_default_ttl));
     ck_assert(config_same_value(old, b, CONFIG_OPTION_cache_max_size));
     config_unref(b);
@@ -693,6 +734,7 @@ static void add_snapshots(Suite *s)
     TCase *t = tcase_create("snapshots");
     suite_add_tcase(s, t);
     tcase_add_test(t, a_change_makes_a_new_snapshot);
+    tcase_add_test(t, changes_are_judged_together_and_taken_back);
     tcase_add_test(t, refused_changes);
     tcase_add_test(t, files_are_looked_at_once);
     tcase_add_test(t, a_reload_keeps_what_needs_a_restart);

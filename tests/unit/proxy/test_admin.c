@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "policy/config.h"
 #include "proxy/pack.h"
 
 static const char *const methods[] = {"other", "GET"};
@@ -124,12 +125,22 @@ static void tear_down(void)
     rmdir(w.directory);
 }
 
+/* What the port reads of a configuration. */
+static const struct config *settings(const char *token_file, const char *audit_log)
+{
+    static struct config cfg;
+    cfg = (struct config){.admin_token_file = token_file ? token_file : "",
+                          .admin_audit_log = audit_log ? audit_log : "",
+                          .admin_tls_certificate_file = "",
+                          .admin_tls_key_file = ""};
+    return &cfg;
+}
+
 static void start(const char *address, const char *token_file, const char *audit_log)
 {
     char error[256] = "";
     struct admin_options options = {.address = address,
-                                    .token_file = token_file,
-                                    .audit_log = audit_log,
+                                    .cfg = settings(token_file, audit_log),
                                     .block = metrics_block(w.metrics, 1)};
     w.admin = admin_new(w.base, &options, &w.sources, error, sizeof error);
     ck_assert_msg(w.admin != NULL, "%s", error);
@@ -596,13 +607,13 @@ START_TEST(bad_settings_are_named)
                  {"unix:/nonexistent/x", NULL, "admin.address"}};
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         char error[256] = "";
-        struct admin_options options = {.address = cases[i].address, .token_file = cases[i].token};
+        struct admin_options options = {.address = cases[i].address, .cfg = settings(cases[i].token, NULL)};
         ck_assert_ptr_null(admin_new(w.base, &options, &w.sources, error, sizeof error));
         ck_assert_msg(strstr(error, cases[i].says) != NULL, "%s", error);
     }
     write_file(w.token, "\n");
     char error[256] = "";
-    struct admin_options options = {.address = "127.0.0.1:0", .token_file = w.token};
+    struct admin_options options = {.address = "127.0.0.1:0", .cfg = settings(w.token, NULL)};
     ck_assert_ptr_null(admin_new(w.base, &options, &w.sources, error, sizeof error));
     ck_assert_ptr_nonnull(strstr(error, "it is empty"));
 }
