@@ -20,6 +20,8 @@ LDFLAGS += $(LDHARDEN) -pthread $(filter -fsanitize% --coverage,$(CFLAGS_$(MODE)
 LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lm
 LIBS_CLI := -lcurl -ljansson -lm
 LIBS_TEST := -lcheck_pic -lsubunit -lrt -lm
+# test_cli brings the whole CLI, and with it libcurl.
+$(BUILD)/unit/metrics/test_cli: LIBS_TEST += -lcurl
 
 POLICY_SRC := $(wildcard policy/*.c)
 METRICS_SRC := $(wildcard metrics/*.c)
@@ -104,6 +106,12 @@ test: packages-test       ## install what is missing, build, and pass every test
 PREFIX ?= /usr/local
 install: all              ## install the programs below PREFIX (/usr/local)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+	$(Q)perf=$(BUILD)/promptops-perf; share=$(DESTDIR)$(PREFIX)/share; \
+	  put() { install -d "$$(dirname "$$1")" && shift_to="$$1" && shift && "$$perf" "$$@" >"$$shift_to"; }; \
+	  put $$share/man/man1/promptops-perf.1 manual && \
+	  put $$share/bash-completion/completions/promptops-perf completion bash && \
+	  put $$share/zsh/site-functions/_promptops-perf completion zsh && \
+	  put $$share/fish/vendor_completions.d/promptops-perf.fish completion fish
 
 # ---- what a developer runs ---------------------------------------------------------------------
 .PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire

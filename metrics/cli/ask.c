@@ -1,5 +1,5 @@
 /*
- * The only includer of libcurl here: one request to the admin port.
+ * Requests to the admin port by libcurl: one request to the admin port.
  * Invariants: answers are bounded; the token goes to the admin port only (no redirect is followed) and is
  * never shown.
  */
@@ -129,22 +129,72 @@ static json_t *perform(CURL *curl, const struct args *a)
     return tree;
 }
 
+static void set_common(CURL *curl, const struct args *a, const char *path, struct curl_slist *fields)
+{
+    put_url(curl, a->admin, path);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+}
+
+/* What a raw answer goes into: errors are kept to be told. */
+struct sink {
+    CURL *curl;
+    FILE *out;
+    struct text error;
+};
+
+static size_t on_raw(char *p, size_t size, size_t n, void *arg)
+{
+    struct sink *s = arg;
+    long status = 0;
+    curl_easy_getinfo(s->curl, CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 200 && status < 300)
+        return fwrite(p, 1, size * n, s->out);
+    if (s->error.n + size * n < 65536)
+        text_bytes(&s->error, p, size * n);
+    return size * n;
+}
+
+bool ask_raw(const struct args *a, const char *path, FILE *out)
+{
+    struct curl_slist *fields = fields_of(a, false);
+    struct sink sink = {.curl = curl_easy_init(), .out = out};
+    long status = 0;
+    bool good = false;
+    if (fields && sink.curl) {
+        set_common(sink.curl, a, path, fields);
+        curl_easy_setopt(sink.curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+        curl_easy_setopt(sink.curl, CURLOPT_LOW_SPEED_TIME, (long)TIMEOUT_SECONDS);
+        curl_easy_setopt(sink.curl, CURLOPT_WRITEFUNCTION, on_raw);
+        curl_easy_setopt(sink.curl, CURLOPT_WRITEDATA, &sink);
+        CURLcode code = curl_easy_perform(sink.curl);
+        curl_easy_getinfo(sink.curl, CURLINFO_RESPONSE_CODE, &status);
+        good = code == CURLE_OK && status >= 200 && status < 300;
+        if (code != CURLE_OK)
+            complain("%s: %s", a->admin, curl_easy_strerror(code));
+        else if (!good)
+            json_decref(read_answer(&sink.error, status));
+    }
+    text_dispose(&sink.error);
+    curl_easy_cleanup(sink.curl);
+    curl_slist_free_all(fields);
+    return good;
+}
+
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body)
 {
     struct curl_slist *fields = fields_of(a, strcmp(method, "GET") != 0);
     if (!fields)
         return NULL;
     CURL *curl = curl_easy_init();
-    char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
+    char *text = body ? json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_t *tree = NULL;
     if (curl && (text || !body)) {
-        put_url(curl, a->admin, path);
-        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
+        set_common(curl, a, path, fields);
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
         curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)TIMEOUT_SECONDS);
-        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
-        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
         if (text)
             curl_easy_setopt(curl, CURLOPT_POSTFIELDS, text);
         tree = perform(curl, a);

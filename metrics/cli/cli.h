@@ -44,15 +44,29 @@ struct command {
 
 extern const struct command commands[]; /* ended by a NULL name */
 
+/* Options that go anywhere, in the form of command.flags. */
+extern const char flags_everywhere[];
+
+enum exit_code run_monitor(const struct args *a);
+enum exit_code run_export(const struct args *a);
+enum exit_code run_optimize(const struct args *a);
+enum exit_code run_analyze(const struct args *a);
+enum exit_code run_benchmark(const struct args *a);
+enum exit_code run_debug(const struct args *a);
+enum exit_code run_completion(const struct args *a);
+enum exit_code run_manual(const struct args *a);
 enum exit_code run_summary(const struct args *a);
 enum exit_code run_config(const struct args *a);
 enum exit_code run_cache(const struct args *a);
 
 /*
- * Asks the admin port: `method` GET or POST, `path` with its query, `body` as JSON or NULL. A new reference,
- * or NULL after the reason was told on standard error.
+ * Asks the admin port: `method` GET, POST, PUT, PATCH or DELETE, `path` with its query, `body` as JSON or
+ * NULL. A new reference, or NULL after the reason was told on standard error.
  */
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body);
+
+/* Asks for a path and writes what comes, whatever its form, to `out`. False after the reason was told. */
+bool ask_raw(const struct args *a, const char *path, FILE *out);
 
 /* Writes a message to standard error, after the program's name. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -12,25 +12,32 @@
 
 const struct command commands[] = {
     {"monitor", "duration= interval= web port=", "[--duration 60] [--interval 5] [--web [--port 8080]]",
-     "watch the sidecar live", NULL},
+     "watch the sidecar live", run_monitor},
     {"summary", "window=", "[--window 30]", "the main numbers of the last minutes", run_summary},
     {"export", "output= metric-type= start-time= end-time=",
-     "[--output F] [--metric-type T] [--start-time T] [--end-time T]", "all retained history", NULL},
+     "[--output F] [--metric-type T] [--start-time T] [--end-time T]", "all retained history", run_export},
     {"optimize", "cache retry pool auto-apply", "[--cache] [--retry] [--pool] [--auto-apply]",
-     "show or apply recommendations", NULL},
-    {"benchmark", "duration= concurrent= iterations= prompt-id= url= rate=",
-     "[--duration 60] [--concurrent 10] [--iterations N] [--prompt-id ID] [--url U] [--rate R]", "measure",
-     NULL},
+     "show or apply recommendations", run_optimize},
+    {"benchmark", "duration= concurrent= iterations= prompt-id= url= rate= header= max-p99= max-errors=",
+     "[--duration 60] [--concurrent 10] [--iterations N] [--prompt-id ID] [--url U] [--rate R] "
+     "[--header F] [--max-p99 MS] [--max-errors SHARE]",
+     "measure latency and throughput", run_benchmark},
     {"analyze", "recommendations issues trends", "[--recommendations] [--issues] [--trends]",
-     "find out what is wrong", NULL},
-    {"config", "show get= set= check=", "--show | --get KEY | --set KEY=VALUE | --check FILE",
-     "the effective configuration", run_config},
+     "find out what is wrong", run_analyze},
+    {"config",
+     "show get= set= unset= check=", "--show | --get KEY | --set KEY=VALUE | --unset KEY | --check FILE",
+     "the effective configuration, and live changes", run_config},
     {"cache", "key= prefix= tag= all sort= limit=",
      "stats | entries | purge --key K|--prefix P|--tag T|--all", "the cache", run_cache},
+    {"debug", "module= level= request-id= client= phase= seconds= off",
+     "[--level L [--module M]] [--request-id ID] [--client ADDRESS] [--phase P] [--seconds 300] | --off",
+     "log levels and traces of a live sidecar", run_debug},
+    {"completion", "", "bash | zsh | fish", "completion for a shell", run_completion},
+    {"manual", "", "", "the manual page, for man", run_manual},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-static const char everywhere[] = "admin= token-file= format= no-color help ";
+const char flags_everywhere[] = "admin= token-file= format= no-color help ";
 
 void complain(const char *format, ...)
 {
@@ -121,7 +128,7 @@ static int take_flag(struct args *a, char **argv, const struct command *command)
 {
     char *name = argv[0] + 2, *equals = strchr(name, '=');
     size_t n = equals ? (size_t)(equals - name) : strlen(name);
-    int kind = flag_kind(everywhere, name, n);
+    int kind = flag_kind(flags_everywhere, name, n);
     if (kind < 0 && command)
         kind = flag_kind(command->flags, name, n);
     if (kind < 0) {
@@ -156,7 +163,7 @@ static const struct command *command_of(int argc, char **argv)
         if (strncmp(argv[i], "--", 2) != 0)
             return find_command(argv[i]);
         size_t n = strlen(argv[i] + 2);
-        i += flag_kind(everywhere, argv[i] + 2, n) == 1;
+        i += flag_kind(flags_everywhere, argv[i] + 2, n) == 1;
     }
     return NULL;
 }

@@ -124,7 +124,7 @@ static void put_csv(const char *s, bool last)
 
 static void put_json(const json_t *tree)
 {
-    json_dumpf(tree, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    json_dumpf(tree, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
     putchar('\n');
 }
 

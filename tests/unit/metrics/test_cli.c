@@ -5,14 +5,19 @@ int perf_main(int argc, char **argv);
 #define main perf_main
 #include "metrics/cli/main.c"
 #undef main
+#include "metrics/cli/benchmark.c"
 #include "metrics/cli/commands.c"
+#include "metrics/cli/debug.c"
+#include "metrics/cli/describe.c"
+#include "metrics/cli/history.c"
+#include "metrics/cli/monitor.c"
 #include "metrics/cli/show.c"
 
 #include <check.h>
 #include <fcntl.h>
 
 static const char *canned;                   /* what the admin port answers; NULL: an error */
-static char asked[512], asked_body[256];     /* the last request */
+static char asked[2048], asked_body[256];    /* the last request */
 static char output[65536], complaints[8192]; /* of the last run */
 
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body)
@@ -22,6 +27,14 @@ struct json_t *ask(const struct args *a, const char *method, const char *path, c
     snprintf(asked_body, sizeof asked_body, "%s", text ? text : "");
     free(text);
     return canned ? json_loads(canned, 0, NULL) : NULL;
+}
+
+bool ask_raw(const struct args *a, const char *path, FILE *out)
+{
+    snprintf(asked, sizeof asked, "GET %s%s", a->admin, path);
+    if (canned)
+        fputs(canned, out);
+    return canned != NULL;
 }
 
 static void capture(int fd, const char *path, int *kept)
@@ -87,13 +100,20 @@ START_TEST(a_wrong_command_line_asks_nothing)
         {"--format xml summary", "not a format; take table, json or csv"},
         {"config", "config --show"},
         {"config --show --get a", "config --show"},
-        {"config --set a=b", "not built yet"},
+        {"config --set a", "say KEY=VALUE"},
+        {"config --set =b", "say KEY=VALUE"},
         {"cache", "cache stats"},
         {"cache frob", "cache stats"},
         {"cache purge", "exactly one of"},
         {"cache purge --all --key x", "exactly one of"},
-        {"monitor", "monitor is not built yet"},
-        {"benchmark --rate 5", "benchmark is not built yet"},
+        {"monitor --interval 0", "not a number of seconds"},
+        {"monitor --port 3", "--port goes with --web"},
+        {"benchmark --rate x", "--rate x: not a number"},
+        {"benchmark --concurrent 0", "--concurrent 0: not a number"},
+        {"export --start-time yesterday", "2024-01-01T00:00:00 (UTC) or -30m"},
+        {"completion", "completion bash"},
+        {"debug --seconds x", "--seconds x"},
+        {"debug --module pool", "--module goes with --level"},
     };
     canned = "{}";
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -138,6 +158,52 @@ START_TEST(the_summary_as_json_and_csv)
     ck_assert_int_eq(run("summary --format=csv"), EXIT_GOOD);
     ck_assert(strncmp(output, "name,value\r\nrequests_total,12\r\n", 31) == 0);
     ck_assert_ptr_nonnull(strstr(output, "\r\nrequest_latency.p50,0.00045\r\n"));
+}
+END_TEST
+
+START_TEST(changes_and_looks_back)
+{
+    canned =
+        "{\"changed\": [{\"key\": \"retry.budget\", \"from\": 0.1, \"to\": 0.2, \"origin\": \"admin\"}]}";
+    ck_assert_int_eq(run("config --set retry.budget=0.25"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "PATCH"));
+    ck_assert_str_eq(asked_body, "{\"retry.budget\":0.25}");
+    ck_assert_ptr_nonnull(strstr(output, "retry.budget  0.1   0.2  admin"));
+    ck_assert_int_eq(run("config --set pool.acquire_timeout=3s"), EXIT_GOOD);
+    ck_assert_str_eq(asked_body, "{\"pool.acquire_timeout\":\"3s\"}");
+    ck_assert_int_eq(run("config --unset retry.budget"), EXIT_GOOD);
+    ck_assert_str_eq(asked_body, "{\"retry.budget\":null}");
+    ck_assert_int_eq(run("debug --level debug --module pool --client 10.0.0.1 --seconds 20"), EXIT_GOOD);
+    ck_assert_str_eq(asked_body,
+                     "{\"seconds\":20,\"trace\":{\"client\":\"10.0.0.1\"},\"modules\":{\"pool\":\"debug\"}}");
+    ck_assert_int_eq(run("debug --off"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "DELETE"));
+    ck_assert_int_eq(
+        run("export --format csv --metric-type REQUEST_LATENCY --start-time 2024-01-01T00:00:00"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "/api/v1/metrics?format=%63%73%76&metric_type="));
+    canned = "{\"recommendations\": [{\"id\": \"a\", \"category\": \"CACHING\"}, {\"id\": \"b\", "
+             "\"category\": \"RETRY\"}]}";
+    ck_assert_int_eq(run("optimize --retry"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(output, "\nb "));
+    ck_assert_ptr_null(strstr(output, "\na "));
+    canned = "{\"points\": [{\"p95\": 1, \"mean\": 1}, {\"p95\": 2, \"mean\": 1}, {\"p95\": 3, \"mean\": 1}, "
+             "{\"p95\": 4, "
+             "\"mean\": 1}, {\"p95\": 5, \"mean\": 1}, {\"p95\": 6, \"mean\": 1}, {\"p95\": 7, \"mean\": 1}, "
+             "{\"p95\": 8, "
+             "\"mean\": 1}, {\"p95\": 9, \"mean\": 1}]}";
+    ck_assert_int_eq(run("analyze --trends"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(output, "rising"));
+    ck_assert_ptr_nonnull(strstr(output, "no trend"));
+    canned = summary;
+    ck_assert_int_eq(run("monitor --interval 0.05 --duration 0.12"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(output, "cache hit rate 45.60%"));
+    ck_assert_ptr_null(strchr(output, '\033'));
+    ck_assert_int_eq(run("monitor --web"), EXIT_REFUSED);
+    ck_assert_ptr_nonnull(strstr(complaints, "no dashboard"));
+    ck_assert_int_eq(run("completion bash"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(output, "--prompt-id"));
+    ck_assert_int_eq(run("manual"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(output, ".B benchmark"));
 }
 END_TEST
 
@@ -200,6 +266,7 @@ int main(void)
     tcase_add_test(t, the_summary_as_table);
     tcase_add_test(t, the_summary_as_json_and_csv);
     tcase_add_test(t, an_error_of_the_sidecar_is_1);
+    tcase_add_test(t, changes_and_looks_back);
     tcase_add_test(t, the_configuration);
     tcase_add_test(t, the_cache);
     suite_add_tcase(s, t);
