@@ -13,6 +13,7 @@
 #include "proxy/view.h"
 
 struct config;
+struct debug;
 struct event_base;
 struct admin;
 
@@ -48,6 +49,8 @@ struct admin_sources {
      */
     bool (*change)(void *ctx, const struct config *fresh, char *err, size_t err_size);
     void (*drain)(void *ctx);
+    struct debug *debug; /* NULL: /api/v1/debug answers 501 */
+    struct log *log;     /* whose levels it changes */
     /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not
      * empty. */
     int64_t (*purge)(void *ctx, enum admin_purge kind, struct slice what);

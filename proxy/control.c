@@ -25,6 +25,7 @@
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
+#include "proxy/debug.h"
 #include "proxy/guard.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
@@ -351,6 +352,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     tick_t now = control_now();
     (void)fd;
     (void)what;
+    debug_tick(c->service.debug, now);
     if (file_watch_changed(&c->watch)) {
         log_write(c->service.log, LOG_INFO, "config", "a watched file has changed");
         reload(c);
@@ -443,7 +445,8 @@ static bool make_shared(struct control *c)
     s->guard = guard_new(c->cfg, control_now(), seed[2]);
     s->admit =
         admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
-    return s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    s->debug = debug_new(s->log);
+    return s->debug && s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 static bool start_resolver(struct control *c)
@@ -611,6 +614,7 @@ static void finish(struct control *c)
         event_free(c->drain_check);
     if (c->base)
         event_base_free(c->base);
+    debug_free(s->debug);
     log_close(s->log);
     config_unref(c->cfg);
 }

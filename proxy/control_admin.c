@@ -188,6 +188,8 @@ void control_sources(struct control *c, struct admin_sources *out)
         .rate_limits = rate_limits,
         .snapshot = snapshot,
         .change = control_change,
+        .debug = c->service.debug,
+        .log = c->service.log,
         .drain = drain,
         .purge = purge,
         .circuit_reset = reset,

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "proxy/client.h"
+#include "proxy/debug.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/log.h"
 #include "proxy/service.h"
@@ -41,9 +42,15 @@ static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_OVER] = 0xffff & ~FROM(OVER),
 };
 
+static const char *const phase_names[PHASE_COUNT] = {
+    "begin", "holding", "joined", "serving", "admit", "queued", "sent", "relay", "backoff", "tunnel", "over"};
+
 void exchange_set_phase(struct exchange *x, enum phase phase)
 {
     assert(allowed_from[phase] & (1u << x->phase));
+    if (debug_tracing(x->w->service->debug))
+        debug_phase_slow(x->w->service->debug, x->request_id, phase_names[x->phase], phase_names[phase],
+                         x->w->now - x->began);
     x->phase = (uint8_t)phase;
 }
 

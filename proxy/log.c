@@ -30,9 +30,15 @@ enum sink {
 };
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line is written to a pipe at once");
 
+static const char *const module_names[] = {"all",      "admin", "auth",    "config", "control",
+                                           "listener", "log",   "metrics", "pool",   "trace"};
+enum { MODULES = ARRAY_LEN(module_names) };
+
 struct log {
     int fd;
-    char *path; /* NULL: standard error */
+    atomic_int own[MODULES]; /* level + 1; 0: none of its own */
+    tick_t until[MODULES];   /* the control thread's */
+    char *path;              /* NULL: standard error */
     bool text;
     atomic_int sink;
     atomic_int level;
@@ -153,6 +159,50 @@ bool log_enabled(const struct log *log, enum log_level level)
     return (int)level >= atomic_load_explicit(&((struct log *)(uintptr_t)log)->level, memory_order_relaxed);
 }
 
+bool log_set_module(struct log *log, const char *module, enum log_level level, tick_t until)
+{
+    for (unsigned i = 0; i < MODULES; i++) {
+        if (strcmp(module, module_names[i]) != 0)
+            continue;
+        log->until[i] = until;
+        atomic_store_explicit(&log->own[i], (int)level + 1, memory_order_relaxed);
+        return true;
+    }
+    return false;
+}
+
+bool log_expire_modules(struct log *log, tick_t now)
+{
+    bool any = false;
+    for (unsigned i = 0; i < MODULES; i++)
+        if (atomic_load_explicit(&log->own[i], memory_order_relaxed) && now >= log->until[i]) {
+            atomic_store_explicit(&log->own[i], 0, memory_order_relaxed);
+            any = true;
+        }
+    return any;
+}
+
+const char *log_module(const struct log *log, unsigned i, int *level, tick_t *until)
+{
+    if (i >= MODULES)
+        return NULL;
+    *level = atomic_load_explicit(&((struct log *)(uintptr_t)log)->own[i], memory_order_relaxed) - 1;
+    *until = log->until[i];
+    return module_names[i];
+}
+
+/* The module's own level may let through more than the log's, or less. */
+static bool module_enabled(struct log *log, enum log_level level, const char *module)
+{
+    int own = atomic_load_explicit(&log->own[0], memory_order_relaxed);
+    for (unsigned i = 1; i < MODULES; i++) {
+        int one = atomic_load_explicit(&log->own[i], memory_order_relaxed);
+        if (one && strcmp(module, module_names[i]) == 0)
+            own = one;
+    }
+    return own ? (int)level + 1 >= own : log_enabled(log, level);
+}
+
 bool log_level_parse(const char *text, enum log_level *level)
 {
     if (strcmp(text, "warn") == 0)
@@ -255,7 +305,7 @@ void log_time(int64_t wall, char out[LOG_TIME_BYTES])
 
 void log_write(struct log *log, enum log_level level, const char *module, const char *format, ...)
 {
-    if (!log || !log_enabled(log, level))
+    if (!log || !module_enabled(log, level, module))
         return;
     char message[1024], line[LOG_LINE_MAX], time[LOG_TIME_BYTES];
     va_list args;

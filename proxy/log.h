@@ -35,6 +35,15 @@ int log_reopen(struct log *log);
 
 void log_set_level(struct log *log, enum log_level level); /* any thread */
 void log_set_access(struct log *log, bool on);             /* any thread */
+
+/*
+ * For one module (or "all") another level until `until`. False when there is no module of that name. From one
+ * thread. / Ends what is over; true when something was. / The i-th module's name, NULL behind the last;
+ * *level is -1 when it has none of its own.
+ */
+bool log_set_module(struct log *log, const char *module, enum log_level level, tick_t until);
+bool log_expire_modules(struct log *log, tick_t now);
+const char *log_module(const struct log *log, unsigned i, int *level, tick_t *until);
 bool log_access_on(const struct log *log);
 bool log_enabled(const struct log *log, enum log_level level);
 bool log_level_parse(const char *text, enum log_level *level); /* debug info warning (or warn) error */

@@ -173,9 +173,9 @@ START_TEST(changes_and_looks_back)
     ck_assert_str_eq(asked_body, "{\"pool.acquire_timeout\":\"3s\"}");
     ck_assert_int_eq(run("config --unset retry.budget"), EXIT_GOOD);
     ck_assert_str_eq(asked_body, "{\"retry.budget\":null}");
-    ck_assert_int_eq(run("debug --level debug --module pool --client 10.0.0.1 --seconds 20"), EXIT_GOOD);
+    ck_assert_int_eq(run("debug --level debug --module pool --phase sent --seconds 20"), EXIT_GOOD);
     ck_assert_str_eq(asked_body,
-                     "{\"seconds\":20,\"trace\":{\"client\":\"10.0.0.1\"},\"modules\":{\"pool\":\"debug\"}}");
+                     "{\"seconds\":20,\"trace\":{\"phase\":\"sent\"},\"modules\":{\"pool\":\"debug\"}}");
     ck_assert_int_eq(run("debug --off"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "DELETE"));
     ck_assert_int_eq(
