@@ -55,7 +55,7 @@ static void detrended_ranks(const double *values, size_t n, double slope, double
     }
 }
 
-/* n/n* of Hamed and Rao, over the first lags whose autocorrelation of the ranks is significant. */
+/* n/n* after Hamed and Rao, but only over the first lags in a row that are significant. */
 static double correction_of(const double *ranks, size_t n)
 {
     double count = (double)n, sum = 0, square = 0, bound = 1.959964 / sqrt((double)n);
