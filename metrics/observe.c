@@ -12,10 +12,8 @@
 
 #include "metrics/series.h"
 
-enum { MAX_METHODS = 255, MAX_REASONS = 500, REASON_BASE = 1024 };
-
-/* Outcomes that are not a reason; statuses (100 ... 999) lie between these and REASON_BASE. */
-enum { OUTCOME_OK, OUTCOME_CLIENT_ERROR, OUTCOME_RATE_LIMITED, OUTCOME_SERVER_ERROR, OUTCOME_WORDS };
+/* A code is an outcome (below 100), a status, or a reason (from REASON_BASE on). */
+enum { MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
 
 struct operation_detail {
     struct hist request;
@@ -39,6 +37,8 @@ struct metrics {
     size_t method_count;
     char **reasons;
     size_t reason_count;
+    char **outcomes;
+    size_t outcome_count;
 };
 
 static const struct {
@@ -171,7 +171,8 @@ static void names_free(char **names, size_t n)
 
 struct metrics *metrics_new(const struct metrics_config *config)
 {
-    if (config->workers < 0 || config->method_count > MAX_METHODS || config->reason_count > MAX_REASONS)
+    if (config->workers < 0 || config->method_count > MAX_METHODS || config->reason_count > MAX_REASONS ||
+        config->outcome_count > MAX_OUTCOMES)
         return NULL;
     struct metrics *m = calloc(1, sizeof *m);
     if (!m)
@@ -180,10 +181,12 @@ struct metrics *metrics_new(const struct metrics_config *config)
     m->method_count = m->methods ? config->method_count : 0;
     m->reasons = names_copy(config->reasons, config->reason_count, copy_lower);
     m->reason_count = m->reasons ? config->reason_count : 0;
+    m->outcomes = names_copy(config->outcomes, config->outcome_count, strdup);
+    m->outcome_count = m->outcomes ? config->outcome_count : 0;
     m->operations[0] = strdup("other");
     m->operation_count = 1;
     m->blocks = calloc((size_t)config->workers + 1, sizeof(struct metrics_block *));
-    bool whole = m->methods && m->reasons && m->operations[0] && m->blocks;
+    bool whole = m->methods && m->reasons && m->outcomes && m->operations[0] && m->blocks;
     for (int i = 0; whole && i <= config->workers; i++) {
         m->blocks[i] = block_new();
         whole = m->blocks[i] != NULL;
@@ -208,6 +211,7 @@ void metrics_free(struct metrics *m)
         free(m->operations[i]);
     names_free(m->methods, m->method_count);
     names_free(m->reasons, m->reason_count);
+    names_free(m->outcomes, m->outcome_count);
     free(m);
 }
 
@@ -280,9 +284,8 @@ static void tuple_count(struct metrics_block *b, enum series_id id, struct serie
 
 const char *metrics_outcome_name(const struct metrics *m, unsigned outcome, char room[8])
 {
-    static const char *const word[OUTCOME_WORDS] = {"ok", "client_error", "rate_limited", "server_error"};
-    if (outcome < OUTCOME_WORDS)
-        return word[outcome];
+    if (outcome < m->outcome_count)
+        return m->outcomes[outcome];
     if (outcome >= REASON_BASE)
         return metrics_reason_name(m, outcome - REASON_BASE);
     if (outcome < 100 || outcome > 999)
@@ -292,17 +295,6 @@ const char *metrics_outcome_name(const struct metrics *m, unsigned outcome, char
     room[2] = (char)('0' + outcome % 10);
     room[3] = '\0';
     return room;
-}
-
-static uint16_t attempt_outcome(const struct attempt *a)
-{
-    if (a->reason)
-        return (uint16_t)(REASON_BASE + (a->reason < MAX_REASONS ? a->reason : MAX_REASONS));
-    if (a->rate_limited || a->status == 429)
-        return OUTCOME_RATE_LIMITED;
-    if (a->status >= 500 || !a->status)
-        return OUTCOME_SERVER_ERROR;
-    return a->status >= 400 ? OUTCOME_CLIENT_ERROR : OUTCOME_OK;
 }
 
 /* ---- counting ---- */
@@ -397,17 +389,16 @@ static void count_connect(struct metrics_block *b, const struct attempt *a)
 void metrics_upstream(struct metrics_block *b, const struct attempt *a)
 {
     uint16_t operation = operation_bound(a->operation);
-    uint16_t outcome = attempt_outcome(a);
     metric_add(b, METRIC_UPSTREAM_DONE, 1);
-    if (outcome != OUTCOME_OK && outcome != OUTCOME_CLIENT_ERROR)
+    if (a->failed)
         metric_add(b, METRIC_UPSTREAM_FAILED, 1);
-    if (outcome == OUTCOME_RATE_LIMITED)
+    if (a->throttled)
         metric_add(b, METRIC_QUOTA_ANSWERS, 1);
     if (a->reused)
         metric_add(b, METRIC_POOL_REUSED, 1);
     metric_add(b, METRIC_UPSTREAM_SENT_BYTES, a->bytes_sent);
     metric_add(b, METRIC_UPSTREAM_RECEIVED_BYTES, a->bytes_received);
-    tuple_count(b, SERIES_UPSTREAM, (struct series_tuple){.operation = operation, .code = outcome});
+    tuple_count(b, SERIES_UPSTREAM, (struct series_tuple){.operation = operation, .code = a->outcome});
     count_connect(b, a);
     if (a->pool_wait > 0)
         record(b, &b->detail->shared[HISTOGRAM_POOL_WAIT], a->pool_wait);

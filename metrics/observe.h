@@ -77,11 +77,13 @@ enum attempt_kind {
 /* One attempt at the upstream, ended well or not. */
 struct attempt {
     uint16_t operation;
-    uint16_t status;   /* of the upstream's answer; 0: none came */
-    uint16_t reason;   /* index into metrics_config.reasons; 0: a whole answer came */
-    uint8_t kind;      /* enum attempt_kind */
-    bool rate_limited; /* the answer says "over the limit", whatever its status */
-    bool reused;       /* sent on a connection used before */
+    uint16_t status; /* of the upstream's answer; 0: none came */
+    uint16_t reason; /* index into metrics_config.reasons; 0: a whole answer came */
+    uint8_t kind;    /* enum attempt_kind */
+    uint8_t outcome; /* index into metrics_config.outcomes */
+    bool failed;     /* by the upstream's fault, or refused by its rate limit */
+    bool throttled;  /* the latter, whatever its status */
+    bool reused;     /* sent on a connection used before */
     int64_t pool_wait;
     int64_t dns, tcp, tls; /* when this attempt made the connection */
     int64_t first_byte;
@@ -100,6 +102,8 @@ struct metrics_config {
     size_t method_count;
     const char *const *reasons; /* name of each reason number; copied, in lower case */
     size_t reason_count;
+    const char *const *outcomes; /* label of each outcome of an attempt; at most 100; copied */
+    size_t outcome_count;
 };
 
 struct metrics; /* all blocks, and the names of what they count */
@@ -187,7 +191,7 @@ struct series_tuple {
 };
 struct series_tuple metrics_tuple(uint64_t key);
 
-/* Label of an outcome: ok, client_error, rate_limited, server_error, a reason's name, or (retries) a status.
+/* Label of an outcome: its name; of a retry's cause: a reason's name, or a status.
  * `room` takes digits. */
 const char *metrics_outcome_name(const struct metrics *m, unsigned outcome, char room[8]);
 

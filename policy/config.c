@@ -149,7 +149,8 @@ static bool has_items(int option)
 static bool is_list(int option)
 {
     enum config_type type = config_option_row(option)->type;
-    return has_items(option) || type == CONFIG_TYPE_LIST || type == CONFIG_TYPE_RETRY_ON;
+    return has_items(option) || type == CONFIG_TYPE_LIST || type == CONFIG_TYPE_DISGUISES ||
+           type == CONFIG_TYPE_RETRY_ON;
 }
 
 /* Returns false when a default of options.def is no good value, which is a mistake there. */

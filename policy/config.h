@@ -75,6 +75,7 @@ typedef const char *config_DIRECTORY;
 typedef struct config_address config_ADDRESS;
 typedef struct config_url config_URL;
 typedef struct config_list config_LIST;
+typedef struct config_list config_DISGUISES;
 typedef struct config_retry_on config_RETRY_ON;
 typedef struct config_routes config_ROUTES;
 typedef struct config_alerts config_ALERTS;
@@ -96,6 +97,7 @@ enum config_type {
     CONFIG_TYPE_ADDRESS,
     CONFIG_TYPE_URL,
     CONFIG_TYPE_LIST,
+    CONFIG_TYPE_DISGUISES,
     CONFIG_TYPE_RETRY_ON,
     CONFIG_TYPE_ROUTES,
     CONFIG_TYPE_ALERTS,

@@ -8,6 +8,7 @@
 
 #include "policy/config_private.h"
 #include "policy/head.h"
+#include "policy/outcome.h"
 
 static bool was_set(const struct config_build *b, int option)
 {
@@ -197,6 +198,8 @@ void config_check(struct config_build *b)
     check_auth(b);
     settle_timestamp(b);
     check_partition(b);
+    if (cfg->rate_limit_disguised.count > OUTCOME_DISGUISES && !b->bad[CONFIG_OPTION_rate_limit_disguised])
+        complain(b, CONFIG_OPTION_rate_limit_disguised, "has too many members, allowed: 8");
     if (!*cfg->log_file)
         complain(b, CONFIG_OPTION_log_file, "is empty, allowed: - for standard error, or a path");
     if (cfg->cache_scope == CONFIG_CACHE_SCOPE_PRIVATE && cfg->cache_partition_by.count == 0 &&

@@ -303,6 +303,7 @@ void config_out_value(struct config_out *out, const struct config_option_row *ro
         config_out_quoted(out, ((const struct config_url *)value)->text);
         break;
     case CONFIG_TYPE_LIST:
+    case CONFIG_TYPE_DISGUISES:
         out_strings(out, list->items, list->count);
         break;
     case CONFIG_TYPE_RETRY_ON:

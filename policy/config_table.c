@@ -34,6 +34,7 @@ enum { READY = 1, SOON = 2, LATER = 0, LIVE = 1, RESTART = 0 };
 #define CHOICES_OF_ADDRESS(member)    NULL
 #define CHOICES_OF_URL(member)        NULL
 #define CHOICES_OF_LIST(member)       NULL
+#define CHOICES_OF_DISGUISES(member)  NULL
 #define CHOICES_OF_RETRY_ON(member)   NULL
 #define CHOICES_OF_ROUTES(member)     NULL
 #define CHOICES_OF_ALERTS(member)     NULL

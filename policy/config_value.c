@@ -4,6 +4,7 @@
  * kept was checked to be UTF-8 without control characters.
  */
 #include "policy/config_private.h"
+#include "policy/outcome.h"
 #include "policy/suggest.h"
 #include "policy/units.h"
 
@@ -259,12 +260,25 @@ static bool parse_retry_condition(struct config_parse *parse, const char *text, 
     return true;
 }
 
+static bool parse_disguise(struct config_parse *parse, const char *text)
+{
+    char shown[CONFIG_SHOWN];
+    struct outcome_disguise unused;
+    return outcome_disguise_parse((struct slice){text, strlen(text)}, &unused) ||
+           config_refuse(parse,
+                         "%s is not allowed: a status from 400 to 599, a colon and up to 100 bytes of the "
+                         "body, such as 401:rate limit",
+                         config_shown(text, shown));
+}
+
 bool config_member_parse(struct config_parse *parse, const struct config_option_row *row, const char *text,
                          void *value)
 {
     char shown[CONFIG_SHOWN];
     if (row->type == CONFIG_TYPE_RETRY_ON)
         return parse_retry_condition(parse, text, value);
+    if (row->type == CONFIG_TYPE_DISGUISES)
+        return parse_disguise(parse, text);
     if (!is_token(text) || strlen(text) > 256)
         return config_refuse(parse, "%s is not a field name, allowed: letters, digits and !#$%%&'*+-.^_`|~",
                              config_shown(text, shown));
@@ -349,6 +363,7 @@ bool config_value_parse(struct config_parse *parse, const struct config_option_r
     case CONFIG_TYPE_URL:
         return config_url_parse(parse, text, value);
     case CONFIG_TYPE_LIST:
+    case CONFIG_TYPE_DISGUISES:
     case CONFIG_TYPE_RETRY_ON:
         return parse_list(parse, row, text, value);
     default:

@@ -9,8 +9,14 @@
 #include "policy/head.h"
 
 static const struct outcome_row rows[OUTCOME_COUNT] = {
-#define OUTCOME(id, name, breaker, load, charged, retry, sentence)                                           \
-    [OUTCOME_##id] = {name, BREAKER_##breaker, OUTCOME_LOAD_##load, charged, OUTCOME_RETRY_##retry, sentence},
+#define OUTCOME(id, name, breaker, scope, load, charged, retry, sentence)                                    \
+    [OUTCOME_##id] = {name,                                                                                  \
+                      BREAKER_##breaker,                                                                     \
+                      OUTCOME_SCOPE_##scope,                                                                 \
+                      OUTCOME_LOAD_##load,                                                                   \
+                      charged,                                                                               \
+                      OUTCOME_RETRY_##retry,                                                                 \
+                      sentence},
 #include "policy/outcome.def"
 #undef OUTCOME
 };
@@ -73,15 +79,10 @@ enum outcome outcome_of_reason(enum reason reason, bool pooled_unanswered)
 
 /* --- Disguises. --- */
 
-const struct outcome_disguises outcome_disguises_default = {
-    .count = 2,
-    .item = {{401, {"rate limit", 10}}, {403, {"rate limit", 10}}},
-};
-
 bool outcome_disguise_parse(struct slice text, struct outcome_disguise *out)
 {
     int status = 0;
-    if (text.n < 5 || text.n > 104 || text.p[3] != ' ' || text.p[4] == ' ')
+    if (text.n < 5 || text.n > 104 || text.p[3] != ':' || text.p[4] == ' ')
         return false;
     for (int i = 0; i < 3; i++) {
         if (text.p[i] < '0' || text.p[i] > '9')
@@ -92,6 +93,14 @@ bool outcome_disguise_parse(struct slice text, struct outcome_disguise *out)
         return false;
     *out = (struct outcome_disguise){status, {text.p + 4, text.n - 4}};
     return true;
+}
+
+void outcome_disguises_read(struct outcome_disguises *out, const char *const *items, size_t count)
+{
+    *out = (struct outcome_disguises){0};
+    for (size_t i = 0; i < count && out->count < OUTCOME_DISGUISES; i++)
+        if (outcome_disguise_parse((struct slice){items[i], strlen(items[i])}, &out->item[out->count]))
+            out->count++;
 }
 
 bool outcome_may_be_disguised(const struct outcome_disguises *d, int status)

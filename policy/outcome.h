@@ -16,6 +16,8 @@ enum outcome {
     OUTCOME_COUNT
 };
 
+enum outcome_scope { OUTCOME_SCOPE_OPERATION, OUTCOME_SCOPE_UPSTREAM, OUTCOME_SCOPE_BOTH };
+
 enum outcome_load { OUTCOME_LOAD_GOOD, OUTCOME_LOAD_DROPPED, OUTCOME_LOAD_SHED, OUTCOME_LOAD_NEUTRAL };
 
 enum outcome_retry {
@@ -29,6 +31,7 @@ enum outcome_retry {
 struct outcome_row {
     const char *name;
     enum breaker_outcome breaker;
+    enum outcome_scope scope;
     enum outcome_load load;
     bool charged;
     enum outcome_retry retry;
@@ -61,14 +64,15 @@ struct outcome_disguises { /* configuration: read only */
     struct outcome_disguise item[OUTCOME_DISGUISES];
 };
 
-/* 401 and 403 with "rate limit" in the body: the PromptOps API and FastAPI's own form of it. */
-extern const struct outcome_disguises outcome_disguises_default;
-
-/* Reads "401 rate limit exceeded": a status, one space, words (1 ... 100 bytes). Points into `text`. */
+/* Reads "401:rate limit exceeded": a status, a colon, words (1 ... 100 bytes). Points into `text`. */
 bool outcome_disguise_parse(struct slice text, struct outcome_disguise *out) MUSTCHECK;
 
 /* Could an answer with this status be one? Then the beginning of its body is worth keeping. */
 bool outcome_may_be_disguised(const struct outcome_disguises *d, int status);
+
+/* All items of a list of settings, "401:rate limit"; what does not parse, or is too much, is left out. Points
+ * into the items. */
+void outcome_disguises_read(struct outcome_disguises *out, const char *const *items, size_t count);
 
 /* The outcome of a status, with as much of the beginning of the body as is known. */
 enum outcome outcome_of_answer(const struct outcome_disguises *d, int status, struct slice body);

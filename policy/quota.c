@@ -268,15 +268,6 @@ void quota_end(struct quota *q, const struct quota_answer *a, tick_t now)
     quota_windows_hear(q, a, now);
 }
 
-void quota_late(struct quota *q, const struct quota_answer *a, tick_t now)
-{
-    if (!q->rules->enabled)
-        return;
-    quota_windows_turn(q, now);
-    if (a->throttled)
-        quota_windows_refused(q, a, now);
-}
-
 tick_t quota_next(struct quota *q, tick_t now)
 {
     if (!paced(q))

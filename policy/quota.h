@@ -139,19 +139,12 @@ struct quota_answer {
     bool charged;   /* the upstream has or may have counted it (outcome_row) */
     bool throttled; /* and refused it */
     bool disguised; /* as the PromptOps API does, under another name and without a word about when */
-    bool undecided; /* it may be a refusal in disguise: quota_late follows */
     tick_t sent_at;
     const struct rate_reading *reading; /* NULL: no answer came */
 };
 
 /* A call that was let go is over. Call quota_turn after it. */
 void quota_end(struct quota *q, const struct quota_answer *a, tick_t now);
-
-/*
- * An answer that was reported as undecided is decided, now that its body is known: a->throttled and
- * a->disguised, or neither. Once for each of those.
- */
-void quota_late(struct quota *q, const struct quota_answer *a, tick_t now);
 
 /* Would a background call go now? Leaves what the foreground is likely to need, and a tenth. */
 bool quota_spare(struct quota *q, tick_t now);

@@ -394,7 +394,7 @@ static void count_call(struct quota *q, const struct quota_answer *a, tick_t now
         w->left--;
         w->edge += counted >= w->end_lo;
         /* By the count, not by which call it was: answers overtake each other. */
-        disproved = disproved || (w->soft && w->left < 0 && a->reading && !a->throttled && !a->undecided);
+        disproved = disproved || (w->soft && w->left < 0 && a->reading && !a->throttled);
     }
     for (int i = 0; disproved && i < q->count; i++)
         q->window[i].open = q->window[i].soft;
@@ -528,7 +528,7 @@ void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t no
             drop(q, i--);
     if (a->throttled) {
         quota_windows_refused(q, a, now);
-    } else if (r && !a->undecided && a->sent_at >= q->throttled_at) {
+    } else if (r && a->sent_at >= q->throttled_at) {
         if (q->streak)
             learn(q, now);
         q->streak = 0;

@@ -183,6 +183,7 @@ static void put_record(struct worker_log *w, struct line *l, const struct access
     put_text(l, "operation", text_slice(r->operation), 128);
     put_number(l, "status", o->status);
     put_text(l, "cache", text_slice(cache_word_name(o->cache)), 16);
+    put_text(l, "outcome", text_slice(r->outcome), 32);
     put_text(l, "reason", text_slice(r->reason), 64);
     put_number(l, "bytes_in", o->bytes_in);
     put_number(l, "bytes_out", o->bytes_out);

@@ -258,17 +258,6 @@ void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
     }
 }
 
-void admit_decided(struct admit *a, struct admit_ticket *t, bool refusal, tick_t sent_at, tick_t now)
-{
-    struct quota_answer answer = {.throttled = refusal, .disguised = refusal, .sent_at = sent_at};
-    pthread_mutex_lock(&a->quota_lock);
-    if (hash_equal(a->key[t->key].id, t->id)) {
-        quota_late(&a->key[t->key].quota, &answer, now);
-        (void)quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
-    }
-    pthread_mutex_unlock(&a->quota_lock);
-}
-
 void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now)
 {
     struct quota_answer answer = {.charged = sent_at > 0, .sent_at = sent_at > 0 ? sent_at : now};

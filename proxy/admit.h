@@ -65,9 +65,6 @@ enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_
 void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
                const struct quota_answer *answer, tick_t took, tick_t now);
 
-/* An answer that was reported as undecided was a refusal in disguise, or was not. */
-void admit_decided(struct admit *a, struct admit_ticket *t, bool refusal, tick_t sent_at, tick_t now);
-
 /* Leaves all queues, and gives back what is held as never sent (or as sent, when sent_at > 0). */
 void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now);
 

@@ -224,6 +224,7 @@ static void print_allowed(const struct config_option_row *row, FILE *out)
         [CONFIG_TYPE_ADDRESS] = "address",
         [CONFIG_TYPE_URL] = "URL",
         [CONFIG_TYPE_LIST] = "list",
+        [CONFIG_TYPE_DISGUISES] = "list",
         [CONFIG_TYPE_RETRY_ON] = "list",
         [CONFIG_TYPE_ROUTES] = "list of mappings",
         [CONFIG_TYPE_ALERTS] = "list of mappings",

@@ -29,6 +29,7 @@
 #include "proxy/guard.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
+#include "proxy/names.h"
 #include "proxy/permits.h"
 #include "proxy/pool.h"
 #include "proxy/process.h"
@@ -414,19 +415,7 @@ static bool open_log(struct control *c)
 
 static bool make_metrics(struct control *c, int workers)
 {
-    static const char *const methods[METHOD_COUNT] = {"OTHER",  "GET",   "HEAD",    "POST",  "PUT",
-                                                      "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"};
-    static char names[REASON_COUNT][40];
-    const char *reasons[REASON_COUNT];
-    for (int i = 0; i < REASON_COUNT; i++) {
-        const char *from = reason_row((enum reason)i)->name;
-        size_t n = 0;
-        for (; from[n] && n < sizeof(names[i]) - 1; n++)
-            names[i][n] = from[n] >= 'A' && from[n] <= 'Z' ? (char)(from[n] + 32) : from[n];
-        reasons[i] = names[i];
-    }
-    struct metrics_config config = {workers, methods, METHOD_COUNT, reasons, REASON_COUNT};
-    c->service.metrics = metrics_new(&config);
+    c->service.metrics = names_metrics_new(workers);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
     return c->recent ? true : fail(c, "out of memory", NULL);

@@ -366,6 +366,7 @@ static void account(struct exchange *x, bool whole)
                             : (struct slice){"", 0},
         .request_id = x->request_id,
         .operation = routes_operation_name(x->settings->p->routes, x->route.route->operation),
+        .outcome = x->attempts > 0 ? outcome_row((enum outcome)x->a.outcome)->name : NULL,
         .reason = x->why == REASON_NONE ? NULL : reason_row(x->why)->name,
         .minor = x->req.minor,
     };
@@ -401,7 +402,8 @@ void exchange_over(struct exchange *x, bool whole)
         d->ops->flush(d);
     exchange_judge_refusal(x);
     exchange_abandon_fill(x, x->why == REASON_NONE ? REASON_FILL_FAILED : x->why, true);
-    exchange_report(x, BREAKER_IGNORED);
+    exchange_doubt_drop(x);
+    exchange_report(x, OUTCOME_CLIENT_GONE);
     exchange_admit_leave(x);
     exchange_leave_upstream(x, false);
     fill_leave(&x->waiter);
@@ -486,6 +488,10 @@ static void timer_fired(struct timer *timer)
         exchange_attempt_failed(x, REASON_POOL_TIMEOUT, 0, -1);
         return;
     case PHASE_SENT:
+        if (x->doubt) {
+            exchange_doubt_over(x);
+            return;
+        }
         exchange_leave_upstream(x, false);
         exchange_attempt_failed(x, REASON_RESPONSE_TIMEOUT, 0, -1);
         return;
@@ -587,7 +593,8 @@ void exchange_request_failed(struct exchange *x, enum reason why)
         exchange_held_drained(x);
         return;
     }
-    exchange_report(x, BREAKER_IGNORED);
+    exchange_doubt_drop(x);
+    exchange_report(x, outcome_of_reason(why, false));
     exchange_attempt_done(x, why, 0);
     exchange_leave_upstream(x, false);
     if (gone || x->replied) {

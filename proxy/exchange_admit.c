@@ -135,14 +135,13 @@ void exchange_admit_turn(struct exchange *x)
 /* ---- ends -----------------------------------------------------------------------------------------------
  */
 
-static void ended(struct exchange *x, enum outcome outcome, const struct rate_reading *reading,
-                  bool undecided)
+static void ended(struct exchange *x, enum outcome outcome, const struct rate_reading *reading, int status)
 {
     tick_t now = worker_now(x->w);
     struct quota_answer answer = {
         .charged = outcome_row(outcome)->charged && x->sent_at > 0,
         .throttled = outcome == OUTCOME_THROTTLED,
-        .undecided = undecided,
+        .disguised = outcome == OUTCOME_THROTTLED && status != 429,
         .sent_at = x->sent_at > 0 ? x->sent_at : now,
         .reading = reading,
     };
@@ -152,41 +151,22 @@ static void ended(struct exchange *x, enum outcome outcome, const struct rate_re
     admit_end(admit_of(x), &x->ticket, outcome, &answer, now - answer.sent_at, now);
 }
 
-void exchange_admit_answered(struct exchange *x, const struct head *response)
+void exchange_admit_answered(struct exchange *x, const struct head *response, enum outcome outcome)
 {
     struct rate_reading reading;
     if (x->admit_step == STEP_NONE)
         return;
     (void)rate_reading_head(&reading, response, worker_wall(x->w));
-    x->doubt = outcome_may_be_disguised(&outcome_disguises_default, response->status);
-    if (x->doubt)
-        x->hint_len = 0;
-    ended(x, outcome_of_status(response->status), &reading, x->doubt);
-    if (response->status == 429)
-        metric_add(x->w->metrics, METRIC_QUOTA_ANSWERS, 1);
+    ended(x, outcome, &reading, response->status);
 }
 
-void exchange_admit_failed(struct exchange *x, enum reason why)
+void exchange_admit_failed(struct exchange *x, enum outcome outcome)
 {
-    ended(x, outcome_of_reason(why, x->a.reused && x->replaced == 0), NULL, false);
-}
-
-/* As much of the body of a 401 or 403 as came says whether it was a rate limit. */
-void exchange_admit_judge(struct exchange *x)
-{
-    struct slice body = {x->hint, x->hint_len};
-    if (!x->doubt)
-        return;
-    x->doubt = false;
-    bool refusal = outcome_of_answer(&outcome_disguises_default, x->a.status, body) == OUTCOME_THROTTLED;
-    if (refusal)
-        metric_add(x->w->metrics, METRIC_QUOTA_ANSWERS, 1);
-    admit_decided(admit_of(x), &x->ticket, refusal, x->sent_at, worker_now(x->w));
+    ended(x, outcome, NULL, 0);
 }
 
 void exchange_admit_leave(struct exchange *x)
 {
-    exchange_admit_judge(x);
     if (x->admit_step == STEP_NONE && !x->admit_waited)
         return; /* nothing is held, and nothing awaited */
     admit_leave(admit_of(x), &x->ticket, x->admit_step == STEP_BOTH ? x->sent_at : 0, worker_now(x->w));

@@ -3,6 +3,7 @@
  *   exchange.c        birth, phases, timer, end
  *   exchange_auth.c   whose credential goes up, signing, and bodies that are held to be signed
  *   exchange_admit.c  the rate limit and the concurrency limit
+ *   exchange_doubt.c  answers that may be a rate limit in disguise, held until that is known
  *   exchange_send.c   connection, request, attempts and retries
  *   exchange_relay.c  the upstream's answer to the client and into the cache
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
@@ -40,7 +41,7 @@ enum phase {
     PHASE_COUNT
 };
 
-enum { ROOM = 3072, TAG_ROOM = 1024, HINT = 256, ID_MAX = REQUEST_ID_MAX };
+enum { ROOM = 3072, TAG_ROOM = 1024, ID_MAX = REQUEST_ID_MAX };
 
 struct exchange_letter {
     struct letter letter; /* first */
@@ -98,9 +99,9 @@ struct exchange {
     /* Attempts. */
     struct admit_ticket ticket;
     struct exchange_letter admitted_news;
-    uint8_t admit_step; /* what the ticket holds: exchange_admit.c's */
-    bool admit_waited;  /* the ticket stood in a queue, and may still */
-    bool doubt;         /* a 401 or 403 that may be a rate limit in disguise */
+    uint8_t admit_step;  /* what the ticket holds: exchange_admit.c's */
+    bool admit_waited;   /* the ticket stood in a queue, and may still */
+    struct doubt *doubt; /* an answer that may be a rate limit in disguise, held back; else NULL */
     struct pool_wait wait;
     struct breaker_permit permit;
     bool admitted;
@@ -110,17 +111,15 @@ struct exchange {
     struct attempt a;
 
     /* The answer. */
-    bool replied;      /* a final head went to the client */
-    uint16_t hint_len; /* of `hint` */
-    bool refused;      /* a 401 or 403 to a credential: judged when its body is known */
-    bool drops;        /* and if it is no rate limit, what is stored under look.key's partition goes */
-    bool up_closed;    /* tunnel: the upstream sends no more */
+    bool replied;   /* a final head went to the client */
+    bool refused;   /* this credential was, by a 401 or 403: acted on at the end of the answer */
+    bool drops;     /* and what is stored under look.key's partition goes with it */
+    bool up_closed; /* tunnel: the upstream sends no more */
     struct observation o;
     enum reason why;
 
     /* From here on nothing is cleared for a new exchange. */
     char id[ID_MAX];
-    char hint[HINT]; /* the beginning of a 401's or 403's body: a rate limit may hide there */
     char body_sha256[64];
     char room[ROOM];
 };
@@ -185,12 +184,23 @@ bool exchange_admit(struct exchange *x);
 /* PHASE_ADMIT: time has passed, or a letter came. */
 void exchange_admit_turn(struct exchange *x);
 /* The head of an answer came. / The attempt ended without one. Before exchange_report. */
-void exchange_admit_answered(struct exchange *x, const struct head *response);
-void exchange_admit_failed(struct exchange *x, enum reason why);
-/* The body of the answer is over, or as much of it as comes. */
-void exchange_admit_judge(struct exchange *x);
+void exchange_admit_answered(struct exchange *x, const struct head *response, enum outcome outcome);
+void exchange_admit_failed(struct exchange *x, enum outcome outcome);
 /* Whatever is still held or awaited is given up. */
 void exchange_admit_leave(struct exchange *x);
+
+/* exchange_doubt.c */
+/* The head of an answer came. True: it may be a rate limit in disguise, and is held until its body tells. */
+bool exchange_doubt(struct exchange *x, const struct head *response);
+/* Bytes of a body that is held. */
+void exchange_doubt_data(struct exchange *x, struct slice data);
+/* No more of the body is waited for: the answer is judged by what came, and acted upon. */
+void exchange_doubt_over(struct exchange *x);
+/* The body is whole: judged and acted upon; true when it went to exchange_answered's relay, so that its end
+ * may follow. */
+bool exchange_doubt_end(struct exchange *x);
+/* Forgets what is held, if anything. */
+void exchange_doubt_drop(struct exchange *x);
 
 /* exchange_send.c */
 /* Appends to `body`. False: no memory. */
@@ -201,7 +211,9 @@ void exchange_attempt(struct exchange *x);
 void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after);
 /* Asks whether to try again and does so. False: no. */
 bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retry_after);
-void exchange_report(struct exchange *x, enum breaker_outcome outcome);
+/* What an attempt came to that ended without an answer. */
+enum outcome exchange_outcome(const struct exchange *x, enum reason why);
+void exchange_report(struct exchange *x, enum outcome outcome);
 void exchange_attempt_done(struct exchange *x, enum reason why, int status);
 /* Notes what an attempt's connection has carried. */
 void exchange_note_upstream(struct exchange *x, const struct upstream *u);
@@ -212,6 +224,8 @@ void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over);
 void exchange_drop_body(struct exchange *x);
 
 /* exchange_relay.c */
+/* Acts on the head of a final answer whose outcome is known. True: it is relayed, and its body is wanted. */
+bool exchange_answered(struct exchange *x, const struct head *response, enum outcome outcome);
 /* The answer that is being relayed cannot be completed. */
 void exchange_break_off(struct exchange *x, enum reason why);
 /* The leader waits for a slow reader: is that over, or too long? */
@@ -219,7 +233,7 @@ void exchange_held_drained(struct exchange *x);
 void exchange_held_too_long(struct exchange *x);
 /* How long a leader may be held up by one slow reader while others wait. */
 #define EXCHANGE_HELD_MAX (2 * TICK_S)
-/* Ends the doubt about a 401 or 403, by as much of its body as came. */
+/* Acts on a credential that was refused, once. */
 void exchange_judge_refusal(struct exchange *x);
 
 /* exchange_serve.c */

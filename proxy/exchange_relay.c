@@ -43,8 +43,9 @@ bool exchange_upgraded(struct exchange *x, const struct head *response)
         return false;
     struct slice run = {x->w->lines, compose_size(&c)};
     struct reply reply = {.status = 101, .runs = &run, .run_count = 1};
-    exchange_admit_answered(x, response);
-    exchange_report(x, BREAKER_OK);
+    x->a.outcome = OUTCOME_OK;
+    exchange_admit_answered(x, response, OUTCOME_OK);
+    exchange_report(x, OUTCOME_OK);
     x->o.status = 101;
     x->a.status = 101;
     x->replied = true;
@@ -120,7 +121,7 @@ static bool drops_partition(const struct exchange *x, int status)
 static void tell_cache(struct exchange *x, const struct head *response)
 {
     struct store_request ask;
-    x->refused = (response->status == 401 || response->status == 403) && has_credential(x);
+    x->refused = x->a.outcome == OUTCOME_BAD_CREDENTIALS && has_credential(x);
     x->drops = false;
     if (!x_config(x)->cache_enabled)
         return;
@@ -136,25 +137,12 @@ static void tell_cache(struct exchange *x, const struct head *response)
         store_heard(x->w->service->store, &ask, response, x->sent_at);
 }
 
-/* The API says 401 or 403 also when the caller is over its rate limit; the body tells which. */
-static bool says_rate_limit(struct slice body)
-{
-    static const char words[] = "rate limit";
-    for (size_t i = 0; i + sizeof(words) - 1 <= body.n; i++)
-        if (slice_equal_nocase((struct slice){body.p + i, sizeof(words) - 1}, SLICE(words)))
-            return true;
-    return false;
-}
-
 /* A credential that was really refused loses what was stored for it. */
 void exchange_judge_refusal(struct exchange *x)
 {
     if (!x->refused)
         return;
     x->refused = false;
-    x->a.rate_limited = says_rate_limit((struct slice){x->hint, x->hint_len});
-    if (x->a.rate_limited)
-        return;
     exchange_credential_refused(x);
     if (x->drops)
         store_drop_partition(x->w->service->store, &x->look.key);
@@ -312,32 +300,31 @@ static bool revalidated(struct exchange *x, const struct head *response)
     return true;
 }
 
-static enum breaker_outcome judge(int status)
-{
-    if (status == 429)
-        return BREAKER_THROTTLED;
-    return status >= 500 ? BREAKER_FAILURE : BREAKER_OK;
-}
-
 void exchange_response(struct exchange *x, const struct head *response)
 {
+    x->a.first_byte = worker_now(x->w) - x->sent_at;
+    if (!exchange_doubt(x, response))
+        (void)exchange_answered(x, response, outcome_of_status(response->status));
+}
+
+bool exchange_answered(struct exchange *x, const struct head *response, enum outcome outcome)
+{
     tick_t now = worker_now(x->w);
-    int status = response->status;
-    x->a.first_byte = now - x->sent_at;
-    x->a.rate_limited = status == 429;
-    exchange_admit_answered(x, response);
-    exchange_report(x, judge(status));
+    int status = response->status, as = outcome == OUTCOME_THROTTLED ? 429 : status;
+    x->a.outcome = (uint8_t)outcome;
+    exchange_admit_answered(x, response, outcome);
+    exchange_report(x, outcome);
     if (x->health && status < 500)
         guard_sign_of_life(x->w->service->guard, now);
     if (revalidated(x, response) || completed(x, response))
-        return;
+        return x->phase == PHASE_RELAY;
     x->should_retry = status >= 400 ? retry_hint_of(response) : RETRY_HINT_NONE;
-    bool listed = config_retries_status(x_config(x), status) || x->should_retry == RETRY_HINT_YES;
-    if (listed && exchange_retry(x, REASON_NONE, status, retry_after_of(x, response)))
-        return;
+    bool listed = config_retries_status(x_config(x), as) || x->should_retry == RETRY_HINT_YES;
+    if (listed && exchange_retry(x, REASON_NONE, as, retry_after_of(x, response)))
+        return false;
     x->a.status = (uint16_t)status;
     if (freshness_error_status(status) && exchange_serve_stale(x))
-        return;
+        return false;
     exchange_set_phase(x, PHASE_RELAY);
     x->deadline = TICK_NEVER; /* from here on the stream's own clock counts */
     tell_cache(x, response);
@@ -348,9 +335,10 @@ void exchange_response(struct exchange *x, const struct head *response)
         exchange_attempt_done(x, REASON_NONE, status);
         exchange_leave_upstream(x, true);
         exchange_over(x, true);
-        return;
+        return false;
     }
     exchange_arm_stream(x);
+    return true;
 }
 
 static void fill_drained(void *arg)
@@ -363,10 +351,9 @@ static void fill_drained(void *arg)
 void exchange_response_data(struct exchange *x, struct slice data, void *owner,
                             const struct out_owner_ops *ops)
 {
-    if ((x->refused || x->doubt) && x->hint_len < HINT) {
-        size_t n = data.n < (size_t)(HINT - x->hint_len) ? data.n : (size_t)(HINT - x->hint_len);
-        memcpy(x->hint + x->hint_len, data.p, n);
-        x->hint_len = (uint16_t)(x->hint_len + n);
+    if (x->doubt) {
+        exchange_doubt_data(x, data);
+        return;
     }
     if (x->fill && !x->fill_full && fill_append(x->fill, data.p, data.n) != FILL_MORE)
         x->fill_full = true;
@@ -388,6 +375,8 @@ void exchange_response_flush(struct exchange *x)
 {
     if (x->down)
         x->down->ops->flush(x->down);
+    if (x->doubt)
+        return; /* its own clock runs */
     bool held = held_up(x);
     if (held && x->up)
         x->up->ops->pause(x->up, true);
@@ -427,10 +416,11 @@ void exchange_held_too_long(struct exchange *x)
 
 void exchange_response_end(struct exchange *x, struct slice trailers)
 {
-    struct fill *fill = x->fill;
+    if (x->doubt && !exchange_doubt_end(x))
+        return;
     if (x->phase != PHASE_RELAY)
         return;
-    exchange_admit_judge(x);
+    struct fill *fill = x->fill;
     exchange_judge_refusal(x);
     exchange_attempt_done(x, REASON_NONE, x->a.status);
     x->up = NULL;

@@ -129,6 +129,13 @@ void exchange_request_end(struct exchange *x, struct slice trailers)
     }
 }
 
+/* The clock of an attempt begins anew, but for an answer that is held: that has its own. */
+static void arm_sent(struct exchange *x)
+{
+    if (!x->doubt)
+        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
+}
+
 void exchange_request_flush(struct exchange *x)
 {
     if (!x->up)
@@ -139,7 +146,7 @@ void exchange_request_flush(struct exchange *x)
         x->down->ops->want_body(x->down, false);
     }
     if (x->phase == PHASE_SENT)
-        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
+        arm_sent(x);
     else if (x->phase == PHASE_TUNNEL)
         exchange_arm_stream(x);
 }
@@ -147,7 +154,7 @@ void exchange_request_flush(struct exchange *x)
 void exchange_upstream_drained(struct exchange *x)
 {
     if (x->phase == PHASE_SENT)
-        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
+        arm_sent(x);
     if (x->body_held && x->down) {
         x->body_held = false;
         x->down->ops->want_body(x->down, true);
@@ -265,13 +272,19 @@ static enum reason send_head(struct exchange *x)
 
 /* ---- attempts ---------------------------------------------------------------------------------------- */
 
-void exchange_report(struct exchange *x, enum breaker_outcome outcome)
+enum outcome exchange_outcome(const struct exchange *x, enum reason why)
+{
+    return outcome_of_reason(why, x->a.reused && x->replaced == 0);
+}
+
+void exchange_report(struct exchange *x, enum outcome outcome)
 {
     tick_t now = worker_now(x->w);
     if (!x->admitted)
         return;
     x->admitted = false;
-    guard_end(x->w->service->guard, x->permit, (struct breaker_report){outcome, now - x->attempt_began}, now);
+    guard_end(x->w->service->guard, x->permit,
+              (struct breaker_report){outcome_row(outcome)->breaker, now - x->attempt_began}, now);
 }
 
 void exchange_note_upstream(struct exchange *x, const struct upstream *u)
@@ -293,6 +306,11 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);
+    if (why != REASON_NONE)
+        x->a.outcome = (uint8_t)exchange_outcome(x, why);
+    const struct outcome_row *row = outcome_row((enum outcome)x->a.outcome);
+    x->a.throttled = row->breaker == BREAKER_THROTTLED;
+    x->a.failed = row->breaker == BREAKER_FAILURE || x->a.throttled;
     x->o.tcp += x->a.tcp;
     x->o.tls += x->a.tls;
     x->o.pool_wait += x->a.pool_wait;
@@ -471,16 +489,12 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
     return true;
 }
 
-static enum breaker_outcome outcome_of(enum reason why)
-{
-    return reason_row(why)->fault == FAULT_UPSTREAM && why != REASON_STALE_CONNECTION ? BREAKER_FAILURE
-                                                                                      : BREAKER_IGNORED;
-}
-
 void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after)
 {
-    exchange_admit_failed(x, why);
-    exchange_report(x, outcome_of(why));
+    enum outcome outcome = exchange_outcome(x, why);
+    exchange_doubt_drop(x);
+    exchange_admit_failed(x, outcome);
+    exchange_report(x, outcome);
     exchange_attempt_done(x, why, status);
     if (why != REASON_BREAKER_OPEN && why != REASON_DEADLINE && exchange_retry(x, why, status, -1))
         return;

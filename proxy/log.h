@@ -78,6 +78,7 @@ struct access_record {
     struct slice trace_id;
     struct slice upstream; /* address of the last attempt */
     const char *operation; /* name, or NULL */
+    const char *outcome;   /* of the last attempt at the upstream, or NULL when there was none */
     const char *reason;    /* name, or NULL when the request ended well */
     uint8_t minor;         /* HTTP/1.minor; 20 = HTTP/2 */
 };

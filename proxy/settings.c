@@ -156,6 +156,7 @@ struct publication *publication_new(const struct config *cfg, const struct publi
     p->generation = previous ? previous->generation + 1 : 1;
     read_cache_rules(cfg, &p->cache);
     guard_retry_rules(cfg, &p->retry);
+    outcome_disguises_read(&p->disguises, cfg->rate_limit_disguised.items, cfg->rate_limit_disguised.count);
     read_limits(cfg, p);
     if (!name_origin(p) || !compile_routes(p, previous, metrics, err, err_size) ||
         !load_tls(p, err, err_size) || !load_keys(p, err, err_size)) {

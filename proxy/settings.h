@@ -9,6 +9,7 @@
 
 #include "policy/base.h"
 #include "policy/freshness.h"
+#include "policy/outcome.h"
 #include "policy/retry.h"
 #include "policy/route.h"
 #include "proxy/h1.h"
@@ -24,6 +25,7 @@ struct publication {
     uint16_t *operations; /* metrics' number of each operation of the routes */
     struct cache_rules cache;
     struct retry_rules retry;
+    struct outcome_disguises disguises;
     struct h1_limits client_limits, upstream_limits;
     struct tls_context *tls_server; /* NULL: plain */
     struct tls_context *tls_client; /* NULL: plain */

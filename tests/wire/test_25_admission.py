@@ -95,6 +95,92 @@ def test_a_refusal_in_disguise(t):
     equal({w["window"]: w["source"] for w in limits(sidecar)["keys"][0]["windows"]}, {"minute": "own_count", "hour": "own_count", "day": "own_count"}, "windows")
 
 
+def disguised(words=b'{"detail":"Rate limit exceeded"}', status=401):
+    return make_response(status, [("Content-Type", "application/json")], words)
+
+
+def outcomes(sidecar):
+    """Attempts by outcome, over all operations."""
+    seen = {}
+    for name, value in sidecar.metrics().items():
+        if name.startswith("promptops_upstream_requests_total{"):
+            outcome = name.partition('outcome="')[2].partition('"')[0]
+            seen[outcome] = seen.get(outcome, 0) + value
+    return {k: v for k, v in seen.items() if v}
+
+
+def test_a_refusal_in_disguise_is_retried_like_a_429(t):
+    """Held until its body is known: the client sees the answer to the second attempt alone, the breaker and the credential hear nothing."""
+    origin = t.origin()
+    answers = [disguised()]
+    origin.on["/"] = lambda conn, request: conn.send(answers.pop() if answers else make_response(200, [], b"ok"))
+    more = {"retry.max_attempts": 2, "retry.retry_on": [429], "retry.base_delay": 0, "rate_limit.mode": "observe",
+            "circuit_breaker.enable_circuit_breaker": True, "circuit_breaker.circuit_breaker_threshold": 1}
+    sidecar = t.sidecar(origin, {**ONCE, **more})
+    response = sidecar.request("/", fields=KEY)
+    equal((response.status, response.body), (200, b"ok"), "answer")
+    equal(origin.count("/"), 2, "attempts")
+    equal(outcomes(sidecar), {"throttled": 1, "ok": 1}, "outcomes")
+    equal(sidecar.metric("promptops_circuit_state"), 0, "throttling opened the breaker")
+    equal(sidecar.metric("promptops_rate_limit_answers_total"), 1, "counter")
+
+
+def test_doubtful_answers_go_through_whole(t):
+    """Whatever becomes of the doubt, status, fields and bytes are the origin's own."""
+    big = b"x" * 70000
+    rows = {
+        "bad credentials": (401, b'{"detail":"Invalid API key"}', "bad_credentials"),
+        "no body": (401, b"", "bad_credentials"),
+        "more than is held": (403, big, "bad_credentials"),
+        "words behind what is held": (403, big + b"rate limit", "bad_credentials"),
+        "as much as is held": (401, b"y" * 4096, "bad_credentials"),
+        "disguised, and not retried": (403, b"RATE LIMIT reached", "throttled"),
+    }
+    for name, (status, body, outcome) in rows.items():
+        for chunked in (False, True):
+            with t.case("%s%s" % (name, ", chunked" if chunked else "")):
+                origin = t.origin()
+                fields = [("X-Own", "1")]
+                origin.default = make_response(status, fields + [("Transfer-Encoding", "chunked")], b"", length=False) + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) \
+                    if chunked and body else make_response(status, fields, body)
+                sidecar = t.sidecar(origin, {**ONCE, "rate_limit.mode": "observe"})
+                with sidecar.client() as client:
+                    for _ in range(2):  # the connections stay usable
+                        response = client.request("/", fields=KEY)
+                        equal((response.status, response.body, response.get("X-Own")), (status, body, "1"), "answer")
+                equal(outcomes(sidecar), {outcome: 2}, "outcomes")
+                equal(len(origin.connections), 1, "connections")
+
+
+def test_doubt_lasts_a_second(t):
+    """A body that does not come is not waited for: the head goes down, and what follows it as well."""
+    origin = t.origin()
+    rest = threading.Event()
+
+    def slow(conn, request):
+        conn.send(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 10\r\n\r\n01234")
+        rest.wait(20)
+        return conn.send(b"56789")
+    origin.on["/"] = slow
+    sidecar = t.sidecar(origin, ONCE)
+    with sidecar.client() as client:
+        client.send(make_request("/", fields=KEY))
+        head = client.head()
+        equal(head.status, 401, "status while the body stands still")
+        rest.set()
+        equal(client.body(head).body, b"0123456789", "body")
+
+
+def test_own_disguises(t):
+    origin = t.origin()
+    origin.default = disguised(b"Slow down please", 400)
+    for name, more, outcome in (("configured", {"rate_limit.disguised": ["400:slow down"]}, "throttled"), ("not configured", {}, "client_error")):
+        with t.case(name):
+            sidecar = t.sidecar(origin, {**ONCE, "rate_limit.mode": "observe", **more})
+            equal(sidecar.request("/", fields=KEY).status, 400, "status")
+            equal(outcomes(sidecar), {outcome: 1}, "outcomes")
+
+
 def test_real_bad_credentials_close_nothing(t):
     origin = t.origin()
     origin.default = make_response(401, [], b'{"detail":"Invalid API key"}')

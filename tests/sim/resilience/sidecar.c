@@ -35,6 +35,7 @@ bool sidecar_init(struct sim *m)
     admit_quota_rules(cfg, &m->quota_rules);
     admit_concurrency_rules(cfg, &m->concurrency_rules);
     admit_hedge_rules(cfg, &m->hedge_rules);
+    outcome_disguises_read(&m->disguises, cfg->rate_limit_disguised.items, cfg->rate_limit_disguised.count);
     m->pool_rules = (struct pool_rules){
         .strategy = cfg->pool_strategy == CONFIG_POOL_STRATEGY_FIXED     ? POOL_FIXED
                     : cfg->pool_strategy == CONFIG_POOL_STRATEGY_DYNAMIC ? POOL_DYNAMIC
@@ -416,7 +417,7 @@ static void attempt_ended(struct sim *m, struct job *j, enum reason reason, int 
     enum outcome o =
         reason != REASON_NONE
             ? outcome_of_reason(reason, false)
-            : outcome_of_answer(&outcome_disguises_default, status,
+            : outcome_of_answer(&m->disguises, status,
                                 disguised ? SLICE("{\"detail\":\"Rate limit exceeded\"}") : SLICE(""));
     q->job[which] = -1;
     report(m, j, o);

@@ -133,6 +133,7 @@ struct sim {
     struct quota_rules quota_rules;
     struct concurrency_rules concurrency_rules;
     struct hedge_rules hedge_rules;
+    struct outcome_disguises disguises;
     struct pool_rules pool_rules;
     struct breaker breaker;
     struct retry_budget budget;

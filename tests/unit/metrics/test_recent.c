@@ -20,7 +20,7 @@ struct world {
 
 static struct world world_new(void)
 {
-    struct metrics_config config = {2, methods, 2, reasons, 1};
+    struct metrics_config config = {2, methods, 2, reasons, 1, NULL, 0};
     struct world w = {.m = metrics_new(&config), .totals = calloc(1, sizeof(struct recent_totals))};
     ck_assert(w.m && w.totals);
     w.r = recent_new(w.m, 0);

@@ -11,11 +11,12 @@
 
 static const char *const methods[] = {"other", "GET", "POST"};
 static const char *const reasons[] = {"NONE", "CONNECT_FAILED"};
+static const char *const outcomes[] = {"ok", "connect_failed"};
 
 /* Two requests of an operation whose name needs every escape, a miss with its attempt, a retry. */
 static struct metrics *filled(void)
 {
-    struct metrics_config config = {2, methods, 3, reasons, 2};
+    struct metrics_config config = {2, methods, 3, reasons, 2, outcomes, 2};
     struct metrics *m = metrics_new(&config);
     ck_assert_ptr_nonnull(m);
     uint16_t odd = metrics_operation(m, "a\"b\\c\nd");
@@ -26,7 +27,7 @@ static struct metrics *filled(void)
     o = (struct observation){
         .operation = odd, .method = 2, .cache = VERDICT_MISS, .status = 502, .total = 70000000000};
     metrics_observe(metrics_block(m, 1), &o);
-    struct attempt a = {.operation = odd, .reason = 1, .tcp = 400000, .total = 500000};
+    struct attempt a = {.operation = odd, .reason = 1, .outcome = 1, .tcp = 400000, .total = 500000};
     metrics_upstream(metrics_block(m, 1), &a);
     metrics_retry(metrics_block(m, 1), odd, 1, 0);
     metric_add(metrics_block(m, 0), METRIC_POOL_IDLE, 1);
@@ -148,7 +149,7 @@ END_TEST
 
 START_TEST(folded_series_say_other)
 {
-    struct metrics_config config = {1, methods, 3, reasons, 2};
+    struct metrics_config config = {1, methods, 3, reasons, 2, outcomes, 2};
     struct metrics *m = metrics_new(&config);
     for (unsigned status = 0; status < 1030; status++) {
         struct observation o = {.status = (uint16_t)status, .total = 1};

@@ -71,14 +71,28 @@ START_TEST(rows_agree)
             ck_assert_int_eq(row->breaker, BREAKER_FAILURE);
         if (row->load == OUTCOME_LOAD_GOOD)
             ck_assert(row->charged);
+        if (row->scope == OUTCOME_SCOPE_UPSTREAM) /* it never got there */
+            ck_assert(!row->charged && row->breaker == BREAKER_FAILURE);
+        if (row->scope == OUTCOME_SCOPE_BOTH) /* whoever answers can be reached */
+            ck_assert(row->charged && row->breaker != BREAKER_IGNORED);
     }
     ck_assert_ptr_eq(outcome_row((enum outcome)999), outcome_row(OUTCOME_LOCAL));
 }
 END_TEST
 
+static struct outcome_disguises usual(void)
+{
+    static const char *const items[] = {"401:rate limit", "403:rate limit"};
+    struct outcome_disguises d;
+    outcome_disguises_read(&d, items, ARRAY_LEN(items));
+    ck_assert_int_eq(d.count, 2);
+    return d;
+}
+
 static enum outcome answer(int status, const char *body)
 {
-    return outcome_of_answer(&outcome_disguises_default, status, (struct slice){body, strlen(body)});
+    struct outcome_disguises d = usual();
+    return outcome_of_answer(&d, status, (struct slice){body, strlen(body)});
 }
 
 START_TEST(disguises)
@@ -90,20 +104,26 @@ START_TEST(disguises)
     ck_assert_int_eq(answer(401, "rate limi"), OUTCOME_BAD_CREDENTIALS);
     ck_assert_int_eq(answer(404, "rate limit"), OUTCOME_CLIENT_ERROR);
     ck_assert_int_eq(answer(200, "rate limit"), OUTCOME_OK);
-    ck_assert(outcome_may_be_disguised(&outcome_disguises_default, 401));
-    ck_assert(!outcome_may_be_disguised(&outcome_disguises_default, 404));
+    struct outcome_disguises d = usual();
+    ck_assert(outcome_may_be_disguised(&d, 401));
+    ck_assert(!outcome_may_be_disguised(&d, 404));
+    static const char *const many[] = {"400:a", "bad",   "401:b", "402:c", "403:d",
+                                       "404:e", "405:f", "406:g", "407:h", "408:i"};
+    outcome_disguises_read(&d, many, ARRAY_LEN(many)); /* what does not parse is left out, like a ninth */
+    ck_assert_int_eq(d.count, OUTCOME_DISGUISES);
+    ck_assert(outcome_may_be_disguised(&d, 407) && !outcome_may_be_disguised(&d, 408));
 }
 END_TEST
 
 START_TEST(own_disguises)
 {
     struct outcome_disguises d = {.count = 1};
-    ck_assert(outcome_disguise_parse(SLICE("400 too many"), &d.item[0]));
+    ck_assert(outcome_disguise_parse(SLICE("400:too many"), &d.item[0]));
     ck_assert_int_eq(d.item[0].status, 400);
     ck_assert_int_eq(outcome_of_answer(&d, 400, SLICE("Too Many calls")), OUTCOME_THROTTLED);
     ck_assert_int_eq(outcome_of_answer(&d, 401, SLICE("rate limit")), OUTCOME_BAD_CREDENTIALS);
-    static const char *const bad[] = {"",       "4",         "401",       "401 ",      "401  x",
-                                      "40x yy", "399 words", "600 words", "401:words", "-401 words"};
+    static const char *const bad[] = {"",       "4",         "401",       "401:",      "401: x",
+                                      "40x:yy", "399:words", "600:words", "401 words", "-401:words"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         ck_assert_msg(!outcome_disguise_parse((struct slice){bad[i], strlen(bad[i])}, &d.item[0]), "%s",
                       bad[i]);

@@ -50,9 +50,7 @@ static struct quota_verdict ask(struct quota_waiter *w, uint64_t flow)
 static void end(bool throttled, const struct rate_reading *reading)
 {
     static const struct rate_reading nothing = {.retry_after = -1, .date = -1};
-    quota_end(&q,
-              &(struct quota_answer){true, throttled, disguised, false, now, reading ? reading : &nothing},
-              now);
+    quota_end(&q, &(struct quota_answer){true, throttled, disguised, now, reading ? reading : &nothing}, now);
 }
 
 /* Calls that go at once, ended at once. */
@@ -205,14 +203,14 @@ START_TEST(out_of_order)
     (void)!ask(&w, 1).kind;
     (void)!ask(&w, 1).kind;
     now += 100 * TICK_MS;
-    quota_end(&q, &(struct quota_answer){true, false, false, false, sent, &second}, now);
+    quota_end(&q, &(struct quota_answer){true, false, false, sent, &second}, now);
     now += TICK_MS;
-    quota_end(&q, &(struct quota_answer){true, false, false, false, sent, &first}, now);
+    quota_end(&q, &(struct quota_answer){true, false, false, sent, &first}, now);
     ck_assert_int_eq(quota_look(&q, 0, now).left, 98);
     now += 52 * TICK_S;
     ck_assert_int_eq(quota_look(&q, 0, now).left, 100); /* a new window */
     tick_t late = now;
-    quota_end(&q, &(struct quota_answer){true, false, false, false, sent, &second}, now);
+    quota_end(&q, &(struct quota_answer){true, false, false, sent, &second}, now);
     ck_assert_int_ge(quota_look(&q, 0, late).left, 98);
 }
 END_TEST
@@ -390,14 +388,10 @@ static void random_end(struct rng *rng, int i)
         .charged = rng_below(rng, 8) != 0,
         .throttled = rng_below(rng, 6) == 0,
         .disguised = rng_below(rng, 12) == 0,
-        .undecided = rng_below(rng, 9) == 0,
         .sent_at = sent_at[i],
         .reading = rng_below(rng, 5) ? &r : NULL,
     };
     quota_end(&q, &a, now);
-    if (a.undecided && rng_below(rng, 2))
-        quota_late(&q, &(struct quota_answer){.throttled = true, .disguised = true, .sent_at = a.sent_at},
-                   now);
 }
 
 static void one_event(struct rng *rng)

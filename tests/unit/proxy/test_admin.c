@@ -90,7 +90,7 @@ static void write_file(const char *path, const char *text)
 
 static void set_up(void)
 {
-    struct metrics_config config = {1, methods, 2, reasons, 2};
+    struct metrics_config config = {1, methods, 2, reasons, 2, NULL, 0};
     memset(&w, 0, sizeof w);
     strcpy(w.directory, "/tmp/test_admin_XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(w.directory));
@@ -139,9 +139,8 @@ static const struct config *settings(const char *token_file, const char *audit_l
 static void start(const char *address, const char *token_file, const char *audit_log)
 {
     char error[256] = "";
-    struct admin_options options = {.address = address,
-                                    .cfg = settings(token_file, audit_log),
-                                    .block = metrics_block(w.metrics, 1)};
+    struct admin_options options = {
+        .address = address, .cfg = settings(token_file, audit_log), .block = metrics_block(w.metrics, 1)};
     w.admin = admin_new(w.base, &options, &w.sources, error, sizeof error);
     ck_assert_msg(w.admin != NULL, "%s", error);
 }

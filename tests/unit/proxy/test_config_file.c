@@ -581,6 +581,8 @@ static bool other_value(const struct config_option_row *row, char *buf, size_t n
         value = "http://[::1]:1/x,y";
     else if (row->type == CONFIG_TYPE_LIST)
         value = "true, 12, null, ~";
+    else if (row->type == CONFIG_TYPE_DISGUISES)
+        value = "[400:too many, 503:slow down]";
     else if (row->type == CONFIG_TYPE_RETRY_ON)
         value = "[500, reset]";
     else if (!*value)

@@ -40,7 +40,7 @@ static struct log *opened(const char *file, bool text)
 
 static struct metrics *counted(void)
 {
-    struct metrics_config config = {1, names, 1, names, 1};
+    struct metrics_config config = {1, names, 1, names, 1, NULL, 0};
     struct metrics *m = metrics_new(&config);
     ck_assert_ptr_nonnull(m);
     return m;
