@@ -25,7 +25,7 @@ struct supplied_gauge {
     char label[48]; /* value of the row's label; "" when it has none */
     double value;
 };
-enum { SUPPLIED_MAX = 64 };
+enum { SUPPLIED_MAX = 320 }; /* circuits: one for each operation */
 struct supplied {
     struct supplied_gauge gauge[SUPPLIED_MAX];
     size_t count;

@@ -216,6 +216,17 @@ void breaker_report(struct breaker *b, struct breaker_permit permit, struct brea
         report_closed(b, report, rng, now);
 }
 
+void breaker_report_good(struct breaker *b, uint32_t n, tick_t when, struct rng *rng, tick_t now)
+{
+    if (!n || !b->rules->enabled || b->state != BREAKER_CLOSED)
+        return;
+    window_add(&b->window, CALLS, n, when > b->since ? when : b->since);
+    b->run = 0;
+    enum breaker_cause cause = why_open(b, 0, now);
+    if (cause != BREAKER_CAUSE_NONE)
+        open_it(b, cause, rng, now);
+}
+
 tick_t breaker_next_due(const struct breaker *b)
 {
     if (b->state == BREAKER_OPEN)

@@ -92,6 +92,12 @@ struct breaker_report {
 void breaker_report(struct breaker *b, struct breaker_permit permit, struct breaker_report report,
                     struct rng *rng, tick_t now);
 
+/*
+ * n calls of the closed state that were gathered since `when` and answered well, none of them slow. For
+ * callers that take no lock for each of them: report what was gathered before any other event.
+ */
+void breaker_report_good(struct breaker *b, uint32_t n, tick_t when, struct rng *rng, tick_t now);
+
 /* Ends what has run out (open time, leases), as breaker_admit does too. Call it at breaker_next_due. */
 void breaker_turn(struct breaker *b, struct rng *rng, tick_t now);
 

@@ -152,6 +152,14 @@ void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, t
     close_window(c, now);
 }
 
+void concurrency_gathered(struct concurrency *c, uint32_t let_go, uint32_t good, int64_t sum, tick_t now)
+{
+    c->let_go += let_go;
+    c->window.good += good;
+    c->window.sum += (double)sum / (double)TICK_S;
+    close_window(c, now);
+}
+
 /* --- The queue. --- */
 
 static void take_out(struct concurrency *c, struct concurrency_waiter *w)

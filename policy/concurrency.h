@@ -77,6 +77,10 @@ enum concurrency_verdict concurrency_ask(struct concurrency *c, struct concurren
  * concurrency_turn after it. */
 void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, tick_t now);
 
+/* So many were let go and ended well, `sum` ns in all, of which the caller kept count of its own: in_flight
+ * is set by it. */
+void concurrency_gathered(struct concurrency *c, uint32_t let_go, uint32_t good, int64_t sum, tick_t now);
+
 /* Lets go who may go now, refuses whose time is over. Returns when the first one's time is over, TICK_NEVER
  * with nobody waiting. */
 tick_t concurrency_turn(struct concurrency *c, concurrency_wake wake, void *arg, tick_t now);

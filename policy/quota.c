@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define DEMAND_MEMORY (30 * TICK_S)
+#define DEMAND_STEP   (100 * TICK_MS)
 #define REMEMBERED    16 /* calls of a flow */
 
 void quota_init(struct quota *q, const struct quota_rules *rules, tick_t now, int64_t wall)
@@ -33,6 +34,7 @@ void quota_tune(struct quota *q, const struct quota_rules *rules, tick_t now)
         if (q->window[i].told_at)
             q->window[kept++] = q->window[i];
     q->count = kept;
+    q->turn_due = 0;
     if (rules->enabled && (rules->assume || q->upstream_refused))
         quota_windows_assume(q, now);
 }
@@ -125,7 +127,12 @@ static double demand(const struct quota *q, tick_t now)
 
 static void note_demand(struct quota *q, tick_t now)
 {
-    q->demand.rate = demand(q, now) + 1.0 / ((double)DEMAND_MEMORY / (double)TICK_S);
+    double one = 1.0 / ((double)DEMAND_MEMORY / (double)TICK_S);
+    if (now - q->demand.at < DEMAND_STEP) { /* it decays by steps: a power for each call is dear */
+        q->demand.rate += one;
+        return;
+    }
+    q->demand.rate = demand(q, now) + one;
     q->demand.at = now;
 }
 
@@ -239,6 +246,8 @@ struct quota_verdict quota_ask(struct quota *q, const struct quota_call *call, s
 
 tick_t quota_turn(struct quota *q, quota_wake wake, void *arg, tick_t now)
 {
+    if (!q->first)
+        return TICK_NEVER;
     if (q->rules->enabled)
         quota_windows_turn(q, now);
     while (q->first) {

@@ -76,6 +76,7 @@ struct quota {
     const struct quota_rules *rules; /* not owned */
     int count;
     struct quota_window window[QUOTA_WINDOWS];
+    tick_t turn_due;             /* before it no window ends and none is forgotten; 0: look */
     tick_t offset_lo, offset_hi; /* the server's unix time minus our ticks, in ticks */
     tick_t gate;                 /* nothing goes before */
     tick_t throttled_at;         /* newest refusal by the upstream */

@@ -100,6 +100,7 @@ static void as_if_even(struct quota_window *w, tick_t now)
 
 void quota_windows_assume(struct quota *q, tick_t now)
 {
+    q->turn_due = 0;
     for (int i = 0; i < q->count; i++)
         if (q->window[i].told_at)
             return; /* the server speaks for itself */
@@ -189,6 +190,9 @@ static void renew(struct quota *q, struct quota_window *w, tick_t now)
 
 void quota_windows_turn(struct quota *q, tick_t now)
 {
+    if (now < q->turn_due)
+        return;
+    q->turn_due = TICK_NEVER;
     for (int i = 0; i < q->count; i++) {
         struct quota_window *w = &q->window[i];
         if (w->told_at && now - w->told_at > FORGET && now - w->told_at > 2 * w->length) {
@@ -197,6 +201,9 @@ void quota_windows_turn(struct quota *q, tick_t now)
         }
         if (now >= w->end_hi)
             renew(q, w, now);
+        q->turn_due = w->end_hi < q->turn_due ? w->end_hi : q->turn_due;
+        if (w->told_at && w->told_at + FORGET < q->turn_due)
+            q->turn_due = w->told_at + FORGET + 1 > now ? w->told_at + FORGET + 1 : 0;
     }
 }
 
@@ -221,12 +228,16 @@ void quota_windows_spend(struct quota *q, tick_t now)
 {
     for (int i = 0; i < q->count; i++) {
         struct quota_window *w = &q->window[i];
+        if (w->soft) { /* whoever believes in it begins without credit */
+            if (available(q, w) <= 0)
+                w->probe_at = now;
+            w->last = now;
+            continue;
+        }
         double iv = interval(w, available(q, w)), ahead = (double)base_of(w) + iv - (double)now,
                most = (double)burst(w);
         if (w->limit < 0)
             continue;
-        if (w->soft && available(q, w) <= 0)
-            w->probe_at = now;
         if (ahead > 0)
             w->credit -= 1;
         else if (iv > 0)
@@ -476,6 +487,7 @@ static bool believe(struct quota *q)
 void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now)
 {
     tick_t after = a->reading ? a->reading->retry_after : -1;
+    q->turn_due = 0;
     bool again = a->sent_at >= q->throttled_at; /* not one of those that were under way together */
     q->upstream_refused++;
     if (!again && after < 0)
@@ -514,6 +526,8 @@ void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t
 void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t now)
 {
     const struct rate_reading *r = a->reading;
+    if (r && (r->count || r->date >= 0 || q->streak))
+        q->turn_due = 0; /* windows may move */
     if (r && r->date >= 0)
         hear_date(q, r->date, a->sent_at, now);
     count_call(q, a, now);

@@ -574,6 +574,16 @@ void rate_reading_end(struct rate_reading *r, int64_t wall)
         r->retry_after = from_now(r->raw_retry.ms, r->raw_retry.form, base);
 }
 
+bool rate_header_in(const struct head *response)
+{
+    for (int i = 0; i < response->field_count; i++) {
+        uint8_t id = response->fields[i].id;
+        if (id == FIELD_RETRY_AFTER || (id == FIELD_OTHER && rate_header_name(head_name(response, i))))
+            return true;
+    }
+    return false;
+}
+
 bool rate_reading_head(struct rate_reading *r, const struct head *response, int64_t wall)
 {
     bool told = false;

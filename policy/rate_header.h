@@ -75,6 +75,9 @@ void rate_reading_end(struct rate_reading *r, int64_t wall);
 /* All three for a parsed head. True when it said anything. */
 bool rate_reading_head(struct rate_reading *r, const struct head *response, int64_t wall);
 
+/* Does a head have any field that rate_reading_head would read? Most have none. */
+bool rate_header_in(const struct head *response);
+
 /* Whether a field's name is worth giving to rate_reading_field: quick, for every field of every answer. */
 bool rate_header_name(struct slice name);
 

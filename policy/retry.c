@@ -20,8 +20,9 @@
     X(408)                                                                                                   \
     X(409)                                                                                                   \
     X(423)                                                                                                   \
-    X(425) X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) X(525) X(526) \
-        X(527) X(529) X(530) X(598) X(599)
+    X(425)                                                                                                   \
+    X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) X(525) X(526) X(527) \
+        X(529) X(530) X(598) X(599)
 
 static const struct {
     int status;
@@ -183,6 +184,14 @@ void retry_budget_init(struct retry_budget *b, double ratio, double per_second, 
 void retry_budget_request(struct retry_budget *b, tick_t now)
 {
     window_add(&b->window, REQUESTS, 1, now);
+}
+
+void retry_budget_gathered(struct retry_budget *b, uint32_t requests, uint32_t good, tick_t when)
+{
+    if (requests)
+        window_add(&b->window, REQUESTS, requests, when);
+    if (good)
+        window_add(&b->window, GOOD, good, when);
 }
 
 void retry_budget_outcome(struct retry_budget *b, bool good, tick_t now)

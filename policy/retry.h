@@ -72,6 +72,9 @@ void retry_budget_tune(struct retry_budget *b, double ratio, double per_second);
 /* A request of a client goes to the upstream for the first time. */
 void retry_budget_request(struct retry_budget *b, tick_t now);
 
+/* So many requests and good outcomes, gathered since `when`. */
+void retry_budget_gathered(struct retry_budget *b, uint32_t requests, uint32_t good, tick_t when);
+
 /* How an attempt ended: good, or a failure of the upstream (nothing else belongs here). */
 void retry_budget_outcome(struct retry_budget *b, bool good, tick_t now);
 

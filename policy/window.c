@@ -41,7 +41,10 @@ static void turn(struct window *w, tick_t now)
 void window_add(struct window *w, int column, uint32_t n, tick_t now)
 {
     turn(w, now);
-    uint32_t *cell = &w->cell[w->at % WINDOW_SLOTS][column];
+    int64_t at = now / w->width;
+    if (at <= w->at - WINDOW_SLOTS) /* before the span: a clock that went back */
+        at = w->at;
+    uint32_t *cell = &w->cell[at % WINDOW_SLOTS][column];
     if (*cell > UINT32_MAX - n) /* full: 4e9 events in a slot are enough for any share */
         n = UINT32_MAX - *cell;
     *cell += n;

@@ -21,7 +21,8 @@ struct window {
 /* Empty, over `span` (at least 10 ns). */
 void window_init(struct window *w, tick_t span, tick_t now);
 
-/* Adds n to a column (0 ... WINDOW_COLUMNS-1) now. A step back in time counts in the newest slot. */
+/* Adds n to a column (0 ... WINDOW_COLUMNS-1) at `now`, which may lie back within the span; what lies before
+ * it counts in the newest slot. */
 void window_add(struct window *w, int column, uint32_t n, tick_t now);
 
 /* The sum of a column over the span that ends now. */

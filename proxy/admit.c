@@ -1,12 +1,21 @@
 /*
  * Two locks: one around the governors, one around the concurrency limit; each held for one decision.
- * admit_tune alone takes the second inside the first. Invariants: a ticket that has_quota or has_limit is
+ * admit_tune alone takes the second inside the first.
+ *
+ * The fast path. `flying` is the number of calls at the upstream, and a bit that says that the lock is taken
+ * or somebody waits. While the bit is clear a call takes and gives its place by one exchange of that word,
+ * never beyond the limit; whoever takes the lock sets the bit first, so nobody comes or goes meanwhile. What
+ * is answered well is gathered, and policy hears of it at the latest after QUANTUM. Who shows no key is held
+ * back by nobody: it is only counted, until an answer says something about a limit.
+ *
+ * Invariants: a ticket that has_quota or has_limit is
  * ended exactly once (admit_end, admit_leave); a key's governor is forgotten only when nobody holds or awaits
  * anything of it; wake() is called with a lock held and only posts.
  */
 #include "proxy/admit.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +24,10 @@
 #include "policy/config.h"
 #include "proxy/admit_rules.h"
 #include "proxy/view.h"
+
+#define QUANTUM (10 * TICK_MS)
+#define CLOSED  (UINT32_C(1) << 31) /* of `flying`: no fast path */
+#define NOBODY  (-1)
 
 struct key {
     struct hash128 id;
@@ -25,11 +38,25 @@ struct key {
 struct admit {
     pthread_mutex_t quota_lock, limit_lock;
     struct hash_key hash;
-    int64_t wall; /* unix nanoseconds less ticks */
+    struct hash128 nobody_id; /* of an empty credential */
+    int64_t wall;             /* unix nanoseconds less ticks */
     struct quota_rules rules, nobody_rules;
     struct key key[ADMIT_KEYS]; /* the last one is shared by those for whom there is no room */
     struct concurrency_rules limit_rules;
     struct concurrency limit;
+    struct {
+        _Atomic uint32_t flying;
+        _Atomic uint32_t limit; /* what `flying` may reach */
+        _Atomic uint32_t peak;  /* of it; with the next three: since policy heard */
+        _Atomic uint32_t let_go, good;
+        _Atomic int64_t sum;  /* ns, of the good ones */
+        _Atomic tick_t began; /* gathering */
+    } quick;
+    struct {
+        _Atomic bool quick; /* who shows no key needs no governor */
+        _Atomic uint32_t flying;
+        _Atomic uint64_t let_go;
+    } nobody;
 };
 
 /* Who shows no key is watched only: the API's limits are limits of keys. */
@@ -55,9 +82,13 @@ struct admit *admit_new(const struct config *cfg, struct hash_key hash, tick_t n
     pthread_mutex_init(&a->quota_lock, NULL);
     pthread_mutex_init(&a->limit_lock, NULL);
     a->hash = hash;
+    a->nobody_id = hash_bytes(hash, "", 0);
     a->wall = wall - now;
     read_rules(a, cfg);
     concurrency_init(&a->limit, &a->limit_rules, now);
+    atomic_init(&a->quick.limit, (uint32_t)concurrency_limit(&a->limit));
+    atomic_init(&a->quick.began, now);
+    atomic_init(&a->nobody.quick, true);
     return a;
 }
 
@@ -68,6 +99,66 @@ void admit_free(struct admit *a)
     pthread_mutex_destroy(&a->quota_lock);
     pthread_mutex_destroy(&a->limit_lock);
     free(a);
+}
+
+/* ---- the place at the upstream ------------------------------------------------------------------------- */
+
+static void lock_limit(struct admit *a, tick_t now)
+{
+    struct concurrency *c = &a->limit;
+    pthread_mutex_lock(&a->limit_lock);
+    c->in_flight = (int)(atomic_fetch_or(&a->quick.flying, CLOSED) & ~CLOSED);
+    int peak = (int)atomic_exchange_explicit(&a->quick.peak, 0, memory_order_relaxed);
+    c->peak = peak > c->peak ? peak : c->peak;
+    uint32_t let_go = atomic_exchange_explicit(&a->quick.let_go, 0, memory_order_relaxed);
+    uint32_t good = atomic_exchange_explicit(&a->quick.good, 0, memory_order_relaxed);
+    int64_t sum = atomic_exchange_explicit(&a->quick.sum, 0, memory_order_relaxed);
+    atomic_store_explicit(&a->quick.began, now, memory_order_relaxed);
+    concurrency_gathered(c, let_go, good, sum, now);
+}
+
+static void unlock_limit(struct admit *a)
+{
+    const struct concurrency *c = &a->limit;
+    bool all = a->limit_rules.mode == CONCURRENCY_OFF;
+    atomic_store_explicit(&a->quick.limit, all ? CLOSED - 1 : (uint32_t)concurrency_limit(c),
+                          memory_order_relaxed);
+    atomic_store(&a->quick.flying, (uint32_t)c->in_flight | (c->first ? CLOSED : 0));
+    pthread_mutex_unlock(&a->limit_lock);
+}
+
+/* Takes a place when there is one and nobody waits. */
+static bool take_quickly(struct admit *a)
+{
+    uint32_t flying = atomic_load_explicit(&a->quick.flying, memory_order_relaxed);
+    uint32_t limit = atomic_load_explicit(&a->quick.limit, memory_order_relaxed);
+    do {
+        if (flying >= limit) /* CLOSED is above any limit */
+            return false;
+    } while (!atomic_compare_exchange_weak(&a->quick.flying, &flying, flying + 1));
+    atomic_fetch_add_explicit(&a->quick.let_go, 1, memory_order_relaxed);
+    uint32_t peak = atomic_load_explicit(&a->quick.peak, memory_order_relaxed);
+    while (flying + 1 > peak &&
+           !atomic_compare_exchange_weak_explicit(&a->quick.peak, &peak, flying + 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+        ;
+    return true;
+}
+
+/* Gives it back, when nobody waits for it and it says only how long a good answer took. */
+static bool give_quickly(struct admit *a, enum outcome outcome, tick_t took, tick_t now)
+{
+    if (outcome_row(outcome)->load != OUTCOME_LOAD_GOOD ||
+        now - atomic_load_explicit(&a->quick.began, memory_order_relaxed) >= QUANTUM)
+        return false;
+    uint32_t flying = atomic_load_explicit(&a->quick.flying, memory_order_relaxed);
+    do {
+        if (flying & CLOSED)
+            return false;
+    } while (!atomic_compare_exchange_weak(&a->quick.flying, &flying, flying - 1));
+    atomic_fetch_add_explicit(&a->quick.good, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->quick.sum, took, memory_order_relaxed);
+    return true;
 }
 
 /* ---- waking ------------------------------------------------------------------------------------------- */
@@ -93,9 +184,9 @@ static void limit_woken(struct concurrency_waiter *w, bool go, void *arg)
 void admit_tune(struct admit *a, const struct config *cfg, tick_t now)
 {
     pthread_mutex_lock(&a->quota_lock);
-    pthread_mutex_lock(&a->limit_lock);
+    lock_limit(a, now);
     read_rules(a, cfg);
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
     for (int i = 0; i < ADMIT_KEYS; i++) {
         if (!a->key[i].used)
             continue;
@@ -103,17 +194,26 @@ void admit_tune(struct admit *a, const struct config *cfg, tick_t now)
         (void)quota_turn(&a->key[i].quota, quota_woken, NULL, now);
     }
     pthread_mutex_unlock(&a->quota_lock);
-    pthread_mutex_lock(&a->limit_lock);
+    lock_limit(a, now);
     concurrency_tune(&a->limit, &a->limit_rules);
     (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
 }
 
 /* ---- keys --------------------------------------------------------------------------------------------- */
 
-static struct hash128 name_of(const struct admit *a, struct slice credential)
+static struct hash128 name_of(const struct admit *a, struct slice credential, struct admit_memo *memo)
 {
-    return hash_bytes(a->hash, credential.n ? credential.p : "", credential.n);
+    if (!credential.n)
+        return a->nobody_id;
+    if (!memo || credential.n > sizeof(memo->bytes))
+        return hash_bytes(a->hash, credential.p, credential.n);
+    if (memo->n != credential.n || memcmp(memo->bytes, credential.p, credential.n) != 0) {
+        memo->id = hash_bytes(a->hash, credential.p, credential.n);
+        memo->n = (uint16_t)credential.n;
+        memcpy(memo->bytes, credential.p, credential.n);
+    }
+    return memo->id;
 }
 
 /* Its place, or -1. */
@@ -161,7 +261,7 @@ static int make(struct admit *a, struct hash128 id, const struct admit_call *cal
 
 static int key_of(struct admit *a, const struct admit_call *call, tick_t now)
 {
-    struct hash128 id = name_of(a, call->credential);
+    struct hash128 id = name_of(a, call->credential, call->memo);
     int at = find(a, id);
     a->wall = call->wall - now;
     if (at < 0)
@@ -175,6 +275,13 @@ enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const st
                                tick_t *at, tick_t now)
 {
     struct quota_call ask = {call->flow, call->deadline, call->background};
+    if (!call->credential.n && atomic_load_explicit(&a->nobody.quick, memory_order_relaxed)) {
+        atomic_fetch_add_explicit(&a->nobody.flying, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&a->nobody.let_go, 1, memory_order_relaxed);
+        t->key = NOBODY;
+        t->has_quota = true;
+        return ADMIT_GO;
+    }
     pthread_mutex_lock(&a->quota_lock);
     t->key = key_of(a, call, now);
     t->id = a->key[t->key].id;
@@ -188,11 +295,15 @@ enum admit_verdict admit_quota(struct admit *a, struct admit_ticket *t, const st
 enum admit_verdict admit_limit(struct admit *a, struct admit_ticket *t, tick_t deadline, tick_t *at,
                                tick_t now)
 {
-    pthread_mutex_lock(&a->limit_lock);
+    if (take_quickly(a)) {
+        t->has_limit = true;
+        return ADMIT_GO;
+    }
+    lock_limit(a, now);
     enum concurrency_verdict v = concurrency_ask(&a->limit, &t->limit_wait, deadline, limit_woken, NULL, now);
     t->has_limit = v == CONCURRENCY_GO;
     *at = v == CONCURRENCY_WAIT ? t->limit_wait.until : now + concurrency_retry_after(&a->limit);
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
     return v == CONCURRENCY_GO ? ADMIT_GO : v == CONCURRENCY_WAIT ? ADMIT_WAIT : ADMIT_REFUSED;
 }
 
@@ -220,7 +331,7 @@ enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_
 {
     if (!for_limit)
         return turn_quota(a, t, at, now);
-    pthread_mutex_lock(&a->limit_lock);
+    lock_limit(a, now);
     if (t->limit_wait.queued)
         (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
     if (t->limit_wait.queued && now >= t->limit_wait.until) {
@@ -231,11 +342,42 @@ enum admit_verdict admit_turn(struct admit *a, struct admit_ticket *t, bool for_
     enum admit_verdict v = standing(t, t->limit_wait.queued, t->has_limit, at);
     if (v == ADMIT_REFUSED)
         *at = now + concurrency_retry_after(&a->limit);
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
     return v;
 }
 
 /* ---- ends --------------------------------------------------------------------------------------------- */
+
+static void end_limit(struct admit *a, enum outcome outcome, tick_t took, tick_t now)
+{
+    if (give_quickly(a, outcome, took, now))
+        return;
+    lock_limit(a, now);
+    concurrency_end(&a->limit, outcome, took, now);
+    (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
+    unlock_limit(a);
+}
+
+/* True: it was the quota of who shows no key, and needs no governor. An answer that speaks of limits makes
+ * one. */
+static bool end_nobody(struct admit *a, struct admit_ticket *t, const struct quota_answer *answer, tick_t now)
+{
+    bool news = answer->throttled ||
+                (answer->reading && (answer->reading->count || answer->reading->retry_after >= 0));
+    if (t->key != NOBODY)
+        return false;
+    atomic_fetch_sub_explicit(&a->nobody.flying, 1, memory_order_relaxed);
+    if (!news)
+        return true;
+    struct admit_call call = {.wall = a->wall + now};
+    pthread_mutex_lock(&a->quota_lock);
+    atomic_store_explicit(&a->nobody.quick, false, memory_order_relaxed);
+    t->key = key_of(a, &call, now);
+    t->id = a->key[t->key].id;
+    a->key[t->key].quota.in_flight++; /* as if it had asked there */
+    pthread_mutex_unlock(&a->quota_lock);
+    return false;
+}
 
 void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
                const struct quota_answer *answer, tick_t took, tick_t now)
@@ -243,19 +385,18 @@ void admit_end(struct admit *a, struct admit_ticket *t, enum outcome outcome,
     /* Nobody else writes the flags here: only those of who waits are changed by others, and its wakening was
      * seen. */
     if (t->has_limit) {
-        pthread_mutex_lock(&a->limit_lock);
         t->has_limit = false;
-        concurrency_end(&a->limit, outcome, took, now);
-        (void)concurrency_turn(&a->limit, limit_woken, NULL, now);
-        pthread_mutex_unlock(&a->limit_lock);
+        end_limit(a, outcome, took, now);
     }
-    if (t->has_quota) {
-        pthread_mutex_lock(&a->quota_lock);
-        t->has_quota = false;
-        quota_end(&a->key[t->key].quota, answer, now);
-        (void)quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
-        pthread_mutex_unlock(&a->quota_lock);
-    }
+    if (!t->has_quota)
+        return;
+    t->has_quota = false;
+    if (end_nobody(a, t, answer, now))
+        return;
+    pthread_mutex_lock(&a->quota_lock);
+    quota_end(&a->key[t->key].quota, answer, now);
+    (void)quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+    pthread_mutex_unlock(&a->quota_lock);
 }
 
 void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t now)
@@ -263,27 +404,29 @@ void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t
     struct quota_answer answer = {.charged = sent_at > 0, .sent_at = sent_at > 0 ? sent_at : now};
     if (!t->wake)
         return; /* it never asked */
-    pthread_mutex_lock(&a->quota_lock);
-    quota_leave(&a->key[t->key].quota, &t->quota_wait);
-    pthread_mutex_unlock(&a->quota_lock);
-    pthread_mutex_lock(&a->limit_lock);
+    if (t->key != NOBODY) {
+        pthread_mutex_lock(&a->quota_lock);
+        quota_leave(&a->key[t->key].quota, &t->quota_wait);
+        pthread_mutex_unlock(&a->quota_lock);
+    }
+    lock_limit(a, now);
     concurrency_leave(&a->limit, &t->limit_wait);
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
     admit_end(a, t, sent_at > 0 ? OUTCOME_CLIENT_GONE : OUTCOME_LOCAL, &answer, 0, now);
 }
 
 bool admit_background_allowed(struct admit *a, struct slice credential, tick_t now)
 {
     pthread_mutex_lock(&a->quota_lock);
-    int at = find(a, name_of(a, credential));
+    int at = find(a, name_of(a, credential, NULL));
     bool allowed = at < 0 || quota_spare(&a->key[at].quota, now);
     pthread_mutex_unlock(&a->quota_lock);
     if (!allowed)
         return false;
-    pthread_mutex_lock(&a->limit_lock);
+    lock_limit(a, now);
     bool held_back = a->limit_rules.mode == CONCURRENCY_ADAPTIVE || a->limit_rules.mode == CONCURRENCY_FIXED;
     allowed = !held_back || (!a->limit.first && a->limit.in_flight + 1 < concurrency_limit(&a->limit));
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
     return allowed;
 }
 
@@ -333,8 +476,12 @@ void admit_show(struct admit *a, struct view *v, tick_t now)
         if (a->key[i].used)
             show_key(&a->key[i], v, now);
     view_end(v);
+    view_object(v, "without_key");
+    view_uint(v, "in_flight", atomic_load_explicit(&a->nobody.flying, memory_order_relaxed));
+    view_uint(v, "sent", atomic_load_explicit(&a->nobody.let_go, memory_order_relaxed));
+    view_end(v);
     pthread_mutex_unlock(&a->quota_lock);
-    pthread_mutex_lock(&a->limit_lock);
+    lock_limit(a, now);
     view_object(v, "concurrency");
     view_text(v, "mode", limits[a->limit_rules.mode]);
     view_int(v, "limit", concurrency_limit(&a->limit));
@@ -344,7 +491,7 @@ void admit_show(struct admit *a, struct view *v, tick_t now)
     view_uint(v, "waited", a->limit.waited);
     view_uint(v, "refused", a->limit.refused);
     view_end(v);
-    pthread_mutex_unlock(&a->limit_lock);
+    unlock_limit(a);
 }
 
 int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now)

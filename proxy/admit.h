@@ -1,7 +1,8 @@
 /*
  * Admission to the upstream, shared by all workers: the quota governor of each API key, and the concurrency
  * limit. The decisions are policy's; here they are locked, kept in a bounded table, and those who wait are
- * woken on their own thread.
+ * woken on their own thread. A place below the concurrency limit while nobody waits, and the quota of who
+ * shows no key, cost a few atomic steps and no lock.
  */
 #ifndef PROXY_ADMIT_H
 #define PROXY_ADMIT_H
@@ -21,7 +22,7 @@ struct view;
 struct admit_ticket {
     struct quota_waiter quota_wait;
     struct concurrency_waiter limit_wait;
-    int key;           /* of the table; set by admit_quota */
+    int key;           /* of the table; set by admit_quota. -1: of who shows none, and counted without it */
     struct hash128 id; /* of the key, so that a place that was given to another is not taken for it */
     bool has_quota;    /* let go, and not yet ended; locked */
     bool has_limit;    /* likewise */
@@ -36,6 +37,14 @@ void admit_free(struct admit *a);
 /* New rules, live. */
 void admit_tune(struct admit *a, const struct config *cfg, tick_t now);
 
+/* A worker's memory of the newest credential, so that a connection's next request need not hash it again.
+ * Zero it before use. Not for a key that the sidecar holds: that is copied nowhere. */
+struct admit_memo {
+    struct hash128 id;
+    uint16_t n; /* 0: nothing */
+    char bytes[128];
+};
+
 enum admit_verdict { ADMIT_GO, ADMIT_WAIT, ADMIT_REFUSED };
 
 struct admit_call {
@@ -44,7 +53,8 @@ struct admit_call {
     uint64_t flow;           /* shares are fair between flows */
     tick_t deadline;
     bool background;
-    int64_t wall; /* unix nanoseconds */
+    int64_t wall;            /* unix nanoseconds */
+    struct admit_memo *memo; /* the caller's own, or NULL */
 };
 
 /* Asks the key's governor. *at: WAIT: call admit_turn then; REFUSED: when its turn would have come. */

@@ -51,14 +51,23 @@ static void note_store(struct control *c, const struct store_stats *s)
     metric_set(block, METRIC_CACHE_PURGED, s->invalidated);
 }
 
+_Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each operation");
+
+static const char *circuit_name(const struct control *c, const struct guard_view *g)
+{
+    return g->operation == GUARD_WAY ? "upstream"
+                                     : metrics_operation_name(c->service.metrics, (uint16_t)g->operation);
+}
+
 static void supply_gauges(void *ctx, struct supplied *out)
 {
     struct control *c = ctx;
     struct store_stats stats;
     struct guard_view guard;
+    struct guard_budget budget;
     store_stats(c->service.store, &stats);
     note_store(c, &stats);
-    guard_look(c->service.guard, &guard, control_now());
+    guard_look_budget(c->service.guard, &budget, control_now());
     supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
     supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);
     struct admit_left left[QUOTA_WINDOWS];
@@ -66,8 +75,9 @@ static void supply_gauges(void *ctx, struct supplied *out)
     for (int i = 0; i < windows; i++)
         supply(out, SUPPLIED_QUOTA_REMAINING, left[i].window, (double)left[i].left);
     supply(out, SUPPLIED_CONCURRENCY_LIMIT, NULL, admit_concurrency_limit(c->service.admit));
-    supply(out, SUPPLIED_RETRY_BUDGET, NULL, guard.budget_left);
-    supply(out, SUPPLIED_CIRCUIT_STATE, "upstream", (double)guard.state);
+    supply(out, SUPPLIED_RETRY_BUDGET, NULL, budget.left);
+    for (int i = 0; guard_look(c->service.guard, i, &guard, control_now()); i++)
+        supply(out, SUPPLIED_CIRCUIT_STATE, circuit_name(c, &guard), (double)guard.state);
 }
 
 static void cache(void *ctx, struct view *v)
@@ -115,22 +125,28 @@ static void pool(void *ctx, struct view *v)
     view_end(v);
 }
 
+/* One for the way to the upstream, by the name "upstream", and one for each operation that was called. */
 static void circuit(void *ctx, struct view *v)
 {
     struct control *c = ctx;
     struct guard_view g;
+    struct guard_budget budget;
     tick_t now = control_now();
-    guard_look(c->service.guard, &g, now);
-    view_object(v, "upstream");
-    view_text(v, "state", breaker_state_name(g.state));
-    view_text(v, "cause", breaker_cause_name(g.cause));
-    view_uint(v, "opened", g.opened);
-    view_real(v, "seconds_in_state", (double)(now - g.since) / (double)TICK_S);
-    if (g.state == BREAKER_OPEN)
-        view_real(v, "next_probe_in", (double)(g.until - now) / (double)TICK_S);
-    view_real(v, "failure_rate", g.failure_rate);
-    view_real(v, "retry_budget", g.budget_left);
-    view_end(v);
+    guard_look_budget(c->service.guard, &budget, now);
+    for (int i = 0; guard_look(c->service.guard, i, &g, now); i++) {
+        view_object(v, circuit_name(c, &g));
+        view_text(v, "state", breaker_state_name(g.state));
+        view_text(v, "cause", breaker_cause_name(g.cause));
+        view_uint(v, "opened", g.opened);
+        view_real(v, "seconds_in_state", (double)(now - g.since) / (double)TICK_S);
+        if (g.state == BREAKER_OPEN)
+            view_real(v, "next_probe_in", (double)(g.until - now) / (double)TICK_S);
+        if (g.operation == GUARD_WAY) {
+            view_real(v, "failure_rate", budget.failure_rate);
+            view_real(v, "retry_budget", budget.left);
+        }
+        view_end(v);
+    }
 }
 
 static void rate_limits(void *ctx, struct view *v)
@@ -165,10 +181,13 @@ static int64_t purge(void *ctx, enum admin_purge kind, struct slice what)
 static bool reset(void *ctx, const char *name)
 {
     struct control *c = ctx;
-    if (strcmp(name, "upstream") != 0)
-        return false;
-    guard_reset(c->service.guard, control_now());
-    return true;
+    struct guard_view g;
+    for (int i = 0; guard_look(c->service.guard, i, &g, control_now()); i++)
+        if (strcmp(name, circuit_name(c, &g)) == 0) {
+            guard_reset(c->service.guard, g.operation, control_now());
+            return true;
+        }
+    return false;
 }
 
 void control_sources(struct control *c, struct admin_sources *out)

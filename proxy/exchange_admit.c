@@ -97,6 +97,7 @@ static bool ask_quota(struct exchange *x)
         .deadline = x->deadline,
         .background = x->refresh && !x->down,
         .wall = worker_wall(x->w) * TICK_S,
+        .memo = x->held_key ? NULL : &x->w->credential,
     };
     x->ticket.wake = woken;
     enum admit_verdict v = admit_quota(admit_of(x), &x->ticket, &call, &at, now);
@@ -112,7 +113,8 @@ static bool ask_limit(struct exchange *x)
 
 bool exchange_admit(struct exchange *x)
 {
-    if (x->health || (x->admit_step == STEP_NONE && guard_is_open(x->w->service->guard, worker_now(x->w))))
+    if (x->health ||
+        (x->admit_step == STEP_NONE && guard_is_open(x->w->service->guard, x->o.operation, worker_now(x->w))))
         return true; /* the breaker will say no: nothing is spent */
     if (x->admit_step == STEP_NONE && !ask_quota(x))
         return false;
@@ -153,11 +155,14 @@ static void ended(struct exchange *x, enum outcome outcome, const struct rate_re
 
 void exchange_admit_answered(struct exchange *x, const struct head *response, enum outcome outcome)
 {
+    static const struct rate_reading silent = {.retry_after = -1, .date = -1};
     struct rate_reading reading;
     if (x->admit_step == STEP_NONE)
         return;
-    (void)rate_reading_head(&reading, response, worker_wall(x->w));
-    ended(x, outcome, &reading, response->status);
+    bool speaks = rate_header_in(response);
+    if (speaks)
+        (void)rate_reading_head(&reading, response, worker_wall(x->w));
+    ended(x, outcome, speaks ? &reading : &silent, response->status);
 }
 
 void exchange_admit_failed(struct exchange *x, enum outcome outcome)

@@ -20,6 +20,7 @@
 #include "policy/trace_context.h"
 #include "proxy/admit.h"
 #include "proxy/exchange.h"
+#include "proxy/guard.h"
 #include "proxy/pool.h"
 #include "proxy/settings.h"
 #include "proxy/store.h"
@@ -103,7 +104,7 @@ struct exchange {
     bool admit_waited;   /* the ticket stood in a queue, and may still */
     struct doubt *doubt; /* an answer that may be a rate limit in disguise, held back; else NULL */
     struct pool_wait wait;
-    struct breaker_permit permit;
+    struct guard_permit permit;
     bool admitted;
     int attempts, replaced;
     enum retry_hint should_retry; /* what the answer said of another attempt */

@@ -283,8 +283,7 @@ void exchange_report(struct exchange *x, enum outcome outcome)
     if (!x->admitted)
         return;
     x->admitted = false;
-    guard_end(x->w->service->guard, x->permit,
-              (struct breaker_report){outcome_row(outcome)->breaker, now - x->attempt_began}, now);
+    guard_end(x->w->service->guard, x->permit, outcome, now - x->attempt_began, now);
 }
 
 void exchange_note_upstream(struct exchange *x, const struct upstream *u)
@@ -357,11 +356,11 @@ static bool pass_breaker(struct exchange *x, bool first)
 {
     struct guard *guard = x->w->service->guard;
     tick_t now = worker_now(x->w);
-    x->permit = guard_begin(guard, first && !x->refresh, now);
-    x->admitted = x->permit.verdict != BREAKER_SHED;
+    x->permit = guard_begin(guard, x->o.operation, first && !x->refresh, now);
+    x->admitted = !x->permit.shed;
     if (!x->admitted) {
         metric_add(x->w->metrics, METRIC_CIRCUIT_REFUSED, 1);
-        exchange_attempt_failed(x, REASON_BREAKER_OPEN, 0, guard_retry_after(guard, now));
+        exchange_attempt_failed(x, REASON_BREAKER_OPEN, 0, guard_retry_after(guard, x->o.operation, now));
     }
     return x->admitted;
 }

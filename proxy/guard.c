@@ -1,40 +1,81 @@
 /*
- * One lock around the breaker and the budget. Invariant: every permit that guard_begin gave out is
- * reported once; what is reported as IGNORED changes no rate.
+ * Breakers, budget and their fast path. Invariants:
+ * - every permit that is not shed is reported once; what is reported as IGNORED changes no rate;
+ * - `epoch` of a circuit is its breaker's while that is closed, else 0, and is written with the lock held
+ * only;
+ * - calls of a closed circuit that are answered well, and first attempts, are gathered in atomic counters for
+ * at most QUANTUM; whoever takes the lock tells policy of them first, so it hears of them before any failure
+ *   that came later. None is lost, and none counts in a slot of time that is further off than QUANTUM.
  */
 #include "proxy/guard.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy/config.h"
 
-struct guard {
-    pthread_mutex_t lock;
-    struct breaker_rules rules;
+#define QUANTUM (10 * TICK_MS)
+
+struct circuit {
     struct breaker breaker;
-    struct retry_budget budget;
-    struct rng rng;
+    _Atomic uint32_t epoch; /* of the permits that it gives without a question; 0: ask */
+    _Atomic uint32_t good;  /* gathered */
+    int operation;          /* GUARD_WAY: the way there */
 };
 
-void guard_breaker_rules(const struct config *cfg, struct breaker_rules *r)
+struct guard {
+    pthread_mutex_t lock;
+    struct breaker_rules rules, way_rules;
+    _Atomic tick_t slow_call; /* of the rules */
+    struct circuit way;
+    struct circuit *_Atomic operation[GUARD_OPERATIONS]; /* made at the first call */
+    struct circuit *made[GUARD_OPERATIONS];              /* the same, in the order in which they were made */
+    _Atomic int count;                                   /* of made */
+    struct retry_budget budget;
+    struct rng rng;
+    _Atomic uint32_t requests; /* gathered */
+    _Atomic tick_t began;      /* when gathering began */
+};
+
+/* The way there is neither slow nor fast: only operations are. */
+static void read_rules(struct guard *g, const struct config *cfg)
 {
-    *r = (struct breaker_rules){
-        .enabled = cfg->circuit_breaker_enable_circuit_breaker,
-        .consecutive = (int)cfg->circuit_breaker_circuit_breaker_threshold,
-        .failure_rate = cfg->circuit_breaker_failure_rate_threshold,
-        .slow_call = cfg->circuit_breaker_slow_call_duration,
-        .slow_rate = cfg->circuit_breaker_slow_call_rate_threshold,
-        .window = cfg->circuit_breaker_window,
-        .minimum_requests = (int)cfg->circuit_breaker_minimum_requests,
-        .open_time = cfg->circuit_breaker_circuit_breaker_timeout,
-        .open_max = cfg->circuit_breaker_circuit_breaker_max_timeout,
-        .probes = (int)cfg->circuit_breaker_half_open_requests,
-        .probe_lease = cfg->upstream_response_timeout + cfg->upstream_connect_timeout,
-    };
-    if (r->probes > BREAKER_MAX_PROBES)
-        r->probes = BREAKER_MAX_PROBES;
+    guard_breaker_rules(cfg, &g->rules);
+    g->way_rules = g->rules;
+    g->way_rules.slow_call = 0;
+    atomic_store_explicit(&g->slow_call, g->rules.slow_call, memory_order_relaxed);
+}
+
+static void publish(struct circuit *c)
+{
+    atomic_store_explicit(&c->epoch, c->breaker.state == BREAKER_CLOSED ? c->breaker.epoch : 0,
+                          memory_order_release);
+}
+
+static void circuit_init(struct circuit *c, int operation, const struct breaker_rules *rules, tick_t now)
+{
+    c->operation = operation;
+    breaker_init(&c->breaker, rules, now);
+    publish(c);
+}
+
+/* With the lock held. */
+static struct circuit *make(struct guard *g, uint16_t operation, tick_t now)
+{
+    struct circuit *c = atomic_load_explicit(&g->operation[operation], memory_order_acquire);
+    if (c)
+        return c;
+    c = calloc(1, sizeof(*c));
+    if (!c)
+        return g->made[0]; /* no memory: it shares a breaker */
+    int n = atomic_load_explicit(&g->count, memory_order_relaxed);
+    circuit_init(c, operation, &g->rules, now);
+    g->made[n] = c;
+    atomic_store_explicit(&g->operation[operation], c, memory_order_release);
+    atomic_store_explicit(&g->count, n + 1, memory_order_release);
+    return c;
 }
 
 struct guard *guard_new(const struct config *cfg, tick_t now, uint64_t seed)
@@ -43,10 +84,15 @@ struct guard *guard_new(const struct config *cfg, tick_t now, uint64_t seed)
     if (!g)
         return NULL;
     pthread_mutex_init(&g->lock, NULL);
-    guard_breaker_rules(cfg, &g->rules);
+    read_rules(g, cfg);
     rng_seed(&g->rng, seed);
-    breaker_init(&g->breaker, &g->rules, now);
+    circuit_init(&g->way, GUARD_WAY, &g->way_rules, now);
     retry_budget_init(&g->budget, cfg->retry_budget, 1.0, now);
+    atomic_init(&g->began, now);
+    if (!make(g, 0, now)) {
+        guard_free(g);
+        return NULL;
+    }
     return g;
 }
 
@@ -54,132 +100,242 @@ void guard_free(struct guard *g)
 {
     if (!g)
         return;
+    for (int i = 0; i < GUARD_OPERATIONS; i++)
+        free(g->made[i]);
     pthread_mutex_destroy(&g->lock);
     free(g);
 }
 
+/* ---- the lock -------------------------------------------------------------------------------------------
+ */
+
+/* Policy hears of what was gathered. */
+static void tell(struct guard *g, tick_t now)
+{
+    tick_t when = atomic_load_explicit(&g->began, memory_order_relaxed);
+    int n = atomic_load_explicit(&g->count, memory_order_relaxed);
+    uint32_t all = 0;
+    atomic_store_explicit(&g->began, now, memory_order_relaxed);
+    for (int i = 0; i < n; i++) {
+        uint32_t good = 0;
+        if (atomic_load_explicit(&g->made[i]->good, memory_order_relaxed))
+            good = atomic_exchange_explicit(&g->made[i]->good, 0, memory_order_relaxed);
+        all += good;
+        breaker_report_good(&g->made[i]->breaker, good, when, &g->rng, now);
+    }
+    breaker_report_good(&g->way.breaker, all, when, &g->rng, now);
+    retry_budget_gathered(&g->budget, atomic_exchange_explicit(&g->requests, 0, memory_order_relaxed), all,
+                          when);
+}
+
+static void lock(struct guard *g, tick_t now)
+{
+    pthread_mutex_lock(&g->lock);
+    tell(g, now);
+}
+
+/* What `tell` or a decision changed is published; `c` may be NULL. */
+static void unlock(struct guard *g)
+{
+    int n = atomic_load_explicit(&g->count, memory_order_relaxed);
+    publish(&g->way);
+    for (int i = 0; i < n; i++)
+        publish(g->made[i]);
+    pthread_mutex_unlock(&g->lock);
+}
+
+static struct circuit *circuit_of(struct guard *g, uint16_t operation, tick_t now)
+{
+    uint16_t i = operation < GUARD_OPERATIONS ? operation : 0;
+    struct circuit *c = atomic_load_explicit(&g->operation[i], memory_order_acquire);
+    if (c)
+        return c;
+    lock(g, now);
+    c = make(g, i, now);
+    unlock(g);
+    return c;
+}
+
+/* What is gathered is told of in time. */
+static void look_at_clock(struct guard *g, tick_t now)
+{
+    if (now - atomic_load_explicit(&g->began, memory_order_relaxed) < QUANTUM)
+        return;
+    lock(g, now);
+    unlock(g);
+}
+
 void guard_tune(struct guard *g, const struct config *cfg, tick_t now)
 {
-    pthread_mutex_lock(&g->lock);
-    guard_breaker_rules(cfg, &g->rules);
-    breaker_tune(&g->breaker, &g->rules, now);
+    lock(g, now);
+    read_rules(g, cfg);
+    breaker_tune(&g->way.breaker, &g->way_rules, now);
+    for (int i = 0; i < atomic_load_explicit(&g->count, memory_order_relaxed); i++)
+        breaker_tune(&g->made[i]->breaker, &g->rules, now);
     retry_budget_tune(&g->budget, cfg->retry_budget, 1.0);
-    pthread_mutex_unlock(&g->lock);
+    unlock(g);
 }
 
-struct breaker_permit guard_begin(struct guard *g, bool first, tick_t now)
+/* ---- calls ----------------------------------------------------------------------------------------------
+ */
+
+static uint32_t calm_epoch(const struct circuit *c)
 {
-    pthread_mutex_lock(&g->lock);
+    return atomic_load_explicit(&c->epoch, memory_order_acquire);
+}
+
+/* One of them is not closed. With the lock held. */
+static void ask(struct guard *g, struct circuit *c, struct guard_permit *p, tick_t now)
+{
+    p->way = breaker_admit(&g->way.breaker, &g->rng, now);
+    p->shed = p->way.verdict == BREAKER_SHED;
+    if (p->shed)
+        return;
+    p->operation = breaker_admit(&c->breaker, &g->rng, now);
+    p->shed = p->operation.verdict == BREAKER_SHED;
+    if (p->shed) /* the way's probe is free for another */
+        breaker_report(&g->way.breaker, p->way, (struct breaker_report){BREAKER_IGNORED, 0}, &g->rng, now);
+}
+
+struct guard_permit guard_begin(struct guard *g, uint16_t operation, bool first, tick_t now)
+{
+    struct circuit *c = circuit_of(g, operation, now);
+    uint32_t way = calm_epoch(&g->way), own = calm_epoch(c);
+    struct guard_permit p = {.way = {.epoch = way}, .operation = {.epoch = own}, .number = operation};
     if (first)
-        retry_budget_request(&g->budget, now);
-    struct breaker_permit permit = breaker_admit(&g->breaker, &g->rng, now);
-    pthread_mutex_unlock(&g->lock);
-    return permit;
+        atomic_fetch_add_explicit(&g->requests, 1, memory_order_relaxed);
+    look_at_clock(g, now);
+    if (way && own)
+        return p; /* BREAKER_PASS is 0 */
+    lock(g, now);
+    ask(g, c, &p, now);
+    unlock(g);
+    return p;
 }
 
-bool guard_is_open(struct guard *g, tick_t now)
+/* What a breaker of the way hears. */
+static enum breaker_outcome of_way(const struct outcome_row *row)
 {
-    pthread_mutex_lock(&g->lock);
-    breaker_turn(&g->breaker, &g->rng, now);
-    bool open = g->breaker.state == BREAKER_OPEN;
-    pthread_mutex_unlock(&g->lock);
+    return row->scope == OUTCOME_SCOPE_UPSTREAM ? row->breaker
+           : row->scope == OUTCOME_SCOPE_BOTH   ? BREAKER_OK
+                                                : BREAKER_IGNORED;
+}
+
+/* Says nothing to anybody, or can be gathered. */
+static bool quickly(struct guard *g, struct circuit *c, const struct guard_permit *p, enum breaker_outcome o,
+                    tick_t took)
+{
+    tick_t slow = atomic_load_explicit(&g->slow_call, memory_order_relaxed);
+    if (p->way.verdict != BREAKER_PASS || p->operation.verdict != BREAKER_PASS || o == BREAKER_FAILURE)
+        return false;
+    if (o != BREAKER_OK)
+        return true;
+    if (p->operation.epoch != calm_epoch(c) || p->way.epoch != calm_epoch(&g->way) ||
+        (slow > 0 && took > slow))
+        return false;
+    atomic_fetch_add_explicit(&c->good, 1, memory_order_relaxed);
+    return true;
+}
+
+void guard_end(struct guard *g, struct guard_permit permit, enum outcome outcome, tick_t took, tick_t now)
+{
+    struct circuit *c = circuit_of(g, permit.number, now);
+    const struct outcome_row *row = outcome_row(outcome);
+    enum breaker_outcome own = row->scope == OUTCOME_SCOPE_UPSTREAM ? BREAKER_IGNORED : row->breaker;
+    if (permit.shed || quickly(g, c, &permit, row->breaker, took))
+        return;
+    lock(g, now);
+    breaker_report(&g->way.breaker, permit.way, (struct breaker_report){of_way(row), took}, &g->rng, now);
+    breaker_report(&c->breaker, permit.operation, (struct breaker_report){own, took}, &g->rng, now);
+    if (row->breaker == BREAKER_OK || row->breaker == BREAKER_FAILURE)
+        retry_budget_outcome(&g->budget, row->breaker == BREAKER_OK, now);
+    unlock(g);
+}
+
+bool guard_is_calm(struct guard *g, uint16_t operation)
+{
+    struct circuit *c = atomic_load_explicit(&g->operation[operation < GUARD_OPERATIONS ? operation : 0],
+                                             memory_order_acquire);
+    return calm_epoch(&g->way) && (!c || calm_epoch(c));
+}
+
+bool guard_is_open(struct guard *g, uint16_t operation, tick_t now)
+{
+    if (guard_is_calm(g, operation))
+        return false;
+    struct circuit *c = circuit_of(g, operation, now);
+    lock(g, now);
+    breaker_turn(&g->way.breaker, &g->rng, now);
+    breaker_turn(&c->breaker, &g->rng, now);
+    bool open = g->way.breaker.state == BREAKER_OPEN || c->breaker.state == BREAKER_OPEN;
+    unlock(g);
     return open;
-}
-
-void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_report report, tick_t now)
-{
-    pthread_mutex_lock(&g->lock);
-    breaker_report(&g->breaker, permit, report, &g->rng, now);
-    if (report.outcome == BREAKER_OK || report.outcome == BREAKER_FAILURE)
-        retry_budget_outcome(&g->budget, report.outcome == BREAKER_OK, now);
-    pthread_mutex_unlock(&g->lock);
 }
 
 struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c,
                                  struct rng *rng, tick_t now)
 {
-    pthread_mutex_lock(&g->lock);
+    lock(g, now);
     struct retry_verdict v = retry_decide(rules, c, &g->budget, rng, now);
-    pthread_mutex_unlock(&g->lock);
+    unlock(g);
     return v;
 }
 
 void guard_sign_of_life(struct guard *g, tick_t now)
 {
-    pthread_mutex_lock(&g->lock);
-    breaker_sign_of_life(&g->breaker, now);
-    pthread_mutex_unlock(&g->lock);
+    lock(g, now);
+    breaker_sign_of_life(&g->way.breaker, now);
+    for (int i = 0; i < atomic_load_explicit(&g->count, memory_order_relaxed); i++)
+        breaker_sign_of_life(&g->made[i]->breaker, now);
+    unlock(g);
 }
 
-tick_t guard_retry_after(struct guard *g, tick_t now)
+tick_t guard_retry_after(struct guard *g, uint16_t operation, tick_t now)
 {
-    pthread_mutex_lock(&g->lock);
-    tick_t after = breaker_retry_after(&g->breaker, now);
-    pthread_mutex_unlock(&g->lock);
-    return after;
+    struct circuit *c = circuit_of(g, operation, now);
+    lock(g, now);
+    tick_t way = breaker_retry_after(&g->way.breaker, now), own = breaker_retry_after(&c->breaker, now);
+    unlock(g);
+    return way > own ? way : own;
 }
 
-void guard_look(struct guard *g, struct guard_view *out, tick_t now)
+/* ---- showing --------------------------------------------------------------------------------------------
+ */
+
+bool guard_look(struct guard *g, int i, struct guard_view *out, tick_t now)
 {
-    pthread_mutex_lock(&g->lock);
-    breaker_turn(&g->breaker, &g->rng, now);
+    if (i < 0 || i > atomic_load_explicit(&g->count, memory_order_acquire))
+        return false;
+    lock(g, now);
+    struct circuit *c = i == 0 ? &g->way : g->made[i - 1];
+    struct breaker *b = &c->breaker;
+    breaker_turn(b, &g->rng, now);
     *out = (struct guard_view){
-        .state = g->breaker.state,
-        .cause = g->breaker.cause,
-        .opened = g->breaker.opened,
-        .since = g->breaker.since,
-        .until = g->breaker.until,
-        .retry_after = breaker_retry_after(&g->breaker, now),
-        .budget_left = retry_budget_left(&g->budget, now),
+        .operation = c->operation,
+        .state = b->state,
+        .cause = b->cause,
+        .opened = b->opened,
+        .since = b->since,
+        .until = b->until,
+    };
+    unlock(g);
+    return true;
+}
+
+void guard_look_budget(struct guard *g, struct guard_budget *out, tick_t now)
+{
+    lock(g, now);
+    *out = (struct guard_budget){
+        .left = retry_budget_left(&g->budget, now),
         .failure_rate = retry_budget_failure_rate(&g->budget, now),
     };
-    pthread_mutex_unlock(&g->lock);
+    unlock(g);
 }
 
-void guard_reset(struct guard *g, tick_t now)
+void guard_reset(struct guard *g, int operation, tick_t now)
 {
-    pthread_mutex_lock(&g->lock);
-    breaker_reset(&g->breaker, now);
-    pthread_mutex_unlock(&g->lock);
-}
-
-/* The bits of retry.c for what the configuration holds as flags. */
-static uint32_t retry_bits(const struct config *cfg)
-{
-    uint32_t bits = 0;
-    if (cfg->retry_retry_on.connect_failure)
-        bits |= RETRY_ON_CONNECT_FAILURE;
-    if (cfg->retry_retry_on.reset)
-        bits |= RETRY_ON_RESET;
-    if (cfg->retry_retry_on.timeout)
-        bits |= RETRY_ON_TIMEOUT;
-    return bits;
-}
-
-void guard_retry_rules(const struct config *cfg, struct retry_rules *out)
-{
-    static const enum backoff strategies[] = {
-        [CONFIG_RETRY_STRATEGY_EXPONENTIAL_BACKOFF] = BACKOFF_EXPONENTIAL,
-        [CONFIG_RETRY_STRATEGY_LINEAR_BACKOFF] = BACKOFF_LINEAR,
-        [CONFIG_RETRY_STRATEGY_FIXED_DELAY] = BACKOFF_FIXED,
-        [CONFIG_RETRY_STRATEGY_FIBONACCI_BACKOFF] = BACKOFF_FIBONACCI,
-        [CONFIG_RETRY_STRATEGY_ADAPTIVE_BACKOFF] = BACKOFF_ADAPTIVE,
-    };
-    static const enum jitter jitters[] = {
-        [CONFIG_RETRY_JITTER_NONE] = JITTER_NONE,
-        [CONFIG_RETRY_JITTER_FULL] = JITTER_FULL,
-        [CONFIG_RETRY_JITTER_DECORRELATED] = JITTER_DECORRELATED,
-    };
-    *out = (struct retry_rules){
-        .strategy = strategies[cfg->retry_strategy],
-        .jitter = jitters[cfg->retry_jitter],
-        .max_attempts = (int)cfg->retry_max_attempts,
-        .base_delay = cfg->retry_base_delay,
-        .max_delay = cfg->retry_max_delay,
-        .max_total_time = cfg->retry_max_total_time,
-        .retry_on = retry_bits(cfg),
-        .success_rate_threshold = cfg->retry_success_rate_threshold,
-    };
-    _Static_assert(sizeof(out->statuses) == sizeof(cfg->retry_retry_on.statuses), "one set of bits for both");
-    memcpy(out->statuses, cfg->retry_retry_on.statuses, sizeof(out->statuses));
+    struct circuit *c = operation == GUARD_WAY ? &g->way : circuit_of(g, (uint16_t)operation, now);
+    lock(g, now);
+    breaker_reset(&c->breaker, now);
+    unlock(g);
 }

@@ -1,24 +1,28 @@
 /*
- * The controllers that all workers share for one upstream: the circuit breaker and the retry
- * budget. Each call takes one short lock; the decisions are policy's.
+ * The controllers that all workers share for one upstream: the circuit breakers, one for the way there and
+ * one for each operation; the retry budget; and hedging. While nothing is wrong a call costs a few atomic
+ * steps and no lock; the decisions are policy's.
+ *
+ * What fails before it gets there (policy/outcome.def: scope) is the way's failure and opens it for all
+ * operations; what fails there is the operation's, and cuts off no other.
  */
 #ifndef PROXY_GUARD_H
 #define PROXY_GUARD_H
 
 #include "policy/breaker.h"
+#include "policy/outcome.h"
 #include "policy/retry.h"
 
 struct config;
 struct guard;
 
-struct guard_view {
-    enum breaker_state state;
-    enum breaker_cause cause;
-    uint32_t opened;
-    tick_t since, until;
-    tick_t retry_after; /* for who is shed now */
-    double budget_left;
-    double failure_rate;
+/* Most operations that are told apart: numbers of metrics_operation(). */
+#define GUARD_OPERATIONS 256
+
+struct guard_permit { /* keep it with the attempt; all zero: none */
+    struct breaker_permit way, operation;
+    uint16_t number; /* of the operation */
+    bool shed;       /* not to be sent, and not to be given back */
 };
 
 /* NULL: no memory. */
@@ -28,28 +32,52 @@ void guard_free(struct guard *g);
 /* New rules, live. */
 void guard_tune(struct guard *g, const struct config *cfg, tick_t now);
 
-/* Asks to send one attempt; `first` counts the request into the retry budget. A permit other than
- * SHED must be given back by guard_end, once. */
-struct breaker_permit guard_begin(struct guard *g, bool first, tick_t now) MUSTCHECK;
-void guard_end(struct guard *g, struct breaker_permit permit, struct breaker_report report, tick_t now);
+/* Asks to send one attempt; `first` counts the request into the retry budget. A permit that is not shed must
+ * be given back by guard_end, once. */
+struct guard_permit guard_begin(struct guard *g, uint16_t operation, bool first, tick_t now) MUSTCHECK;
+
+/* What became of it. `took`: to the first byte of the answer, or to the failure. */
+void guard_end(struct guard *g, struct guard_permit permit, enum outcome outcome, tick_t took, tick_t now);
 
 /* May the request be sent again? Takes from the budget when it says so. */
 struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c,
                                  struct rng *rng, tick_t now);
 
 /* Would a call be shed now, and not be a probe? Changes nothing but what time has changed. */
-bool guard_is_open(struct guard *g, tick_t now);
+bool guard_is_open(struct guard *g, uint16_t operation, tick_t now);
 
-/* The upstream has answered a health check well: an open breaker may try sooner (breaker_sign_of_life). */
+/* Nothing is wrong: both breakers that a call of this operation passes are closed. */
+bool guard_is_calm(struct guard *g, uint16_t operation);
+
+/* The upstream has answered a health check well: open breakers may try sooner (breaker_sign_of_life). */
 void guard_sign_of_life(struct guard *g, tick_t now);
 
 /* How long a shed client should wait. */
-tick_t guard_retry_after(struct guard *g, tick_t now);
+tick_t guard_retry_after(struct guard *g, uint16_t operation, tick_t now);
 
-void guard_look(struct guard *g, struct guard_view *out, tick_t now);
-void guard_reset(struct guard *g, tick_t now);
+/* One breaker for showing: 0 is the way to the upstream, then the operations that were called. False: no
+ * more. */
+#define GUARD_WAY (-1)
+struct guard_view {
+    int operation; /* its number, or GUARD_WAY */
+    enum breaker_state state;
+    enum breaker_cause cause;
+    uint32_t opened;
+    tick_t since, until;
+};
+bool guard_look(struct guard *g, int i, struct guard_view *out, tick_t now) MUSTCHECK;
 
-/* The rules of a configuration, for settings.c and the simulator. */
+/* Of all the traffic. */
+struct guard_budget {
+    double left;         /* retries that could be made now */
+    double failure_rate; /* of the last ten seconds */
+};
+void guard_look_budget(struct guard *g, struct guard_budget *out, tick_t now);
+
+/* Closes one by hand: the operation's number, or GUARD_WAY. */
+void guard_reset(struct guard *g, int operation, tick_t now);
+
+/* guard_rules.c: the rules of a configuration, for settings.c and the simulator. */
 void guard_retry_rules(const struct config *cfg, struct retry_rules *out);
 void guard_breaker_rules(const struct config *cfg, struct breaker_rules *out);
 

@@ -12,6 +12,7 @@
 #include "policy/head.h"
 #include "policy/rng.h"
 #include "policy/wheel.h"
+#include "proxy/admit.h"
 #include "proxy/block.h"
 #include "proxy/mailbox.h"
 #include "proxy/out.h"
@@ -70,6 +71,7 @@ struct worker {
     struct pool *pool;
     struct metrics_block *metrics;
     struct worker_log *log;
+    struct admit_memo credential; /* the newest client's */
 
     struct block_pool blocks;
     struct block *scratch;     /* where reads go; see worker_scratch() */

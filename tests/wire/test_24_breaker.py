@@ -1,4 +1,5 @@
 """The circuit breaker on the wire: it opens, refuses in words, probes, and closes again (pain 7)."""
+import socket
 import threading
 import time
 
@@ -128,10 +129,48 @@ def test_it_is_told_and_can_be_reset_by_hand(t):
     status, _, circuits = sidecar.admin("/api/v1/circuit")
     equal(status, 200, "status of /api/v1/circuit")
     check("open" in str(circuits), "it is not told: %r" % circuits)
-    name = [k for k in sidecar.metrics() if k.startswith("promptops_circuit_state{")][0].partition('name="')[2].partition('"')[0]
+    name = [k for k, v in sidecar.metrics().items() if k.startswith("promptops_circuit_state{") and v == 2][0].partition('name="')[2].partition('"')[0]
+    equal(circuits[name]["state"], "open", "state by that name")
+    equal(sidecar.admin("/api/v1/circuit/nobody/reset", "POST")[0], 404, "status of a reset of what is not there")
     equal(sidecar.admin("/api/v1/circuit/%s/reset" % name, "POST")[0] // 100, 2, "status of the reset")
     origin.default = make_response(200, [], b"up")
     equal(sidecar.request("/").status, 200, "status after the reset")
+
+
+def circuits(sidecar):
+    """State of each by name, as numbers."""
+    return {k.partition('name="')[2].partition('"')[0]: v for k, v in sidecar.metrics().items() if k.startswith("promptops_circuit_state{")}
+
+
+def test_one_operation_does_not_cut_off_others(t):
+    origin = t.origin()
+    origin.on["/v1/client/prompts/bad/versions"] = lambda conn, request: conn.send(make_response(503, [], b"down"))
+    sidecar = t.sidecar(origin, {**BREAKER, "preset": "promptops", "circuit_breaker.circuit_breaker_timeout": "30s", "retry.max_attempts": 1, "cache.enabled": False})
+    for _ in range(5):
+        equal(sidecar.request("/v1/client/prompts/bad/versions").status, 503, "the origin's own")
+    made_up(sidecar.request("/v1/client/prompts/bad/versions"), 503)
+    equal(origin.count("/v1/client/prompts/bad/versions"), 5, "sent")
+    equal(sidecar.request("/v1/client/prompts/good").status, 200, "another operation")
+    seen = circuits(sidecar)
+    equal({k: v for k, v in seen.items() if v}, {"list_versions": 2}, "circuits that are not closed")
+    check(seen["upstream"] == 0 and seen["get_prompt"] == 0, "circuits: %r" % seen)
+    status, _, shown = sidecar.admin("/api/v1/circuit")
+    equal((status, shown["list_versions"]["state"], shown["get_prompt"]["state"]), (200, "open", "closed"), "admin")
+    origin.on.clear()
+    equal(sidecar.admin("/api/v1/circuit/list_versions/reset", "POST")[0] // 100, 2, "status of the reset")
+    equal(sidecar.request("/v1/client/prompts/bad/versions").status, 200, "after it")
+
+
+def test_no_way_to_the_upstream_is_open_for_all(t):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: refused
+        sidecar = t.sidecar("http://127.0.0.1:%d" % taken.getsockname()[1],
+                            {**BREAKER, "preset": "promptops", "circuit_breaker.circuit_breaker_timeout": "30s", "retry.max_attempts": 1, "cache.enabled": False})
+        for _ in range(5):
+            made_up(sidecar.request("/v1/client/prompts/one"), 502)
+        made_up(sidecar.request("/v1/client/prompts/one"), 503)
+        made_up(sidecar.request("/v1/client/prompts/one/versions"), 503)
+        equal({k: v for k, v in circuits(sidecar).items() if v}, {"upstream": 2}, "circuits that are not closed")
 
 
 def test_only_as_many_probes_as_allowed(t):

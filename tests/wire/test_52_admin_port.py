@@ -227,6 +227,8 @@ def test_msgpack_says_the_same(t):
             other = sidecar.admin(path)[2]
             if path == "/api/v1/circuit":
                 for one in (told, other):
-                    one["upstream"].pop("seconds_in_state"), one["upstream"].pop("retry_budget")
+                    one["upstream"].pop("retry_budget")
+                    for circuit in one.values():
+                        circuit.pop("seconds_in_state")
             equal(told, other, "the value")
             connection.close()
