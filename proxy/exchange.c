@@ -398,6 +398,7 @@ void exchange_over(struct exchange *x, bool whole)
     struct downstream *d = x->down;
     worker_cancel_timer(w, &x->timer);
     pool_cancel(w->pool, &x->wait);
+    exchange_hedge_cancel(x);
     if (d)
         d->ops->flush(d);
     exchange_judge_refusal(x);
@@ -490,6 +491,10 @@ static void timer_fired(struct timer *timer)
     case PHASE_SENT:
         if (x->doubt) {
             exchange_doubt_over(x);
+            return;
+        }
+        if (x->hedge_at && now < x->sent_until) {
+            exchange_hedge_due(x);
             return;
         }
         exchange_leave_upstream(x, false);

@@ -60,7 +60,8 @@ static bool stale_instead(struct exchange *x, enum reason why)
 static void refused(struct exchange *x, enum reason why, tick_t at)
 {
     tick_t now = worker_now(x->w);
-    metric_add(x->w->metrics, why == REASON_RATE_LIMITED ? METRIC_QUOTA_REFUSED : METRIC_LIMIT_SHED, 1);
+    if (!x->original)
+        metric_add(x->w->metrics, why == REASON_RATE_LIMITED ? METRIC_QUOTA_REFUSED : METRIC_LIMIT_SHED, 1);
     exchange_attempt_failed(x, why, 0, at > now ? at - now : 0);
 }
 
@@ -76,6 +77,10 @@ static bool act(struct exchange *x, enum admit_verdict v, tick_t at, enum reason
         return false;
     }
     x->admit_waited = true;
+    if (x->original) { /* a second copy waits for nothing */
+        refused(x, why, 0);
+        return false;
+    }
     if (asked_now) {
         if (stale_instead(x, why))
             return false;

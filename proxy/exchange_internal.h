@@ -5,6 +5,7 @@
  *   exchange_admit.c  the rate limit and the concurrency limit
  *   exchange_doubt.c  answers that may be a rate limit in disguise, held until that is known
  *   exchange_send.c   connection, request, attempts and retries
+ *   exchange_hedge.c  the second copy of a slow read
  *   exchange_relay.c  the upstream's answer to the client and into the cache
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
  */
@@ -107,6 +108,11 @@ struct exchange {
     struct guard_permit permit;
     bool admitted;
     int attempts, replaced;
+    struct exchange *hedge;       /* sends a second copy of this request; NULL: none */
+    struct exchange *original;    /* this is the second copy of that one's request; NULL: it is not */
+    bool hedgeable;               /* the attempt may be hedged: its latency is a sample */
+    tick_t hedge_at;              /* SENT: when to send a second copy; 0: never */
+    tick_t sent_until;            /* SENT: when the attempt is given up */
     enum retry_hint should_retry; /* what the answer said of another attempt */
     tick_t attempt_began, sent_at, wait_began, last_delay;
     struct attempt a;
@@ -223,6 +229,25 @@ void exchange_leave_upstream(struct exchange *x, bool drain);
 /* The role of a leader ends without an answer. */
 void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over);
 void exchange_drop_body(struct exchange *x);
+
+/* Arms the clock of an attempt that was sent. */
+void exchange_arm_sent(struct exchange *x);
+
+/* exchange_hedge.c */
+/* The attempt was sent: may a second copy follow, and when? */
+void exchange_hedge_plan(struct exchange *x);
+/* That time has come. */
+void exchange_hedge_due(struct exchange *x);
+/*
+ * The head of an answer came to x, which is hedged or is the second copy. Returns whose answer it is from
+ * here on; NULL: it is nobody's, because it is a failure and the other copy is still under way.
+ */
+struct exchange *exchange_hedge_response(struct exchange *x, const struct head *response);
+/* The attempt of x failed. True: the matter is dealt with, because x is a second copy, or has one under way.
+ */
+bool exchange_hedge_failed(struct exchange *x, enum reason why, int status);
+/* The second copy, if any, is given up. */
+void exchange_hedge_cancel(struct exchange *x);
 
 /* exchange_relay.c */
 /* Acts on the head of a final answer whose outcome is known. True: it is relayed, and its body is wanted. */

@@ -302,7 +302,11 @@ static bool revalidated(struct exchange *x, const struct head *response)
 
 void exchange_response(struct exchange *x, const struct head *response)
 {
+    if ((x->original || x->hedge) && !(x = exchange_hedge_response(x, response)))
+        return;
     x->a.first_byte = worker_now(x->w) - x->sent_at;
+    if (x->hedgeable && response->status < 500)
+        guard_hedge_answered(x->w->service->guard, x->o.operation, x->a.first_byte);
     if (!exchange_doubt(x, response))
         (void)exchange_answered(x, response, outcome_of_status(response->status));
 }

@@ -130,10 +130,19 @@ void exchange_request_end(struct exchange *x, struct slice trailers)
 }
 
 /* The clock of an attempt begins anew, but for an answer that is held: that has its own. */
-static void arm_sent(struct exchange *x)
+static void begin_clock(struct exchange *x)
 {
-    if (!x->doubt)
-        exchange_arm(x, worker_now(x->w) + x_config(x)->upstream_response_timeout);
+    const struct config *cfg = x_config(x);
+    tick_t wait = cfg->upstream_response_timeout, each = cfg->retry_per_try_timeout;
+    if (x->doubt)
+        return;
+    x->sent_until = worker_now(x->w) + (each > 0 && each < wait ? each : wait);
+    exchange_arm_sent(x);
+}
+
+void exchange_arm_sent(struct exchange *x)
+{
+    exchange_arm(x, x->hedge_at && x->hedge_at < x->sent_until ? x->hedge_at : x->sent_until);
 }
 
 void exchange_request_flush(struct exchange *x)
@@ -146,7 +155,7 @@ void exchange_request_flush(struct exchange *x)
         x->down->ops->want_body(x->down, false);
     }
     if (x->phase == PHASE_SENT)
-        arm_sent(x);
+        begin_clock(x);
     else if (x->phase == PHASE_TUNNEL)
         exchange_arm_stream(x);
 }
@@ -154,7 +163,7 @@ void exchange_request_flush(struct exchange *x)
 void exchange_upstream_drained(struct exchange *x)
 {
     if (x->phase == PHASE_SENT)
-        arm_sent(x);
+        begin_clock(x);
     if (x->body_held && x->down) {
         x->body_held = false;
         x->down->ops->want_body(x->down, true);
@@ -237,7 +246,7 @@ static size_t request_lines(struct exchange *x)
 }
 
 /* Gives the head to the codec; REASON_NONE, or why that cannot be. */
-static enum reason send_head(struct exchange *x)
+static enum reason send_head(struct exchange *x, struct upstream *up)
 {
     const struct config *cfg = x_config(x);
     struct slice base = {cfg->upstream_url.path, strlen(cfg->upstream_url.path)};
@@ -266,7 +275,7 @@ static enum reason send_head(struct exchange *x)
     size_t size = runs[0].n + runs[1].n + runs[2].n + path.n + base.n + authority.n + x->req.method_len;
     if (runs[0].n == 0 || size + 512 > x->w->head_size)
         return REASON_HEAD_TOO_LARGE;
-    x->up->ops->request(x->up, &call);
+    up->ops->request(up, &call);
     return REASON_NONE;
 }
 
@@ -301,7 +310,7 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->a.operation = x->o.operation;
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
-    x->a.kind = x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
+    x->a.kind = x->original ? ATTEMPT_HEDGE : x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);
@@ -374,7 +383,8 @@ void exchange_attempt(struct exchange *x)
     if (!exchange_admit(x))
         return;
     exchange_set_phase(x, PHASE_QUEUED);
-    x->sent_at = 0;
+    x->sent_at = x->hedge_at = 0;
+    x->hedgeable = false;
     x->should_retry = RETRY_HINT_NONE;
     if (!x->health && !pass_breaker(x, first))
         return;
@@ -397,7 +407,7 @@ void exchange_connected(struct exchange *x, struct upstream *u)
     upstream_dial_times(u, &x->a.tcp, &x->a.tls);
     exchange_set_phase(x, PHASE_SENT);
     x->sent_at = now;
-    enum reason no = send_head(x);
+    enum reason no = send_head(x->original ? x->original : x, u); /* the same request, signed anew */
     if (no != REASON_NONE) {
         exchange_leave_upstream(x, false);
         exchange_attempt_failed(x, no, 0, -1);
@@ -415,10 +425,8 @@ void exchange_connected(struct exchange *x, struct upstream *u)
         x->replayable = false;
         exchange_drop_body(x);
     }
-    exchange_arm(x, now + (x_config(x)->retry_per_try_timeout > 0 &&
-                                   x_config(x)->retry_per_try_timeout < x_config(x)->upstream_response_timeout
-                               ? x_config(x)->retry_per_try_timeout
-                               : x_config(x)->upstream_response_timeout));
+    exchange_hedge_plan(x);
+    begin_clock(x);
     if (x->body_held && x->down && u->ops->backlog(u) <= HIGH_MARK) {
         x->body_held = false;
         x->down->ops->want_body(x->down, true);
@@ -491,6 +499,8 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
 void exchange_attempt_failed(struct exchange *x, enum reason why, int status, tick_t retry_after)
 {
     enum outcome outcome = exchange_outcome(x, why);
+    if ((x->original || x->hedge) && exchange_hedge_failed(x, why, status))
+        return;
     exchange_doubt_drop(x);
     exchange_admit_failed(x, outcome);
     exchange_report(x, outcome);

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "policy/config.h"
+#include "proxy/admit_rules.h"
 
 #define QUANTUM (10 * TICK_MS)
 
@@ -23,6 +24,7 @@ struct circuit {
     _Atomic uint32_t epoch; /* of the permits that it gives without a question; 0: ask */
     _Atomic uint32_t good;  /* gathered */
     int operation;          /* GUARD_WAY: the way there */
+    struct hedge hedge;     /* under hedge_lock */
 };
 
 struct guard {
@@ -35,6 +37,9 @@ struct guard {
     _Atomic int count;                                   /* of made */
     struct retry_budget budget;
     struct rng rng;
+    pthread_mutex_t hedge_lock; /* alone, or inside the other */
+    struct hedge_rules hedge_rules;
+    _Atomic bool hedging;
     _Atomic uint32_t requests; /* gathered */
     _Atomic tick_t began;      /* when gathering began */
 };
@@ -45,6 +50,10 @@ static void read_rules(struct guard *g, const struct config *cfg)
     guard_breaker_rules(cfg, &g->rules);
     g->way_rules = g->rules;
     g->way_rules.slow_call = 0;
+    pthread_mutex_lock(&g->hedge_lock);
+    admit_hedge_rules(cfg, &g->hedge_rules);
+    pthread_mutex_unlock(&g->hedge_lock);
+    atomic_store_explicit(&g->hedging, g->hedge_rules.enabled, memory_order_relaxed);
     atomic_store_explicit(&g->slow_call, g->rules.slow_call, memory_order_relaxed);
 }
 
@@ -72,6 +81,7 @@ static struct circuit *make(struct guard *g, uint16_t operation, tick_t now)
         return g->made[0]; /* no memory: it shares a breaker */
     int n = atomic_load_explicit(&g->count, memory_order_relaxed);
     circuit_init(c, operation, &g->rules, now);
+    hedge_init(&c->hedge, &g->hedge_rules);
     g->made[n] = c;
     atomic_store_explicit(&g->operation[operation], c, memory_order_release);
     atomic_store_explicit(&g->count, n + 1, memory_order_release);
@@ -84,6 +94,7 @@ struct guard *guard_new(const struct config *cfg, tick_t now, uint64_t seed)
     if (!g)
         return NULL;
     pthread_mutex_init(&g->lock, NULL);
+    pthread_mutex_init(&g->hedge_lock, NULL);
     read_rules(g, cfg);
     rng_seed(&g->rng, seed);
     circuit_init(&g->way, GUARD_WAY, &g->way_rules, now);
@@ -102,6 +113,7 @@ void guard_free(struct guard *g)
         return;
     for (int i = 0; i < GUARD_OPERATIONS; i++)
         free(g->made[i]);
+    pthread_mutex_destroy(&g->hedge_lock);
     pthread_mutex_destroy(&g->lock);
     free(g);
 }
@@ -297,6 +309,49 @@ tick_t guard_retry_after(struct guard *g, uint16_t operation, tick_t now)
     tick_t way = breaker_retry_after(&g->way.breaker, now), own = breaker_retry_after(&c->breaker, now);
     unlock(g);
     return way > own ? way : own;
+}
+
+/* ---- hedging --------------------------------------------------------------------------------------------
+ */
+
+tick_t guard_hedge_request(struct guard *g, uint16_t operation, tick_t now)
+{
+    if (!atomic_load_explicit(&g->hedging, memory_order_relaxed))
+        return TICK_NEVER;
+    struct circuit *c = circuit_of(g, operation, now);
+    pthread_mutex_lock(&g->hedge_lock);
+    tick_t delay = hedge_request(&c->hedge);
+    pthread_mutex_unlock(&g->hedge_lock);
+    return delay;
+}
+
+/* Only after guard_hedge_request has made the circuit. */
+static struct circuit *hedged(struct guard *g, uint16_t operation)
+{
+    return atomic_load_explicit(&g->operation[operation < GUARD_OPERATIONS ? operation : 0],
+                                memory_order_acquire);
+}
+
+bool guard_hedge_take(struct guard *g, uint16_t operation, bool room)
+{
+    struct circuit *c = hedged(g, operation);
+    bool calm = guard_is_calm(g, operation), may = false;
+    if (!c)
+        return false;
+    pthread_mutex_lock(&g->hedge_lock);
+    may = hedge_take(&c->hedge, room && calm);
+    pthread_mutex_unlock(&g->hedge_lock);
+    return may;
+}
+
+void guard_hedge_answered(struct guard *g, uint16_t operation, tick_t took)
+{
+    struct circuit *c = hedged(g, operation);
+    if (!c || !atomic_load_explicit(&g->hedging, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&g->hedge_lock);
+    hedge_answered(&c->hedge, took);
+    pthread_mutex_unlock(&g->hedge_lock);
 }
 
 /* ---- showing --------------------------------------------------------------------------------------------

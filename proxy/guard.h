@@ -49,6 +49,16 @@ bool guard_is_open(struct guard *g, uint16_t operation, tick_t now);
 /* Nothing is wrong: both breakers that a call of this operation passes are closed. */
 bool guard_is_calm(struct guard *g, uint16_t operation);
 
+/*
+ * Hedging, for each operation (policy/hedge.h). A request that may be hedged was sent: how long to wait for
+ * an answer before guard_hedge_take; TICK_NEVER: for good.
+ */
+tick_t guard_hedge_request(struct guard *g, uint16_t operation, tick_t now);
+/* May the second copy go, all circuits being closed, and the caller finding room for it? */
+bool guard_hedge_take(struct guard *g, uint16_t operation, bool room) MUSTCHECK;
+/* One that may be hedged was answered after so long, or was overtaken after so long. */
+void guard_hedge_answered(struct guard *g, uint16_t operation, tick_t took);
+
 /* The upstream has answered a health check well: open breakers may try sooner (breaker_sign_of_life). */
 void guard_sign_of_life(struct guard *g, tick_t now);
 

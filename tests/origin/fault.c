@@ -65,7 +65,8 @@ static bool drawn(struct call *call, double rate)
 
 static void draw_rule(struct call *call, const struct rule *rule, struct fault_draw *draw)
 {
-    draw->latency_ms += draw_latency(call, rule);
+    if (rule->latency.rate >= 1 || drawn(call, rule->latency.rate))
+        draw->latency_ms += draw_latency(call, rule);
     for (int i = 0; i < rule->error_count && !draw->status; i++)
         if (drawn(call, rule->errors[i].rate))
             draw->status = rule->errors[i].status;

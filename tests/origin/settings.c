@@ -48,11 +48,12 @@ static void read_latency(struct json_reader *r, const json_t *object, struct rul
     size_t mark;
     int distribution = DIST_CONSTANT;
     const json_t *o = read_enter(r, object, "latency", &mark);
-    rule->latency.sigma = 1;
+    rule->latency.sigma = rule->latency.rate = 1;
     if (o) {
-        read_members(r, o, (const char *const[]){"mean_ms", "distribution", "sigma", NULL});
+        read_members(r, o, (const char *const[]){"mean_ms", "distribution", "sigma", "rate", NULL});
         read_number(r, o, "mean_ms", (double[2]){0, 600000}, &rule->latency.mean_ms);
         read_number(r, o, "sigma", (double[2]){0, 5}, &rule->latency.sigma);
+        read_rate(r, o, "rate", &rule->latency.rate);
         read_choice(r, o, "distribution", distributions, &distribution);
         rule->latency.distribution = (enum distribution)distribution;
     }

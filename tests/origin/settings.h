@@ -25,6 +25,7 @@ struct rule {
     struct {
         double mean_ms, sigma;
         enum distribution distribution;
+        double rate; /* share of requests that it is for */
     } latency;
     struct {
         int status;
