@@ -16,7 +16,7 @@ static const struct config_option_row time_row = {.type = CONFIG_TYPE_DURATION, 
 static int find_name(struct config_parse *parse, const char *text, const char *(*name)(int))
 {
     struct suggestion near = {.typed = text};
-    char shown[CONFIG_SHOWN], allowed[320] = "";
+    char shown[CONFIG_SHOWN], allowed[512] = "";
     size_t at = 0;
     for (int i = 0; *name(i); i++) {
         if (strcmp(name(i), text) == 0)
@@ -140,7 +140,8 @@ static bool finish_alert(struct config_parse *parse, void *item)
 
 static const struct config_item_field alert_fields[] = {
     {"id", CONFIG_SCALAR, "Its name; that of a built-in alert replaces it.", set_id},
-    {"metric_type", CONFIG_SCALAR, "One of the guide's metric types, or `CUSTOM_METRIC`.", set_metric},
+    {"metric_type", CONFIG_SCALAR,
+     "One of the guide's metric types, `CUSTOM_METRIC`, or what a built-in alert measures.", set_metric},
     {"metric_name", CONFIG_SCALAR, "For `CUSTOM_METRIC`: the name it is posted under.", set_metric_name},
     {"condition", CONFIG_SCALAR, "One of `> >= < <= == !=` and a number.", set_condition},
     {"severity", CONFIG_SCALAR, "`info`, `warning` (the default), `error` or `critical`.", set_severity},
