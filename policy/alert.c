@@ -321,8 +321,10 @@ static void tell(struct alerts *a, struct alert *one, tick_t now)
     if (!one->covered && covered(a, one))
         one->covered = true; /* for this episode, also when the other ends first: it was told of */
     bool go = !one->covered && may_tell(a, one, now);
-    if (go || fresh)
+    if (go || fresh) {
         note(a, one, ALERT_EVENT_RAISED, go, now);
+        a->history[(a->next - 1) % ALERT_HISTORY].late = !fresh;
+    }
     if (go) {
         one->told = true;
         one->told_at = now;

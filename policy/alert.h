@@ -57,6 +57,7 @@ struct alert_event {
     double threshold;
     int metric, compare;
     bool told; /* goes to receivers; else silenced, or covered by another */
+    bool late; /* RAISED: it was before, and is told only now */
 };
 
 /* One alert, for showing. */

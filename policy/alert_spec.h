@@ -77,4 +77,15 @@ const char *webhook_format_name(int format);
 /* Reads "> 2000": false when it is not a comparison and a finite number. */
 bool alert_condition_parse(const char *text, int *compare, double *threshold) MUSTCHECK;
 
+/*
+ * One row from its fields as text, judged like a row of `alerts:`. NULL with a sentence in `what` (at least
+ * 768 bytes), or with "" there when out of memory. Freed, whole, by alert_spec_free().
+ */
+struct alert_field {
+    const char *name, *value;
+};
+const struct alert_spec *alert_spec_read(const struct alert_field *fields, size_t count, char *what,
+                                         size_t room) MUSTCHECK;
+void alert_spec_free(const struct alert_spec *spec);
+
 #endif

@@ -10,7 +10,8 @@
 
 #define FINE_WIDTH   (10 * TICK_S)
 #define COARSE_WIDTH (300 * TICK_S)
-#define LEAST        10 /* requests in the shorter window, below which nothing is said */
+#define LEAST_SHORT  10 /* requests in the windows of a pair, below which nothing is said */
+#define LEAST_LONG   100
 
 void burn_init(struct burn *b, tick_t now)
 {
@@ -69,7 +70,7 @@ double burn_pair(struct burn *b, enum burn_pair pair, double target, tick_t now)
         [BURN_SLOW] = {6 * 3600 * TICK_S, 1800 * TICK_S},
         [BURN_TICKET] = {72 * 3600 * TICK_S, 6 * 3600 * TICK_S},
     };
-    double small = burn_rate(b, windows[pair][1], target, LEAST, now);
-    double large = burn_rate(b, windows[pair][0], target, LEAST, now);
+    double small = burn_rate(b, windows[pair][1], target, LEAST_SHORT, now);
+    double large = burn_rate(b, windows[pair][0], target, LEAST_LONG, now);
     return isnan(small) || isnan(large) ? NAN : small < large ? small : large;
 }

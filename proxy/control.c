@@ -34,6 +34,7 @@
 #include "proxy/pool.h"
 #include "proxy/process.h"
 #include "proxy/resolve.h"
+#include "proxy/sentry.h"
 #include "proxy/settings.h"
 #include "proxy/signer.h"
 #include "proxy/store.h"
@@ -144,6 +145,8 @@ static void apply_shared(struct control *c)
     admit_tune(c->service.admit, cfg, control_now());
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
+    if (c->sentry)
+        sentry_tune(c->sentry, cfg, control_now());
 }
 
 static void log_errors(struct control *c, const struct config_errors *errors)
@@ -365,6 +368,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
+    sentry_second(c->sentry, now);
 }
 
 static bool listen_for_events(struct control *c)
@@ -561,7 +565,12 @@ static bool start(struct control *c)
     apply_shared(c);
     warn(c);
     name_ineffective(c);
-    if (!listen_for_events(c) || !start_workers(c, workers) || !start_admin(c))
+    if (!listen_for_events(c) || !start_workers(c, workers))
+        return false;
+    c->sentry = control_sentry(c); /* behind the workers, whose number says which block is ours */
+    if (!c->sentry)
+        return fail(c, "out of memory", NULL);
+    if (!start_admin(c))
         return false;
     set_stage(c, STAGE_SERVING);
     return true;
@@ -591,6 +600,7 @@ static void finish(struct control *c)
     guard_free(s->guard);
     permits_free(s->permits);
     publication_unref(c->published);
+    sentry_free(c->sentry);
     recent_free(c->recent);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);

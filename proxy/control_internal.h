@@ -15,6 +15,7 @@
 struct event;
 struct event_base;
 struct recent;
+struct sentry;
 
 enum stage { STAGE_STARTING, STAGE_SERVING, STAGE_DRAINING, STAGE_STOPPING };
 
@@ -29,6 +30,7 @@ struct control {
     struct event *drain_check;
     struct admin *admin;
     struct recent *recent;
+    struct sentry *sentry;
     struct file_watch watch;
     enum stage stage;
     tick_t since;       /* of the stage */
@@ -46,6 +48,9 @@ void control_sources(struct control *c, struct admin_sources *out);
 /* control_entries.c: `entries` and `total` of what is stored. `sort` must be a word of admin_endpoints.def.
  */
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit);
+
+/* control_alerts.c: the alerts of this process. NULL: out of memory. */
+struct sentry *control_sentry(struct control *c);
 
 enum { SIGNAL_RELOAD = 2 }; /* place of HUP in control.signals */
 
