@@ -10,6 +10,7 @@
 
 #include "proxy/admin_request.h"
 #include "proxy/log.h"
+#include "proxy/notify.h"
 #include "proxy/sentry.h"
 
 enum { HISTORY_DEFAULT = 100, FIELDS = 10, SILENCE_MOST = 30 * 86400 };
@@ -91,6 +92,10 @@ void admin_show_alerts(struct admin_request *r)
         }
         view_end(v);
         view_uint(v, "firing", firing);
+        view_array(v, "receivers");
+        if (r->sources->notify)
+            notify_show(r->sources->notify, v);
+        view_end(v);
     }
     admin_reply(r, 200, v);
 }

@@ -208,6 +208,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .snapshot = snapshot,
         .change = control_change,
         .sentry = c->sentry,
+        .notify = c->notify,
         .debug = c->service.debug,
         .log = c->service.log,
         .drain = drain,

@@ -1,6 +1,6 @@
 /*
- * Where the alerts' values come from in the running process. Everything is read where it is kept, by relaxed
- * looks or short locks.
+ * The alerts of the running process: where their values come from, and who is told. Everything is read where
+ * it is kept, by relaxed looks or short locks.
  */
 #include <math.h>
 #include <time.h>
@@ -8,6 +8,7 @@
 #include "proxy/admit.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
+#include "proxy/notify.h"
 #include "proxy/permits.h"
 #include "proxy/process.h"
 #include "proxy/sentry.h"
@@ -67,7 +68,13 @@ static double custom(void *ctx, const char *name)
     return NAN; /* nobody can post one yet */
 }
 
-struct sentry *control_sentry(struct control *c)
+static void tell(void *ctx, const struct alert_event *events, size_t count)
+{
+    struct control *c = ctx;
+    notify_events(c->notify, events, count, control_now());
+}
+
+bool control_alerts_start(struct control *c)
 {
     struct sentry_sources sources = {
         .ctx = c,
@@ -82,5 +89,38 @@ struct sentry *control_sentry(struct control *c)
         .certificate_days = certificate_days,
         .custom = custom,
     };
-    return sentry_new(&sources, c->cfg, control_now());
+    c->sentry = sentry_new(&sources, c->cfg, control_now());
+    if (!c->sentry)
+        return false;
+    struct notify_setup setup = {.post = c->post,
+                                 .alerts = sentry_alerts(c->sentry),
+                                 .log = c->service.log,
+                                 .block = sources.block,
+                                 .seed = (uint64_t)control_now()};
+    c->notify = notify_new(&setup);
+    if (!c->notify)
+        return false;
+    notify_tune(c->notify, c->cfg);
+    sentry_listen(c->sentry, tell, c);
+    return true;
+}
+
+void control_alerts_tune(struct control *c)
+{
+    if (!c->notify)
+        return;
+    sentry_tune(c->sentry, c->cfg, control_now());
+    notify_tune(c->notify, c->cfg);
+}
+
+void control_alerts_second(struct control *c, tick_t now)
+{
+    sentry_second(c->sentry, now);
+    notify_second(c->notify, now);
+}
+
+void control_alerts_stop(struct control *c)
+{
+    notify_free(c->notify);
+    sentry_free(c->sentry);
 }

@@ -14,6 +14,8 @@
 
 struct event;
 struct event_base;
+struct notify;
+struct post;
 struct recent;
 struct sentry;
 
@@ -31,6 +33,8 @@ struct control {
     struct admin *admin;
     struct recent *recent;
     struct sentry *sentry;
+    struct post *post; /* what the control thread sends by itself */
+    struct notify *notify;
     struct file_watch watch;
     enum stage stage;
     tick_t since;       /* of the stage */
@@ -49,8 +53,11 @@ void control_sources(struct control *c, struct admin_sources *out);
  */
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit);
 
-/* control_alerts.c: the alerts of this process. NULL: out of memory. */
-struct sentry *control_sentry(struct control *c);
+/* control_alerts.c: the alerts of this process, and who is told. False: out of memory. */
+bool control_alerts_start(struct control *c);
+void control_alerts_tune(struct control *c);
+void control_alerts_second(struct control *c, tick_t now);
+void control_alerts_stop(struct control *c);
 
 enum { SIGNAL_RELOAD = 2 }; /* place of HUP in control.signals */
 
