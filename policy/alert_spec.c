@@ -9,9 +9,26 @@
 #include "policy/units.h"
 
 static const char *const metrics[] = {
-    "REQUEST_LATENCY", "MEMORY_USAGE", "CPU_USAGE",         "NETWORK_LATENCY",
-    "CACHE_HIT_RATE",  "ERROR_RATE",   "THROUGHPUT",        "CONNECTION_POOL_SIZE",
-    "RETRY_COUNT",     "BATCH_SIZE",   "COMPRESSION_RATIO", "CUSTOM_METRIC",
+    "REQUEST_LATENCY",
+    "MEMORY_USAGE",
+    "CPU_USAGE",
+    "NETWORK_LATENCY",
+    "CACHE_HIT_RATE",
+    "ERROR_RATE",
+    "THROUGHPUT",
+    "CONNECTION_POOL_SIZE",
+    "RETRY_COUNT",
+    "BATCH_SIZE",
+    "COMPRESSION_RATIO",
+    "CUSTOM_METRIC",
+    "QUOTA_REMAINING",
+    "CIRCUITS_OPEN",
+    "POOL_STARVATION",
+    "CERTIFICATE_DAYS",
+    "RETRY_AMPLIFICATION",
+    "ERROR_BUDGET_BURN_FAST",
+    "ERROR_BUDGET_BURN_SLOW",
+    "ERROR_BUDGET_BURN_TICKET",
 };
 _Static_assert(ARRAY_LEN(metrics) == ALERT_METRIC_COUNT, "one name a metric");
 

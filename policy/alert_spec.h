@@ -7,7 +7,7 @@
 
 #include "policy/base.h"
 
-/* The guide's eleven metric types and CUSTOM_METRIC. */
+/* The guide's eleven metric types and CUSTOM_METRIC, and what the sidecar's own alerts look at. */
 enum alert_metric {
     ALERT_METRIC_REQUEST_LATENCY, /* seconds */
     ALERT_METRIC_MEMORY_USAGE,    /* MB */
@@ -21,6 +21,15 @@ enum alert_metric {
     ALERT_METRIC_BATCH_SIZE,
     ALERT_METRIC_COMPRESSION_RATIO,
     ALERT_METRIC_CUSTOM_METRIC,
+    ALERT_METRIC_QUOTA_REMAINING,     /* 0 to 1: of the upstream's rate limit, where the least is left */
+    ALERT_METRIC_CIRCUITS_OPEN,       /* circuits that are open or half-open */
+    ALERT_METRIC_POOL_STARVATION,     /* 0 to 1: share of the window's seconds with waiters and a full pool */
+    ALERT_METRIC_CERTIFICATE_DAYS,    /* until the first of our certificates ends */
+    ALERT_METRIC_RETRY_AMPLIFICATION, /* attempts at the upstream over first attempts */
+    ALERT_METRIC_ERROR_BUDGET_BURN_FAST,   /* error budget: the lower of the burn rates of an hour and five
+                                              minutes */
+    ALERT_METRIC_ERROR_BUDGET_BURN_SLOW,   /* of six hours and half an hour */
+    ALERT_METRIC_ERROR_BUDGET_BURN_TICKET, /* of three days and six hours */
     ALERT_METRIC_COUNT,
     ALERT_METRIC_NONE = -1 /* not said: as in the built-in alert of the same id */
 };
@@ -67,5 +76,16 @@ const char *webhook_format_name(int format);
 
 /* Reads "> 2000": false when it is not a comparison and a finite number. */
 bool alert_condition_parse(const char *text, int *compare, double *threshold) MUSTCHECK;
+
+/*
+ * One row from its fields as text, judged like a row of `alerts:`. NULL with a sentence in `what` (at least
+ * 768 bytes), or with "" there when out of memory. Freed, whole, by alert_spec_free().
+ */
+struct alert_field {
+    const char *name, *value;
+};
+const struct alert_spec *alert_spec_read(const struct alert_field *fields, size_t count, char *what,
+                                         size_t room) MUSTCHECK;
+void alert_spec_free(const struct alert_spec *spec);
 
 #endif

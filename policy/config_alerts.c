@@ -3,6 +3,7 @@
  * on says what it measures and against what; a webhook without a URL is none.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "policy/config_items.h"
@@ -16,7 +17,7 @@ static const struct config_option_row time_row = {.type = CONFIG_TYPE_DURATION, 
 static int find_name(struct config_parse *parse, const char *text, const char *(*name)(int))
 {
     struct suggestion near = {.typed = text};
-    char shown[CONFIG_SHOWN], allowed[320] = "";
+    char shown[CONFIG_SHOWN], allowed[512] = "";
     size_t at = 0;
     for (int i = 0; *name(i); i++) {
         if (strcmp(name(i), text) == 0)
@@ -140,7 +141,8 @@ static bool finish_alert(struct config_parse *parse, void *item)
 
 static const struct config_item_field alert_fields[] = {
     {"id", CONFIG_SCALAR, "Its name; that of a built-in alert replaces it.", set_id},
-    {"metric_type", CONFIG_SCALAR, "One of the guide's metric types, or `CUSTOM_METRIC`.", set_metric},
+    {"metric_type", CONFIG_SCALAR,
+     "One of the guide's metric types, `CUSTOM_METRIC`, or what a built-in alert measures.", set_metric},
     {"metric_name", CONFIG_SCALAR, "For `CUSTOM_METRIC`: the name it is posted under.", set_metric_name},
     {"condition", CONFIG_SCALAR, "One of `> >= < <= == !=` and a number.", set_condition},
     {"severity", CONFIG_SCALAR, "`info`, `warning` (the default), `error` or `critical`.", set_severity},
@@ -151,6 +153,58 @@ static const struct config_item_field alert_fields[] = {
     {"enabled", CONFIG_SCALAR, "`false` switches it off, a built-in one too.", set_enabled},
     {NULL, CONFIG_SCALAR, NULL, NULL},
 };
+
+struct owned_spec {
+    struct alert_spec spec; /* first */
+    struct config_arena arena;
+};
+
+static bool set_by_name(struct config_parse *parse, struct alert_spec *spec, const struct alert_field *field)
+{
+    for (const struct config_item_field *f = alert_fields; f->name; f++)
+        if (strcmp(f->name, field->name) == 0)
+            return f->set(parse, spec, field->value);
+    char shown[CONFIG_SHOWN];
+    return config_refuse(parse, "%s is no member of an alert", config_shown(field->name, shown));
+}
+
+const struct alert_spec *alert_spec_read(const struct alert_field *fields, size_t count, char *what,
+                                         size_t room)
+{
+    struct owned_spec *owned = calloc(1, sizeof *owned);
+    struct config_parse *parse = calloc(1, sizeof *parse);
+    bool good = owned && parse;
+    const char *name = "";
+    if (good) {
+        parse->arena = &owned->arena;
+        begin_alert(&owned->spec);
+    }
+    for (size_t i = 0; good && i < count; i++) {
+        name = fields[i].name;
+        good = set_by_name(parse, &owned->spec, &fields[i]);
+    }
+    if (good) {
+        name = "";
+        good = finish_alert(parse, &owned->spec);
+    }
+    bool empty = !parse || (owned && owned->arena.failed);
+    snprintf(what, room, "%.32s%s%s", empty ? "" : name, empty || !*name ? "" : ": ",
+             empty ? "" : parse->what);
+    free(parse);
+    if (good && !empty)
+        return &owned->spec;
+    alert_spec_free(owned ? &owned->spec : NULL);
+    return NULL;
+}
+
+void alert_spec_free(const struct alert_spec *spec)
+{
+    struct owned_spec *owned = (struct owned_spec *)(uintptr_t)spec;
+    if (!owned)
+        return;
+    config_arena_free(&owned->arena);
+    free(owned);
+}
 
 static bool set_url(struct config_parse *parse, void *item, const char *text)
 {

@@ -14,6 +14,8 @@
 
 struct config;
 struct debug;
+struct notify;
+struct sentry;
 struct event_base;
 struct admin;
 
@@ -49,6 +51,8 @@ struct admin_sources {
      */
     bool (*change)(void *ctx, const struct config *fresh, char *err, size_t err_size);
     void (*drain)(void *ctx);
+    struct sentry *sentry; /* NULL: /api/v1/alerts answers 501 */
+    struct notify *notify; /* who is told of them; may be NULL */
     struct debug *debug; /* NULL: /api/v1/debug answers 501 */
     struct log *log;     /* whose levels it changes */
     /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not

@@ -507,10 +507,13 @@ int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now)
                 at++;
             if (look.limit < 0 || at == count)
                 continue;
+            double share = look.limit > 0 ? (double)look.left / (double)look.limit : 0;
             if (at == n)
-                out[n++] = (struct admit_left){name, look.left};
-            else if (look.left < out[at].left)
+                out[n++] = (struct admit_left){name, look.left, share};
+            if (look.left < out[at].left)
                 out[at].left = look.left;
+            if (share < out[at].share)
+                out[at].share = share;
         }
     pthread_mutex_unlock(&a->quota_lock);
     return n;

@@ -91,6 +91,7 @@ void admit_show(struct admit *a, struct view *v, tick_t now);
 struct admit_left {
     const char *window;
     int64_t left;
+    double share; /* the least share of a limit that is left */
 };
 int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now);
 int admit_concurrency_limit(struct admit *a);

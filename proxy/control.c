@@ -32,6 +32,7 @@
 #include "proxy/names.h"
 #include "proxy/permits.h"
 #include "proxy/pool.h"
+#include "proxy/post.h"
 #include "proxy/process.h"
 #include "proxy/resolve.h"
 #include "proxy/settings.h"
@@ -144,6 +145,7 @@ static void apply_shared(struct control *c)
     admit_tune(c->service.admit, cfg, control_now());
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
+    control_alerts_tune(c);
 }
 
 static void log_errors(struct control *c, const struct config_errors *errors)
@@ -365,6 +367,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
+    control_alerts_second(c, now);
 }
 
 static bool listen_for_events(struct control *c)
@@ -549,6 +552,9 @@ static bool start(struct control *c)
     c->base = event_base_new();
     if (!c->base || !open_log(c))
         return c->base ? false : fail(c, "no event loop", NULL);
+    c->post = post_new(c->base);
+    if (!c->post)
+        return fail(c, "out of memory", NULL);
     if (!make_metrics(c, workers) || !make_shared(c))
         return false;
     file_watch_init(&c->watch);
@@ -561,7 +567,11 @@ static bool start(struct control *c)
     apply_shared(c);
     warn(c);
     name_ineffective(c);
-    if (!listen_for_events(c) || !start_workers(c, workers) || !start_admin(c))
+    if (!listen_for_events(c) || !start_workers(c, workers))
+        return false;
+    if (!control_alerts_start(c)) /* behind the workers, whose number says which block is ours */
+        return fail(c, "out of memory", NULL);
+    if (!start_admin(c))
         return false;
     set_stage(c, STAGE_SERVING);
     return true;
@@ -591,6 +601,7 @@ static void finish(struct control *c)
     guard_free(s->guard);
     permits_free(s->permits);
     publication_unref(c->published);
+    control_alerts_stop(c);
     recent_free(c->recent);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);
@@ -601,6 +612,7 @@ static void finish(struct control *c)
         event_free(c->second);
     if (c->drain_check)
         event_free(c->drain_check);
+    post_free(c->post);
     if (c->base)
         event_base_free(c->base);
     debug_free(s->debug);

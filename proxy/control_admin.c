@@ -207,6 +207,8 @@ void control_sources(struct control *c, struct admin_sources *out)
         .rate_limits = rate_limits,
         .snapshot = snapshot,
         .change = control_change,
+        .sentry = c->sentry,
+        .notify = c->notify,
         .debug = c->service.debug,
         .log = c->service.log,
         .drain = drain,

@@ -14,7 +14,10 @@
 
 struct event;
 struct event_base;
+struct notify;
+struct post;
 struct recent;
+struct sentry;
 
 enum stage { STAGE_STARTING, STAGE_SERVING, STAGE_DRAINING, STAGE_STOPPING };
 
@@ -29,6 +32,9 @@ struct control {
     struct event *drain_check;
     struct admin *admin;
     struct recent *recent;
+    struct sentry *sentry;
+    struct post *post; /* what the control thread sends by itself */
+    struct notify *notify;
     struct file_watch watch;
     enum stage stage;
     tick_t since;       /* of the stage */
@@ -46,6 +52,12 @@ void control_sources(struct control *c, struct admin_sources *out);
 /* control_entries.c: `entries` and `total` of what is stored. `sort` must be a word of admin_endpoints.def.
  */
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit);
+
+/* control_alerts.c: the alerts of this process, and who is told. False: out of memory. */
+bool control_alerts_start(struct control *c);
+void control_alerts_tune(struct control *c);
+void control_alerts_second(struct control *c, tick_t now);
+void control_alerts_stop(struct control *c);
 
 enum { SIGNAL_RELOAD = 2 }; /* place of HUP in control.signals */
 

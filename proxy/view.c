@@ -156,3 +156,12 @@ void view_end(struct view *v)
     if (v->depth > 0)
         v->depth--;
 }
+
+char *view_print(struct view *v, const char *member)
+{
+    json_t *tree = view_take(v);
+    const json_t *part = tree && member ? json_object_get(tree, member) : tree;
+    char *text = part ? json_dumps(part, JSON_COMPACT) : NULL;
+    json_decref(tree);
+    return text;
+}

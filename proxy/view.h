@@ -38,4 +38,7 @@ void view_end(struct view *v);
 /* The tree, which goes over to the caller; NULL when something failed (memory, nesting). Frees v. */
 struct json_t *view_take(struct view *v);
 
+/* The tree as JSON text, or one member of the root; to be freed. NULL when something failed. Frees v. */
+char *view_print(struct view *v, const char *member);
+
 #endif

@@ -282,7 +282,9 @@ START_TEST(alerts)
           "REQUEST_LATENCY | "
           "MEMORY_USAGE | CPU_USAGE | NETWORK_LATENCY | CACHE_HIT_RATE | ERROR_RATE | THROUGHPUT | "
           "CONNECTION_POOL_SIZE | "
-          "RETRY_COUNT | BATCH_SIZE | COMPRESSION_RATIO | CUSTOM_METRIC");
+          "RETRY_COUNT | BATCH_SIZE | COMPRESSION_RATIO | CUSTOM_METRIC | QUOTA_REMAINING | CIRCUITS_OPEN | "
+          "POOL_STARVATION | CERTIFICATE_DAYS | RETRY_AMPLIFICATION | ERROR_BUDGET_BURN_FAST | "
+          "ERROR_BUDGET_BURN_SLOW | ERROR_BUDGET_BURN_TICKET");
     alert(ALERT("id=a", "severity=fatal"),
           "alerts[0].severity: \"fatal\" is not known, allowed: info | warning | error | critical");
     alert(ALERT("id=a", "cooldown_period=25h"),

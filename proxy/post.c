@@ -1,0 +1,247 @@
+/*
+ * libcurl's multi interface on libevent. Invariants: each call is on the list from post_start to its `done`
+ * or its end by post_cancel; each socket that libcurl watches has one event, freed when it says so.
+ */
+#include "proxy/post.h"
+
+#include <curl/curl.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/version.h"
+
+enum { ANSWER_MOST = 1 << 20 };
+
+struct post {
+    struct event_base *base;
+    CURLM *multi;
+    struct event *timer;
+    struct post_call *first; /* under way */
+};
+
+struct post_call {
+    struct post *owner;
+    struct post_call *next, **link;
+    CURL *easy;
+    struct curl_slist *fields;
+    post_done *done;
+    void *ctx;
+    size_t received;
+    char error[CURL_ERROR_SIZE];
+};
+
+static void end(struct post_call *c)
+{
+    if (c->link) {
+        *c->link = c->next;
+        if (c->next)
+            c->next->link = c->link;
+        curl_multi_remove_handle(c->owner->multi, c->easy);
+    }
+    if (c->easy)
+        curl_easy_cleanup(c->easy);
+    curl_slist_free_all(c->fields);
+    free(c);
+}
+
+/* ---- what is over ---- */
+
+static void tell(struct post_call *c, CURLcode code)
+{
+    long status = 0;
+    curl_off_t after = 0;
+    struct post_result result = {.retry_after = -1, .error = NULL};
+    if (code == CURLE_OK) {
+        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0)
+            result.retry_after = (after < 86400 ? (tick_t)after : 86400) * TICK_S;
+        result.status = (int)status;
+    } else {
+        result.error = curl_easy_strerror(code); /* c->error may name the host's address or the URL */
+    }
+    post_done *done = c->done;
+    void *ctx = c->ctx;
+    end(c);
+    done(ctx, &result);
+}
+
+static void collect(struct post *p)
+{
+    int left;
+    CURLMsg *message;
+    while ((message = curl_multi_info_read(p->multi, &left))) {
+        struct post_call *c = NULL;
+        CURLcode code = message->data.result; /* the message goes with the handle */
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+        tell(c, code);
+    }
+}
+
+/* ---- libcurl's wishes ---- */
+
+static void on_socket_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct post *p = arg;
+    int running, mask = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+    curl_multi_socket_action(p->multi, fd, mask, &running);
+    collect(p);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct post *p = arg;
+    int running;
+    (void)fd;
+    (void)what;
+    curl_multi_socket_action(p->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    collect(p);
+}
+
+static int set_timer(CURLM *multi, long ms, void *arg)
+{
+    struct post *p = arg;
+    (void)multi;
+    if (ms < 0)
+        return event_del(p->timer);
+    struct timeval after = {ms / 1000, (ms % 1000) * 1000};
+    return event_add(p->timer, &after);
+}
+
+static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *mine)
+{
+    struct post *p = arg;
+    struct event *event = mine;
+    (void)easy;
+    if (event)
+        event_free(event);
+    curl_multi_assign(p->multi, fd, NULL);
+    if (what == CURL_POLL_REMOVE)
+        return 0;
+    short wish = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
+    event = event_new(p->base, fd, (short)(wish | EV_PERSIST), on_socket_event, p);
+    if (!event || event_add(event, NULL) != 0) {
+        if (event)
+            event_free(event);
+        return -1;
+    }
+    curl_multi_assign(p->multi, fd, event);
+    return 0;
+}
+
+/* ---- sender ---- */
+
+struct post *post_new(struct event_base *base)
+{
+    struct post *p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->base = base;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        free(p);
+        return NULL;
+    }
+    p->timer = evtimer_new(base, on_timer, p);
+    p->multi = curl_multi_init();
+    if (!p->timer || !p->multi) {
+        post_free(p);
+        return NULL;
+    }
+    curl_multi_setopt(p->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl_multi_setopt(p->multi, CURLMOPT_SOCKETDATA, p);
+    curl_multi_setopt(p->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(p->multi, CURLMOPT_TIMERDATA, p);
+    curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, 8L);
+    return p;
+}
+
+void post_free(struct post *p)
+{
+    if (!p)
+        return;
+    while (p->first)
+        end(p->first);
+    if (p->multi)
+        curl_multi_cleanup(p->multi); /* closes what is kept open: calls watch_socket */
+    if (p->timer)
+        event_free(p->timer);
+    curl_global_cleanup();
+    free(p);
+}
+
+static size_t discard(char *bytes, size_t size, size_t count, void *arg)
+{
+    struct post_call *c = arg;
+    (void)bytes;
+    c->received += size * count;
+    return c->received <= ANSWER_MOST ? size * count : 0;
+}
+
+static bool add_field(struct post_call *c, const char *field)
+{
+    struct curl_slist *longer = curl_slist_append(c->fields, field);
+    if (longer)
+        c->fields = longer;
+    return longer != NULL;
+}
+
+static bool set_fields(struct post_call *c, const struct post_job *job)
+{
+    char type[128] = "Content-Type: ";
+    strncat(type, job->content_type, sizeof type - strlen(type) - 1);
+    bool good = add_field(c, type) && add_field(c, "Expect:");
+    for (const char *const *f = job->fields; good && f && *f; f++)
+        good = add_field(c, *f);
+    return good;
+}
+
+static bool set_up(struct post_call *c, const struct post_job *job)
+{
+    CURL *e = c->easy;
+    long ms = (long)(job->timeout / TICK_MS);
+    return curl_easy_setopt(e, CURLOPT_URL, job->url) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->n) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, job->body) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->fields) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_USERAGENT, "promptops-sidecar/" PROMPTOPS_SIDECAR_VERSION) ==
+               CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_FORBID_REUSE, job->keep ? 0L : 1L) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, ms) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, ms / 2 + 1) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_PRIVATE, c) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->error) == CURLE_OK;
+}
+
+struct post_call *post_start(struct post *p, const struct post_job *job, post_done *done, void *ctx)
+{
+    struct post_call *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->owner = p;
+    c->done = done;
+    c->ctx = ctx;
+    c->easy = curl_easy_init();
+    if (!c->easy || !set_fields(c, job) || !set_up(c, job) ||
+        curl_multi_add_handle(p->multi, c->easy) != CURLM_OK) {
+        end(c);
+        return NULL;
+    }
+    c->next = p->first;
+    c->link = &p->first;
+    if (c->next)
+        c->next->link = &c->next;
+    p->first = c;
+    return c;
+}
+
+void post_cancel(struct post_call *call)
+{
+    end(call);
+}

@@ -1,0 +1,48 @@
+/*
+ * Requests that the control thread sends by itself: to webhooks, collectors. libcurl's room in proxy/, on the
+ * control thread's event loop; nothing here blocks, and names are resolved on a thread of libcurl's own.
+ */
+#ifndef PROXY_POST_H
+#define PROXY_POST_H
+
+#include "policy/base.h"
+
+struct event_base;
+struct post;      /* the sender */
+struct post_call; /* one request under way */
+
+struct post_job {
+    const char *url;          /* http or https; copied */
+    const char *content_type; /* copied */
+    const char *body;         /* copied */
+    size_t n;
+    const char *const *fields; /* further header fields, "Name: value", ended by NULL; or NULL. Copied */
+    tick_t timeout;            /* for all of it; to connect, half of it */
+    bool keep;                 /* the connection, for the next job: for those that come often */
+};
+
+struct post_result {
+    int status;         /* 0: no whole answer */
+    tick_t retry_after; /* as the answer says; -1: it does not */
+    const char *error;  /* a sentence when there is no status; never with the URL in it. Valid in the call */
+};
+
+typedef void post_done(void *ctx, const struct post_result *result);
+
+/* NULL: out of memory. Call it before other threads start. */
+struct post *post_new(struct event_base *base);
+
+/* Breaks off what is under way, without calling anybody. */
+void post_free(struct post *p);
+
+/*
+ * Sends by POST, follows no redirect, throws the answer's body away (at most a MiB is read). `done` is called
+ * once, later, on this thread, unless post_cancel comes first. NULL: out of memory, or the URL is none.
+ */
+struct post_call *post_start(struct post *p, const struct post_job *job, post_done *done,
+                             void *ctx) MUSTCHECK;
+
+/* Breaks off; `done` is not called. */
+void post_cancel(struct post_call *call);
+
+#endif
