@@ -15,9 +15,10 @@ enum { ENTRIES = 2048, MIN_RATE = 128, LEAST_REQUESTS = 100 };
 #define NINETY 1.645 /* standard deviations to either side hold nine in ten */
 
 struct size {
-    double factor;
+    double factor, life;
     struct mini *mini;
     uint64_t hits;       /* of this window */
+    double total;        /* hits since the beginning, scaled up */
     double gain, square; /* sums of the windows' gains, and of their squares, faded */
 };
 
@@ -29,6 +30,7 @@ struct curve {
     uint64_t threshold; /* of the sample; read by any thread */
     size_t entries;
     uint64_t sampled;                        /* requests of this window */
+    double total;                            /* requests since the beginning, scaled up */
     uint64_t requests, hits;                 /* the cache's own, of windows that were too short so far */
     double weight, square_weight, hit_ratio; /* sums over windows, faded */
     unsigned windows;
@@ -57,13 +59,14 @@ struct curve *curve_new(const struct curve_setup *setup)
     curve->max_entries = setup->max_entries;
     curve->max_bytes = setup->max_bytes;
     curve->threshold = UINT64_MAX;
-    for (uint64_t n = setup->max_entries; n > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE;
-         n /= 2)
+    for (uint64_t n = setup->whole ? 0 : setup->max_entries;
+         n > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE; n /= 2)
         curve->threshold /= 2;
     struct mini_recipe recipe = {setup->strategy, {EVICT_S3, 10, 0}, setup->advice, &curve->sketch};
     for (unsigned i = 0; i <= setup->count && i <= CURVE_MAX_SIZES; i++) {
         struct size *size = &curve->sizes[curve->count++];
         size->factor = i == 0 ? 1 : setup->factors[i - 1];
+        size->life = i == 0 || !setup->lifetimes ? 1 : setup->lifetimes[i - 1];
         size->mini = mini_new(&recipe, limits_of(curve, size->factor));
         if (size->mini)
             continue;
@@ -107,16 +110,43 @@ static void thin_out(struct curve *curve)
     curve->sampled /= 2;
 }
 
-void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, tick_t until)
+/* When a copy that is fetched now is over. */
+static tick_t until_of(tick_t now, tick_t lifetime, double factor)
 {
+    double ends = (double)now + (double)lifetime * factor;
+    return ends >= (double)TICK_NEVER ? TICK_NEVER : factor == 1 ? now + lifetime : (tick_t)ends;
+}
+
+void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t now, tick_t lifetime,
+                     bool settable)
+{
+    double weight = 1 / curve_rate(curve);
     sketch_add(&curve->sketch, item->hash, 1);
-    for (unsigned i = 0; i < curve->count; i++)
-        curve->sizes[i].hits += mini_request(curve->sizes[i].mini, item, now, until);
+    for (unsigned i = 0; i < curve->count; i++) {
+        struct size *size = &curve->sizes[i];
+        bool hit = mini_request(size->mini, item, now, until_of(now, lifetime, settable ? size->life : 1));
+        size->hits += hit;
+        size->total += hit ? weight : 0;
+    }
     curve->sampled++;
+    curve->total += weight;
     size_t count = mini_count(curve->sizes[0].mini);
     sketch_reserve(&curve->sketch, count);
     if (count > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE)
         thin_out(curve);
+}
+
+void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, tick_t until)
+{
+    curve_note_life(curve, item, now, until - now, false);
+}
+
+void curve_sum(const struct curve *curve, struct curve_sums *out)
+{
+    *out = (struct curve_sums){
+        .requests = curve->total, .base = curve->sizes[0].total, .count = curve->count - 1};
+    for (unsigned i = 1; i < curve->count; i++)
+        out->hits[i - 1] = curve->sizes[i].total;
 }
 
 void curve_window(struct curve *curve, uint64_t requests, uint64_t hits)

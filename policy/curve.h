@@ -17,7 +17,9 @@ struct curve_setup {
         *advice; /* the rule of adaptive that the cache follows; may be NULL; outlives the curve */
     uint64_t max_entries, max_bytes; /* of the cache, 0 = none */
     const double *factors;           /* sizes to look at, as multiples; copied */
+    const double *lifetimes;         /* with each of them, multiples of the settable lifetimes; NULL: all 1 */
     unsigned count;                  /* at most CURVE_MAX_SIZES */
+    bool whole;       /* every key is followed until the miniatures are full, whatever the cache's limits */
     unsigned entries; /* of a miniature of the present size, at most, while more than one key in 128 is
                          sampled; 0: 2048 */
 };
@@ -36,6 +38,20 @@ bool curve_wants(const struct curve *curve, uint64_t hash);
 /* A request for a key in the sample, for something that the cache keeps, until `until` if it is fetched now.
  */
 void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, tick_t until);
+
+/* The same, with a lifetime instead; `settable`: it is one that a setting gives, and miniatures try others.
+ */
+void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t now, tick_t lifetime,
+                     bool settable);
+
+/* Sums since the beginning, of all requests for the keys in the sample, scaled up to all keys. */
+struct curve_sums {
+    double requests;
+    double base;                  /* hits at the present size and lifetime, */
+    double hits[CURVE_MAX_SIZES]; /* and with each of the others */
+    unsigned count;
+};
+void curve_sum(const struct curve *curve, struct curve_sums *out);
 
 /* Ends a window in which the cache had `requests` in all, so many of them hits. Windows of fewer than a
  * hundred requests are joined to the next one. */

@@ -122,6 +122,7 @@ struct reading {
     bool date_valid;
     bool explicit_lifetime; /* the origin gave one, be it 0 */
     bool configured;        /* the lifetime is the route's or the default */
+    bool defaulted;         /* the default */
 };
 
 /* The origin's own word, or CC_ABSENT: s-maxage, max-age, Expires minus Date (RFC 9111 4.2.1). Invalid ones
@@ -172,7 +173,8 @@ static tick_t lifetime_of(struct reading *r, const struct freshness *f)
     if (configured_status(r->response->status)) {
         if (r->route && r->route->has_ttl)
             return min_tick(r->route->ttl, ticks(CC_SECONDS_MAX));
-        if (r->rules->default_ttl > 0)
+        r->defaulted = r->rules->default_ttl > 0;
+        if (r->defaulted)
             return min_tick(r->rules->default_ttl, ticks(CC_SECONDS_MAX));
     }
     r->configured = false;
@@ -222,6 +224,7 @@ static void measure(struct reading *r, struct freshness *f)
     f->has_validator = head_first(r->response, FIELD_ETAG).n > 0 || f->last_modified != INT64_MIN;
     f->lifetime = lifetime_of(r, f);
     f->learnable = learnable(r, f);
+    f->settable = r->defaulted;
     f->initial_age = initial_age(r, f);
     f->swr = window(f, r->cc.stale_while_revalidate, min_tick(r->rules->stale_while_revalidate, f->lifetime));
     f->sie = window(f, r->cc.stale_if_error, r->rules->stale_if_error);

@@ -62,6 +62,7 @@ struct freshness {
     bool no_cache;         /* each use must be validated first */
     bool immutable;        /* RFC 8246 */
     bool learnable;        /* nobody gave a lifetime, and one may be guessed (RFC 9111 4.2.2) and learnt */
+    bool settable;         /* the lifetime is cache.default_ttl */
     bool has_validator;    /* ETag or Last-Modified is there */
 };
 

@@ -436,7 +436,8 @@ static char *audit_line(const struct admin_request *r, const char *action)
         return NULL;
     clock_gettime(CLOCK_REALTIME, &now);
     log_time(now.tv_sec * TICK_S + now.tv_nsec, when);
-    evhttp_connection_get_peer(evhttp_request_get_connection(r->http), &peer, &port);
+    if (r->http)
+        evhttp_connection_get_peer(evhttp_request_get_connection(r->http), &peer, &port);
     view_text(v, "time", when);
     view_text(v, "who", r->who);
     view_text(v, "peer", peer);
@@ -463,6 +464,20 @@ static void audit_write(const struct admin *a, int fd, const struct admin_reques
         log_write(a->options.log, LOG_ERROR, "admin",
                   "a change (%s) could not be written to admin.audit_log: %s", action, strerror(errno));
     free(line);
+}
+
+bool admin_audit(struct admin *a, const char *action, const char *detail)
+{
+    struct admin_request r = {.who = "optimizer", .status = 200};
+    int fd = a ? audit_open(a) : -1;
+    if (a && a->audit_log && fd < 0)
+        return false;
+    snprintf(r.detail, sizeof r.detail, "%s", detail);
+    if (fd >= 0) {
+        audit_write(a, fd, &r, action);
+        close(fd);
+    }
+    return true;
 }
 
 static void run_change(struct admin *a, struct admin_request *r, const struct admin_endpoint *e)

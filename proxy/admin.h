@@ -14,6 +14,7 @@
 
 struct config;
 struct debug;
+struct adviser;
 struct notify;
 struct sentry;
 struct event_base;
@@ -51,10 +52,11 @@ struct admin_sources {
      */
     bool (*change)(void *ctx, const struct config *fresh, char *err, size_t err_size);
     void (*drain)(void *ctx);
-    struct sentry *sentry; /* NULL: /api/v1/alerts answers 501 */
-    struct notify *notify; /* who is told of them; may be NULL */
-    struct debug *debug; /* NULL: /api/v1/debug answers 501 */
-    struct log *log;     /* whose levels it changes */
+    struct sentry *sentry;   /* NULL: /api/v1/alerts answers 501 */
+    struct adviser *adviser; /* NULL: /api/v1/recommendations answers 501 */
+    struct notify *notify;   /* who is told of them; may be NULL */
+    struct debug *debug;     /* NULL: /api/v1/debug answers 501 */
+    struct log *log;         /* whose levels it changes */
     /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not
      * empty. */
     int64_t (*purge)(void *ctx, enum admin_purge kind, struct slice what);
@@ -79,6 +81,10 @@ struct admin *admin_new(struct event_base *base, const struct admin_options *opt
 /* Takes over what concerns the port of a new configuration: token, certificate, audit log. False with the
  * reason when one cannot be used: then the old ones stay. NULL admin: true. */
 bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t error_size);
+
+/* A change that the sidecar makes by itself, for the audit log. False: there is one, and it cannot be
+ * written. NULL admin: true. */
+bool admin_audit(struct admin *a, const char *action, const char *detail);
 
 /* Stops listening and drops connections. */
 void admin_free(struct admin *a);

@@ -22,6 +22,7 @@
 #include "policy/rng.h"
 #include "proxy/address.h"
 #include "proxy/admit.h"
+#include "proxy/adviser.h"
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
@@ -368,6 +369,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
                       "out of memory: a note of the last seconds joins the next");
     }
     control_alerts_second(c, now);
+    adviser_second(c->adviser, now);
 }
 
 static bool listen_for_events(struct control *c)
@@ -569,7 +571,8 @@ static bool start(struct control *c)
     name_ineffective(c);
     if (!listen_for_events(c) || !start_workers(c, workers))
         return false;
-    if (!control_alerts_start(c)) /* behind the workers, whose number says which block is ours */
+    if (!control_alerts_start(c) ||
+        !control_advice_start(c)) /* behind the workers, whose number says which block is ours */
         return fail(c, "out of memory", NULL);
     if (!start_admin(c))
         return false;
@@ -602,6 +605,7 @@ static void finish(struct control *c)
     permits_free(s->permits);
     publication_unref(c->published);
     control_alerts_stop(c);
+    adviser_free(c->adviser);
     recent_free(c->recent);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);

@@ -207,6 +207,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .rate_limits = rate_limits,
         .snapshot = snapshot,
         .change = control_change,
+        .adviser = c->adviser,
         .sentry = c->sentry,
         .notify = c->notify,
         .debug = c->service.debug,

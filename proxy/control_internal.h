@@ -14,6 +14,7 @@
 
 struct event;
 struct event_base;
+struct adviser;
 struct notify;
 struct post;
 struct recent;
@@ -35,6 +36,7 @@ struct control {
     struct sentry *sentry;
     struct post *post; /* what the control thread sends by itself */
     struct notify *notify;
+    struct adviser *adviser;
     struct file_watch watch;
     enum stage stage;
     tick_t since;       /* of the stage */
@@ -58,6 +60,9 @@ bool control_alerts_start(struct control *c);
 void control_alerts_tune(struct control *c);
 void control_alerts_second(struct control *c, tick_t now);
 void control_alerts_stop(struct control *c);
+
+/* control_advice.c: recommendations. False: out of memory. */
+bool control_advice_start(struct control *c);
 
 enum { SIGNAL_RELOAD = 2 }; /* place of HUP in control.signals */
 

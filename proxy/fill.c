@@ -467,6 +467,7 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
     settle_tags(fill, request, fill->base);
     struct store_request again = *request;
     learn(fill, request, false, &again.route, &merged->learnt);
+    whatif_same(fill->store->whatif);
     bool keep = entry_judge(&again, merged, sent);
     entry_complete(merged, body_ref(fill->base->body));
     if (keep) {

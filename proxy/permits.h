@@ -22,7 +22,7 @@ struct ticket {
 struct permits *permits_new(unsigned max);
 void permits_free(struct permits *p);
 
-/* Changes the limit; connections beyond it are not cut, but not replaced either. */
+/* Changes the limit; connections beyond it are not cut, but closed when they become free (pool_release). */
 void permits_set_max(struct permits *p, unsigned max);
 
 /* Takes a permit when one is free and nobody waits before. */

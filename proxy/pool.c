@@ -375,7 +375,9 @@ void pool_release(struct pool *pool, struct upstream *u)
     struct pooled *p = upstream_pooled(u);
     leave_busy(pool, u);
     p->idle_since = worker_now(pool->w);
-    if (pool->closing || outdated(pool, u)) {
+    const struct permits *permits = pool->w->service->permits;
+    bool over = permits_held(permits) > permits_max(permits); /* pool.max_size was lowered */
+    if (pool->closing || over || outdated(pool, u)) {
         make_idle(pool, u);
         upstream_close(u);
         return;

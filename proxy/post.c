@@ -6,8 +6,10 @@
 
 #include <curl/curl.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "proxy/version.h"
 
@@ -131,6 +133,37 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
     return 0;
 }
 
+/* ---- descriptors that no child is to inherit ---- */
+
+enum { SEEN = 256 };
+
+/* Which of the first descriptors are open. */
+static void look_at_open(bool open[SEEN])
+{
+    for (int fd = 0; fd < SEEN; fd++)
+        open[fd] = fcntl(fd, F_GETFD) != -1;
+}
+
+/* libcurl has one to wake itself up by, and does not say which. No other thread runs yet. */
+static CURLM *multi_new(void)
+{
+    bool before[SEEN], after[SEEN];
+    look_at_open(before);
+    CURLM *multi = curl_multi_init();
+    look_at_open(after);
+    for (int fd = 0; fd < SEEN; fd++)
+        if (after[fd] && !before[fd])
+            (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+    return multi;
+}
+
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)arg;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 /* ---- sender ---- */
 
 struct post *post_new(struct event_base *base)
@@ -144,7 +177,7 @@ struct post *post_new(struct event_base *base)
         return NULL;
     }
     p->timer = evtimer_new(base, on_timer, p);
-    p->multi = curl_multi_init();
+    p->multi = multi_new();
     if (!p->timer || !p->multi) {
         post_free(p);
         return NULL;
@@ -213,6 +246,7 @@ static bool set_up(struct post_call *c, const struct post_job *job)
            curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, ms) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, ms / 2 + 1) == CURLE_OK &&
+           curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
            curl_easy_setopt(e, CURLOPT_PRIVATE, c) == CURLE_OK &&

@@ -307,7 +307,7 @@ void sentry_second(struct sentry *w, tick_t now)
     w->bad = bad;
     w->starved = w->starved << 1 | w->sources.starved(w->sources.ctx);
     w->seconds += w->seconds < STARVED_SECONDS;
-    if (now < w->next)
+    if (now + TICK_S / 4 < w->next) /* a second of the timer is not always a whole one */
         return;
     w->next = now + w->interval;
     judge(w, now);

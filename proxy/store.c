@@ -52,7 +52,8 @@ struct store *store_new(const struct store_limits *limits, struct hash_key seed)
     uint64_t expected = limits->max_entries ? limits->max_entries / shards : FEW_BUCKETS;
     pthread_mutex_init(&store->tuner_lock, NULL);
     store->tuner = tuner_new(limits->max_entries, limits->max_bytes);
-    if (!store->tuner) {
+    store->whatif = whatif_new();
+    if (!store->tuner || !store->whatif) {
         store_free(store);
         return NULL;
     }
@@ -79,8 +80,9 @@ void store_free(struct store *store)
 {
     if (!store)
         return;
-    for (unsigned i = 0; store->tuner && i < STORE_SHARDS; i++)
+    for (unsigned i = 0; store->tuner && store->whatif && i < STORE_SHARDS; i++)
         shard_dispose(&store->shards[i]);
+    whatif_free(store->whatif);
     tuner_free(store->tuner);
     pthread_mutex_destroy(&store->tuner_lock);
     free(store);
@@ -229,19 +231,19 @@ static enum cache_fwd must_forward(const struct lookup *l)
 }
 
 /* A request for an entry counts as its use, also when it has to be fetched anew. */
-static void count_use(struct store *store, struct shard *shard, const struct find *find)
+static void count_use(struct store *store, struct shard *shard, const struct find *find, tick_t now)
 {
     struct entry *entry = find->best ? find->best : find->part;
     if (!entry)
         return;
     evict_hit(shard->index, &entry->node);
-    store_note_use(store, entry->link.hash, entry->footprint);
+    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now);
 }
 
-static void count_hit(struct store *store, struct shard *shard, struct entry *entry)
+static void count_hit(struct store *store, struct shard *shard, struct entry *entry, tick_t now)
 {
     evict_hit(shard->index, &entry->node);
-    store_note_use(store, entry->link.hash, entry->footprint);
+    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now);
     entry->hits += entry->hits < UINT32_MAX;
 }
 
@@ -302,7 +304,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     if (running && !l->picky && !ranged) {
         if (fill_waiters(running) >= FILL_MAX_WAITERS)
             return count(&shard->stats.passed, STORE_PASS);
-        count_use(l->store, shard, find);
+        count_use(l->store, shard, find, l->request->now);
         atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
         result->fill = running;
         return count(&shard->stats.coalesced, STORE_JOIN);
@@ -315,7 +317,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
         return l->no_memory ? count(&shard->stats.passed, STORE_PASS) : NEEDS_FILL;
     /* With nothing to validate by, the client's own condition goes upstream: its 304 would help nobody else.
      */
-    count_use(l->store, shard, find);
+    count_use(l->store, shard, find, l->request->now);
     lead(l, shard, find, !running && !ranged && (validate || !l->conditional));
     if (find->best && freshness_left(&find->best->fresh, l->request->now) <= 0)
         shard->stats.expired++;
@@ -348,7 +350,7 @@ static enum store_verdict refresh(struct lookup *l, struct shard *shard, const s
 static enum store_verdict serve(struct lookup *l, struct shard *shard, struct entry *entry,
                                 enum store_verdict verdict)
 {
-    count_hit(l->store, shard, entry);
+    count_hit(l->store, shard, entry, l->request->now);
     l->result->entry = entry_ref(entry);
     return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
 }
@@ -449,7 +451,7 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
     if (!entry && find.part && part_covers(find.part, request->head))
         entry = find.part;
     if (entry && freshness_for_error(&entry->fresh, &ask, request->now)) {
-        count_hit(store, shard, entry);
+        count_hit(store, shard, entry, request->now);
         shard->stats.stale++;
         result->entry = entry_ref(entry);
     }

@@ -151,6 +151,36 @@ struct store_stats {
 };
 void store_stats(struct store *store, struct store_stats *out);
 
+/*
+ * What other settings would have hit, in miniature on a sample of the keys. whatif_begin starts anew from
+ * these limits, and from the lifetime that cache.default_ttl gives (0: none is tried); entries = 0 and bytes
+ * = 0: nothing is followed any more. False: out of memory, nothing is.
+ */
+enum {
+    STORE_WHATIF_HALF, /* the size */
+    STORE_WHATIF_TWICE,
+    STORE_WHATIF_FOUR,
+    STORE_WHATIF_LIFE_TWICE, /* the lifetime */
+    STORE_WHATIF_LIFE_FOUR,
+    STORE_WHATIF_COUNT
+};
+bool store_whatif_begin(struct store *store, uint64_t entries, uint64_t bytes, enum evict_strategy strategy,
+                        tick_t lifetime);
+
+struct store_whatif {
+    double requests, base, hits[STORE_WHATIF_COUNT]; /* since the beginning, scaled up to all keys */
+    double skipped;                                  /* requests that are missing in these */
+    double rate;                                     /* the share of the keys that is followed */
+    uint64_t looked,
+        changed; /* answers that took another's place, or said that it is the same; changed ones */
+};
+bool store_whatif(struct store *store, struct store_whatif *out);
+
+/* Ends a window in which there were `requests` that asked the cache, and so many hits; then the predicted hit
+ * ratio by size (see policy/curve.h), at most CURVE_MAX_SIZES points, of which the first three are sizes. */
+struct curve_point;
+unsigned store_curve(struct store *store, uint64_t requests, uint64_t hits, struct curve_point *out);
+
 /* One entry as the operator may see it: no credential, no partition. */
 struct store_view {
     struct slice uri; /* path and query */

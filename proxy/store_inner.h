@@ -117,6 +117,7 @@ struct store {
     pthread_mutex_t tuner_lock; /* of it; never waited for but when the limits change: a use that cannot be
                                    noted at once is not */
     _Atomic bool tunes;         /* the strategy follows it */
+    struct whatif *whatif;      /* what other settings would hit: store_whatif.c */
     struct hash_key seed, seed_partition, seed_tag, seed_vary;
     struct hash128 nobody; /* the partition of requests that say nothing of who asks */
     struct body_budget budget;
@@ -192,8 +193,22 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
  */
 bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill);
 
-/* Tells the tuner of a use of an entry, if its key is in the sample. Any thread, under any lock or none. */
-void store_note_use(struct store *store, uint64_t hash, uint64_t footprint);
+/* Tells the tuner and the what-ifs of a use of an entry, if its key is in the sample. Any thread, under any
+ * lock or none. `fresh` of the entry. */
+void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, const struct freshness *fresh,
+                    tick_t now);
+
+/* ---- store_whatif.c ---- */
+
+struct whatif *whatif_new(void);
+void whatif_free(struct whatif *w);
+void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now);
+
+/* A whole answer has taken the place of another of the same variant: is it the same? */
+void whatif_compare(struct whatif *w, const struct entry *old, const struct entry *entry);
+
+/* A 304 said that one is the same. */
+void whatif_same(struct whatif *w);
 
 /* ---- store_entry.c ---- */
 

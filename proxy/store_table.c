@@ -429,9 +429,11 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
     }
 }
 
-void store_note_use(struct store *store, uint64_t hash, uint64_t footprint)
+void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, const struct freshness *fresh,
+                    tick_t now)
 {
     struct evict_item item = {.hash = hash, .bytes = footprint, .cost = 1};
+    whatif_note(store->whatif, &item, fresh, now);
     if (!atomic_load_explicit(&store->tunes, memory_order_relaxed) || !tuner_wants(store->tuner, hash) ||
         pthread_mutex_trylock(&store->tuner_lock) != 0)
         return;
@@ -500,9 +502,14 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
     in = in && insert_locked(store, shard, entry, home, out);
     uint64_t footprint = entry->footprint;
     bool anew = !out[0];
+    struct freshness fresh = entry->fresh;
+    struct entry *kept = in && out[0] ? entry_ref(entry) : NULL;
     shard_unlock(shard);
     if (in && anew) /* a version that replaces another was counted when it was asked for */
-        store_note_use(store, home->place.lo, footprint);
+        store_note_use(store, home->place.lo, footprint, &fresh, fresh.received);
+    if (kept)
+        whatif_compare(store->whatif, out[0], kept);
+    entry_release(kept);
     if (!in)
         entry_release(entry);
     entry_release(out[0]);

@@ -1,0 +1,184 @@
+/*
+ * Facts for recommendations. Invariant: everything is a difference of two marks of what only grows, so that
+ * nothing is counted in two windows.
+ */
+#include "proxy/adviser_facts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "policy/breaker.h"
+#include "policy/config.h"
+#include "proxy/guard.h"
+
+static void histogram(const struct metrics *m, enum histogram_id id, int part, uint64_t *sum, uint64_t *count)
+{
+    struct hist_counts *c = calloc(1, sizeof *c); /* some ten KiB */
+    if (!c)
+        return;
+    if (metrics_histogram(m, id, part, c)) {
+        *sum += c->sum;
+        *count += c->count;
+    }
+    free(c);
+}
+
+void facts_mark(const struct adviser_sources *s, struct facts_mark *out)
+{
+    const struct metrics *m = s->metrics;
+    uint64_t ignored = 0, opened = 0;
+    *out = (struct facts_mark){.requests = metrics_sum(m, METRIC_REQUESTS_DONE),
+                               .failed = metrics_sum(m, METRIC_REQUESTS_FAILED),
+                               .attempts = metrics_sum(m, METRIC_UPSTREAM_DONE)};
+    histogram(m, HISTOGRAM_REQUEST, METRICS_ALL, &out->latency, &ignored);
+    histogram(m, HISTOGRAM_POOL_WAIT, METRICS_ALL, &out->pool_wait, &ignored);
+    histogram(m, HISTOGRAM_CONNECT, 1, &out->connecting, &out->connects);
+    histogram(m, HISTOGRAM_CONNECT, 2, &out->connecting, &opened);
+    for (int b = 0; b < metrics_blocks(m) && b < FACTS_BLOCKS; b++)
+        out->recorded[b] = ring_count(metrics_ring(m, b));
+    store_stats(s->store, &out->store);
+    if (!store_whatif(s->store, &out->whatif))
+        out->whatif = (struct store_whatif){0};
+}
+
+void facts_lookups(const struct facts_mark *from, const struct facts_mark *to, uint64_t *lookups,
+                   uint64_t *hits)
+{
+    const struct store_stats *a = &from->store, *b = &to->store;
+    *hits = b->hits - a->hits;
+    *lookups = *hits + b->misses - a->misses + b->stale - a->stale + b->coalesced - a->coalesced;
+}
+
+/* ---- recorded requests ---- */
+
+struct replay {
+    struct breaker breaker;
+    struct rng rng;
+};
+
+/* Would a breaker have cut this request short? They come in the order of their ends, about. */
+static void replay(struct replay *r, const struct observation *o, struct advise_facts *f)
+{
+    struct breaker_permit permit = breaker_admit(&r->breaker, &r->rng, o->ended_wall);
+    struct breaker_report report = {observation_failed(o) ? BREAKER_FAILURE : BREAKER_OK, o->first_byte};
+    f->recorded_seconds += (double)o->total / 1e9;
+    if (permit.verdict == BREAKER_SHED)
+        f->breaker_saves += (double)o->total / 1e9;
+    else
+        breaker_report(&r->breaker, permit, report, &r->rng, o->ended_wall);
+}
+
+static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, struct replay *r,
+                      struct advise_facts *f)
+{
+    struct observation o;
+    for (uint64_t i = end - from > RING_ENTRIES ? end - RING_ENTRIES : from; i < end; i++) {
+        if (!ring_get(ring, i, &o) || !o.attempts)
+            continue;
+        unsigned n = o.attempts < ADVISE_ATTEMPTS ? o.attempts : ADVISE_ATTEMPTS;
+        f->recorded[n]++;
+        f->recorded_good[n] += !observation_failed(&o);
+        replay(r, &o, f);
+    }
+}
+
+static void read_recorded(const struct adviser_sources *s, const struct facts_mark *from,
+                          const struct facts_mark *to, struct advise_facts *f)
+{
+    struct breaker_rules rules;
+    guard_breaker_rules(s->config(s->ctx), &rules);
+    rules.enabled = true;
+    for (int b = 0; b < metrics_blocks(s->metrics) && b < FACTS_BLOCKS; b++) {
+        struct replay r;
+        rng_seed(&r.rng, 1);
+        breaker_init(&r.breaker, &rules, 0);
+        read_ring(metrics_ring(s->metrics, b), from->recorded[b], to->recorded[b], &r, f);
+    }
+}
+
+/* ---- facts ---- */
+
+static void read_cache(const struct facts_mark *from, const struct facts_mark *to, const struct config *cfg,
+                       struct advise_facts *f)
+{
+    const struct store_whatif *a = &from->whatif, *b = &to->whatif;
+    f->evictions = to->store.evictions - from->store.evictions;
+    if (b->requests >= a->requests) {
+        f->lookups = b->requests - a->requests;
+        f->hits = b->base - a->base;
+        f->hits_half = b->hits[STORE_WHATIF_HALF] - a->hits[STORE_WHATIF_HALF];
+        f->hits_twice = b->hits[STORE_WHATIF_TWICE] - a->hits[STORE_WHATIF_TWICE];
+        f->hits_life_twice = b->hits[STORE_WHATIF_LIFE_TWICE] - a->hits[STORE_WHATIF_LIFE_TWICE];
+        f->hits_life_four = b->hits[STORE_WHATIF_LIFE_FOUR] - a->hits[STORE_WHATIF_LIFE_FOUR];
+    }
+    f->looked = b->looked;
+    f->changed = b->changed;
+    f->entries = to->store.entries;
+    f->bytes = to->store.bytes;
+    f->max_entries = (uint64_t)cfg->cache_max_size;
+    f->max_bytes = cfg->cache_max_memory_bytes;
+    f->default_ttl = cfg->cache_default_ttl;
+}
+
+void facts_read(const struct adviser_sources *s, const struct facts_mark *from, const struct facts_mark *to,
+                unsigned peak, struct advise_facts *out)
+{
+    const struct config *cfg = s->config(s->ctx);
+    *out = (struct advise_facts){
+        .requests = to->requests - from->requests,
+        .failed = to->failed - from->failed,
+        .latency = (double)(to->latency - from->latency) / 1e9,
+        .attempts = to->attempts - from->attempts,
+        .pool_wait = (double)(to->pool_wait - from->pool_wait) / 1e9,
+        .pool_max = (unsigned)cfg->pool_max_size,
+        .pool_peak = peak,
+        .connecting = (double)(to->connecting - from->connecting) / 1e9,
+        .connects = to->connects - from->connects,
+        .max_idle_time = cfg->pool_max_idle_time,
+        .max_attempts = (unsigned)cfg->retry_max_attempts,
+        .breaker_enabled = cfg->circuit_breaker_enable_circuit_breaker,
+    };
+    read_cache(from, to, cfg, out);
+    read_recorded(s, from, to, out);
+}
+
+bool facts_ghost(enum advise_kind kind)
+{
+    return kind == ADVISE_CACHE_SIZE || kind == ADVISE_CACHE_TTL || kind == ADVISE_MEMORY;
+}
+
+/*
+ * Calls that lookups cost: with the setting in force, and with that of before, which is the miniatures' base.
+ * While all keys are followed the base says it outright; of a sample only the difference of two miniatures is
+ * sharp enough.
+ */
+static bool ghost_slices(int whatif, const struct facts_mark *from, const struct facts_mark *to,
+                         struct experiment_slice *before, struct experiment_slice *after)
+{
+    const struct store_whatif *a = &from->whatif, *b = &to->whatif;
+    uint64_t lookups, hits;
+    facts_lookups(from, to, &lookups, &hits);
+    double noted = b->requests - a->requests, base = b->base - a->base;
+    if (noted <= 0 || lookups == 0)
+        return false;
+    double whole =
+        (noted + b->skipped - a->skipped) / noted; /* uses that were not noted fared like the others */
+    after->requests = lookups;
+    after->cost = (double)(lookups - hits);
+    *before = *after;
+    if (b->rate >= 1)
+        before->cost = (double)lookups - base * whole;
+    else if (whatif >= 0)
+        before->cost += (b->hits[whatif] - a->hits[whatif] - base) * whole;
+    return true;
+}
+
+bool facts_slice(enum advise_kind kind, int whatif, const struct facts_mark *from,
+                 const struct facts_mark *to, struct experiment_slice *before, struct experiment_slice *after)
+{
+    *after = (struct experiment_slice){.requests = to->requests - from->requests,
+                                       .failed = to->failed - from->failed,
+                                       .seconds = (double)(to->latency - from->latency) / 1e9};
+    after->cost = kind == ADVISE_RETRY ? (double)(to->attempts - from->attempts) : after->seconds;
+    return !facts_ghost(kind) || ghost_slices(whatif, from, to, before, after);
+}
