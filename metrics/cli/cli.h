@@ -53,6 +53,7 @@ enum exit_code run_optimize(const struct args *a);
 enum exit_code run_analyze(const struct args *a);
 enum exit_code run_benchmark(const struct args *a);
 enum exit_code run_debug(const struct args *a);
+enum exit_code run_alerts(const struct args *a);
 enum exit_code run_completion(const struct args *a);
 enum exit_code run_manual(const struct args *a);
 enum exit_code run_summary(const struct args *a);
@@ -88,7 +89,8 @@ const struct json_t *at_path(const struct json_t *tree, const char *path);
  * leaf. */
 void show_values(const struct args *a, const struct json_t *tree, const struct line *lines);
 
-/* Shows a list of objects, one a row; `columns` is a blank-separated list of members. */
+/* Shows a list of objects, one a row; `columns` is a blank-separated list of members, or
+ * of paths by dots. */
 void show_rows(const struct args *a, const struct json_t *list, const char *columns);
 
 #endif

@@ -110,21 +110,44 @@ static bool of_kind(const struct args *a, const json_t *one)
     return !any;
 }
 
-static enum exit_code apply_all(const struct args *a, const json_t *chosen)
+#define ADVICE_COLUMNS                                                                                       \
+    "id title change.key change.from change.to estimated_improvement confidence state measured_improvement"
+
+/* What one is worth trying for: confidence times improvement; 0 when its state does not allow it. */
+static double worth_of(const json_t *one)
 {
-    enum exit_code code = EXIT_GOOD;
-    for (size_t i = 0; i < json_array_size(chosen); i++) {
-        char path[PATH] = "/api/v1/recommendations/";
-        const char *id = json_string_value(json_object_get(json_array_get(chosen, i), "id"));
-        size_t n = strlen(path);
-        for (const char *p = id ? id : ""; *p && n + 8 < sizeof path; p++)
-            n += (size_t)snprintf(path + n, sizeof path - n, "%%%02X", (unsigned)(unsigned char)*p);
-        snprintf(path + n, sizeof path - n, "/apply");
-        json_t *answer = id ? ask(a, "POST", path, NULL) : NULL;
-        fprintf(stderr, "%s: %s\n", id ? id : "?", answer ? "applied" : "not applied");
-        code = answer ? code : EXIT_REFUSED;
-        json_decref(answer);
+    const char *state = json_string_value(json_object_get(one, "state"));
+    if (!state || strcmp(state, "proposed") != 0)
+        return 0;
+    return json_number_value(json_object_get(one, "confidence")) *
+           json_number_value(at_path(one, "estimate.improvement"));
+}
+
+/* The sidecar tries one at a time: the best is begun. */
+static enum exit_code apply_best(const struct args *a, const json_t *chosen)
+{
+    char path[PATH] = "/api/v1/recommendations/";
+    const json_t *best = NULL;
+    for (size_t i = 0; i < json_array_size(chosen); i++)
+        if (worth_of(json_array_get(chosen, i)) > (best ? worth_of(best) : 0))
+            best = json_array_get(chosen, i);
+    const char *id = json_string_value(json_object_get(best, "id"));
+    if (!id) {
+        fprintf(stderr, "nothing to apply\n");
+        return EXIT_GOOD;
     }
+    size_t n = strlen(path);
+    for (const char *p = id; *p && n + 12 < sizeof path; p++)
+        n += (size_t)snprintf(path + n, sizeof path - n, "%%%02X", (unsigned)(unsigned char)*p);
+    snprintf(path + n, sizeof path - n, "/apply");
+    json_t *answer = ask(a, "POST", path, NULL);
+    if (answer)
+        fprintf(stderr,
+                "%s: is being tried, and kept when it is shown to be better; `promptops-perf optimize` shows "
+                "it\n",
+                id);
+    enum exit_code code = answer ? EXIT_GOOD : EXIT_REFUSED;
+    json_decref(answer);
     return code;
 }
 
@@ -146,8 +169,8 @@ enum exit_code run_optimize(const struct args *a)
     json_t *chosen = recommendations(a);
     if (!chosen)
         return EXIT_REFUSED;
-    show_rows(a, chosen, "id category title change state");
-    enum exit_code code = args_flag(a, "auto-apply") ? apply_all(a, chosen) : EXIT_GOOD;
+    show_rows(a, chosen, ADVICE_COLUMNS);
+    enum exit_code code = args_flag(a, "auto-apply") ? apply_best(a, chosen) : EXIT_GOOD;
     json_decref(chosen);
     return code;
 }
@@ -240,7 +263,7 @@ enum exit_code run_analyze(const struct args *a)
     if (all || args_flag(a, "recommendations")) {
         json_t *chosen = recommendations(a);
         if (chosen)
-            show_rows(a, chosen, "id category title confidence change state");
+            show_rows(a, chosen, ADVICE_COLUMNS);
         code = chosen ? code : EXIT_REFUSED;
         json_decref(chosen);
     }

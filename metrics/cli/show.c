@@ -221,7 +221,7 @@ static void read_columns(const char *list, const json_t *rows, struct columns *c
         list += n + (list[n] == ' ');
         int widest = (int)n;
         for (size_t i = 0; i < json_array_size(rows); i++) {
-            as_text(json_object_get(json_array_get(rows, i), c->name[c->count]), cell);
+            as_text(at_path(json_array_get(rows, i), c->name[c->count]), cell);
             if (width(cell) > widest)
                 widest = width(cell);
         }
@@ -255,7 +255,7 @@ static void put_row(const struct args *a, const struct columns *c, const json_t 
     char cell[CELL];
     for (int k = 0; k < c->count; k++) {
         bool last = k == c->count - 1;
-        as_text(json_object_get(row, c->name[k]), cell);
+        as_text(at_path(row, c->name[k]), cell);
         if (a->format == FORMAT_CSV)
             put_csv(cell, last);
         else

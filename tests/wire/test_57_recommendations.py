@@ -78,6 +78,13 @@ def estimate_holds(sidecar, name, key, value):
     return done
 
 
+def late(conn):
+    while True:
+        conn.request()
+        time.sleep(0.05)                       # what the upstream takes
+        conn.reply()
+
+
 def cacheable(conn):
     while True:
         request = conn.request()
@@ -116,11 +123,6 @@ def test_a_lifetime_that_is_right(t):
 
 @slow(150)
 def test_a_pool_that_is_too_small(t):
-    def late(conn):
-        while True:
-            conn.request()
-            time.sleep(0.05)                       # what the upstream takes
-            conn.reply()
     sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
     estimate_holds(sidecar, "pool-size", "pool.max_size", 8)
@@ -173,11 +175,6 @@ def test_a_harmful_change_is_taken_back(t):
 
 @slow(150)
 def test_by_hand_and_by_itself(t):
-    def late(conn):
-        while True:
-            conn.request()
-            time.sleep(0.05)
-            conn.reply()
     sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
     ask = lambda verb, name="pool-size": sidecar.admin("/api/v1/recommendations/%s/%s" % (name, verb), "POST")[0]
@@ -196,11 +193,6 @@ def test_by_hand_and_by_itself(t):
 
 @slow(150)
 def test_applied_without_being_asked(t):
-    def late(conn):
-        while True:
-            conn.request()
-            time.sleep(0.05)
-            conn.reply()
     sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2, "performance.optimization_auto_apply": True}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
     wait_for(lambda: state(sidecar, "pool-size") == "trying", "the experiment", timeout=60)
@@ -219,3 +211,29 @@ def test_nothing_to_recommend(t):
                 Load(t, sidecar, ask, clients=2)
             wait_for(lambda: any(p["windows"] >= 5 for p in sidecar.admin("/api/v1/cache/curve")[2]["points"]) if ask else sidecar.admin("/api/v1/summary")[2]["uptime"] > 12, "windows", timeout=60)
             equal(sidecar.admin("/api/v1/recommendations")[2]["recommendations"], [], "recommendations")
+
+
+@slow(150)
+def test_the_command_line(t):
+    from test_53_perf import perf
+    busy = {"id": "busy", "metric_type": "MEMORY_USAGE", "condition": "> 1", "severity": "error", "message": "m"}
+    sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2, "alerts": [busy], "performance.alert_interval": "1s"}))
+    equal(perf(sidecar, "optimize", "--auto-apply")[::2], (0, "nothing to apply\n"), "nothing")
+    Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
+    proposed(sidecar, "pool-size")
+    code, out, _ = perf(sidecar, "optimize", "--pool")
+    check(code == 0 and "pool-size" in out and "pool.max_size" in out and "75% less request latency" in out.replace("74%", "75%"), out)
+    check("pool-size" not in perf(sidecar, "optimize", "--cache")[1], "the wrong kind")
+    code, out, told = perf(sidecar, "optimize", "--pool", "--auto-apply", "--format", "json")
+    check(code == 0 and "pool-size: is being tried" in told, told)
+    equal(state(sidecar, "pool-size"), "trying", "state")
+    code, out, _ = perf(sidecar, "analyze", "--recommendations", "--issues")
+    check(code == 0 and "trying" in out and "high_latency" in out, out)
+    wait_for(lambda: "busy" in perf(sidecar, "alerts", "--state", "firing")[1], "the alert")
+    check("raised" in perf(sidecar, "alerts", "history", "--limit", "5")[1], "history")
+    equal(perf(sidecar, "alerts", "silence", "busy", "--seconds", "60")[0], 0, "silence")
+    told = json.loads(perf(sidecar, "alerts", "--format", "json")[1])
+    check([a["silenced_until"] for a in told if a["id"] == "busy"][0], told)
+    for words, code in ((("silence", "no-such"), 1), (("silence",), 2), (("--state", "loud"), 2), (("silence", "busy", "--seconds", "x"), 2), (("history", "--limit", "9999"), 2), (("shout",), 2)):
+        equal(perf(sidecar, "alerts", *words)[0], code, " ".join(words))
+    equal(perf(sidecar, "alerts", "remove", "busy")[0], 0, "remove")

@@ -5,6 +5,7 @@ int perf_main(int argc, char **argv);
 #define main perf_main
 #include "metrics/cli/main.c"
 #undef main
+#include "metrics/cli/alerts.c"
 #include "metrics/cli/benchmark.c"
 #include "metrics/cli/commands.c"
 #include "metrics/cli/debug.c"
@@ -186,6 +187,24 @@ START_TEST(changes_and_looks_back)
     ck_assert_int_eq(run("optimize --retry"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, "\nb "));
     ck_assert_ptr_null(strstr(output, "\na "));
+    canned =
+        "{\"recommendations\": [{\"id\": \"a\", \"state\": \"trying\", \"confidence\": 1, \"estimate\": "
+        "{\"improvement\": 1}}, {\"id\": \"b\", \"state\": \"proposed\", \"confidence\": 0.5, \"estimate\": "
+        "{\"improvement\": 0.2}}, {\"id\": \"c\", \"state\": \"proposed\", \"confidence\": 0.9, "
+        "\"estimate\": "
+        "{\"improvement\": 0.2}, \"change\": {\"key\": \"pool.max_size\"}}]}";
+    ck_assert_int_eq(run("optimize --auto-apply"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "/api/v1/recommendations/%63/apply"));
+    ck_assert_ptr_nonnull(strstr(output, "pool.max_size"));
+    canned = "{\"alerts\": [{\"id\": \"x\", \"state\": \"firing\"}]}";
+    ck_assert_int_eq(run("alerts --state firing"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "/api/v1/alerts?state=firing"));
+    ck_assert_ptr_nonnull(strstr(output, "firing"));
+    ck_assert_int_eq(run("alerts silence x --seconds 20"), EXIT_GOOD);
+    ck_assert_ptr_nonnull(strstr(asked, "/api/v1/alerts/%78/silence"));
+    ck_assert_str_eq(asked_body, "{\"seconds\":20}");
+    ck_assert_int_eq(run("alerts silence"), EXIT_USAGE);
+    ck_assert_int_eq(run("alerts history --limit 0x1"), EXIT_USAGE);
     canned = "{\"points\": [{\"p95\": 1, \"mean\": 1}, {\"p95\": 2, \"mean\": 1}, {\"p95\": 3, \"mean\": 1}, "
              "{\"p95\": 4, "
              "\"mean\": 1}, {\"p95\": 5, \"mean\": 1}, {\"p95\": 6, \"mean\": 1}, {\"p95\": 7, \"mean\": 1}, "
