@@ -118,18 +118,18 @@ static tick_t until_of(tick_t now, tick_t lifetime, double factor)
 }
 
 void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t now, tick_t lifetime,
-                     bool settable)
+                     bool settable, uint32_t again)
 {
     double weight = 1 / curve_rate(curve);
     sketch_add(&curve->sketch, item->hash, 1);
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
         bool hit = mini_request(size->mini, item, now, until_of(now, lifetime, settable ? size->life : 1));
-        size->hits += hit;
-        size->total += hit ? weight : 0;
+        size->hits += again + hit;
+        size->total += weight * ((double)again + hit);
     }
-    curve->sampled++;
-    curve->total += weight;
+    curve->sampled += again + 1;
+    curve->total += weight * ((double)again + 1);
     size_t count = mini_count(curve->sizes[0].mini);
     sketch_reserve(&curve->sketch, count);
     if (count > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE)
@@ -138,7 +138,7 @@ void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t 
 
 void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, tick_t until)
 {
-    curve_note_life(curve, item, now, until - now, false);
+    curve_note_life(curve, item, now, until - now, false, 0);
 }
 
 void curve_sum(const struct curve *curve, struct curve_sums *out)

@@ -40,9 +40,9 @@ bool curve_wants(const struct curve *curve, uint64_t hash);
 void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, tick_t until);
 
 /* The same, with a lifetime instead; `settable`: it is one that a setting gives, and miniatures try others.
- */
+ * `again`: further uses of the key since the one before, each so soon that it is a hit at any size. */
 void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t now, tick_t lifetime,
-                     bool settable);
+                     bool settable, uint32_t again);
 
 /* Sums since the beginning, of all requests for the keys in the sample, scaled up to all keys. */
 struct curve_sums {

@@ -237,13 +237,15 @@ static void count_use(struct store *store, struct shard *shard, const struct fin
     if (!entry)
         return;
     evict_hit(shard->index, &entry->node);
-    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now);
+    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now, entry->unnoted);
+    entry->noted = now;
+    entry->unnoted = 0;
 }
 
 static void count_hit(struct store *store, struct shard *shard, struct entry *entry, tick_t now)
 {
     evict_hit(shard->index, &entry->node);
-    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now);
+    store_note_hit(store, entry, now);
     entry->hits += entry->hits < UINT32_MAX;
 }
 

@@ -49,6 +49,8 @@ struct entry {
     struct evict_node node;
     _Atomic int refs;
     uint32_t hits;
+    uint32_t unnoted; /* uses since `noted`, too soon behind it to be noted one by one */
+    tick_t noted;     /* when a use was noted last: store_note_hit */
     uint16_t status;
     uint8_t tag_count; /* links in `tags`, the partition's (the first) included */
     bool complete;
@@ -196,13 +198,17 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
 /* Tells the tuner and the what-ifs of a use of an entry, if its key is in the sample. Any thread, under any
  * lock or none. `fresh` of the entry. */
 void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, const struct freshness *fresh,
-                    tick_t now);
+                    tick_t now, uint32_t again);
+
+/* A use of an entry that is in memory; under its shard's lock. */
+void store_note_hit(struct store *store, struct entry *entry, tick_t now);
 
 /* ---- store_whatif.c ---- */
 
 struct whatif *whatif_new(void);
 void whatif_free(struct whatif *w);
-void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now);
+void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now,
+                 uint32_t again);
 
 /* A whole answer has taken the place of another of the same variant: is it the same? */
 void whatif_compare(struct whatif *w, const struct entry *old, const struct entry *entry);

@@ -430,15 +430,33 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
 }
 
 void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, const struct freshness *fresh,
-                    tick_t now)
+                    tick_t now, uint32_t again)
 {
     struct evict_item item = {.hash = hash, .bytes = footprint, .cost = 1};
-    whatif_note(store->whatif, &item, fresh, now);
+    whatif_note(store->whatif, &item, fresh, now, again);
     if (!atomic_load_explicit(&store->tunes, memory_order_relaxed) || !tuner_wants(store->tuner, hash) ||
         pthread_mutex_trylock(&store->tuner_lock) != 0)
         return;
     tuner_note(store->tuner, &item);
     pthread_mutex_unlock(&store->tuner_lock);
+}
+
+/*
+ * Whoever asks again within so short a time finds the entry in a cache of any size worth having: what goes
+ * out meanwhile makes room for what came from the upstream meanwhile, and that is little. So a key in great
+ * demand costs the miniatures no more than twenty notes a second, and the lookups next to nothing.
+ */
+static const tick_t NOTED_FOR = 50 * TICK_MS;
+
+void store_note_hit(struct store *store, struct entry *entry, tick_t now)
+{
+    if (now - entry->noted < NOTED_FOR && entry->unnoted < UINT32_MAX) {
+        entry->unnoted++;
+        return;
+    }
+    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now, entry->unnoted);
+    entry->noted = now;
+    entry->unnoted = 0;
 }
 
 /* ---- insertion ---- */
@@ -506,7 +524,7 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
     struct entry *kept = in && out[0] ? entry_ref(entry) : NULL;
     shard_unlock(shard);
     if (in && anew) /* a version that replaces another was counted when it was asked for */
-        store_note_use(store, home->place.lo, footprint, &fresh, fresh.received);
+        store_note_use(store, home->place.lo, footprint, &fresh, fresh.received, 0);
     if (kept)
         whatif_compare(store->whatif, out[0], kept);
     entry_release(kept);

@@ -37,7 +37,8 @@ void whatif_free(struct whatif *w)
     free(w);
 }
 
-void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now)
+void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now,
+                 uint32_t again)
 {
     if (!atomic_load_explicit(&w->on, memory_order_relaxed))
         return;
@@ -49,7 +50,7 @@ void whatif_note(struct whatif *w, const struct evict_item *item, const struct f
         tick_t given = atomic_load_explicit(&w->lifetime, memory_order_relaxed);
         bool settable = given > 0 && fresh->settable;
         curve_note_life(w->curve, item, now, settable ? given : fresh->lifetime - fresh->initial_age,
-                        settable);
+                        settable, again);
     }
     pthread_mutex_unlock(&w->lock);
 }

@@ -79,6 +79,32 @@ START_TEST(what_is_out_of_date_is_no_hit)
 }
 END_TEST
 
+/* Uses that were only counted weigh as much as uses that were noted one by one. */
+START_TEST(uses_in_a_row_may_be_noted_at_once)
+{
+    static const double half = 0.5;
+    const struct curve_setup setup = {
+        .strategy = EVICT_LRU, .max_entries = 40, .factors = &half, .count = 1, .entries = 500};
+    struct curve *one_by_one = curve_new(&setup), *at_once = curve_new(&setup);
+    struct curve_sums a, b;
+    must(one_by_one && at_once);
+    for (uint64_t i = 0; i < 3000; i++) {
+        struct evict_item item = item_of(i % 30);
+        tick_t now = (tick_t)i * TICK_S;
+        for (int n = 0; n < 5; n++)
+            curve_note_life(one_by_one, &item, now, 100 * TICK_S, false, 0);
+        curve_note_life(at_once, &item, now, 100 * TICK_S, false, i < 30 ? 0 : 4);
+    }
+    curve_sum(one_by_one, &a);
+    curve_sum(at_once, &b);
+    must(a.requests == 15000 && a.requests - b.requests == 30 * 4);
+    must(a.hits[0] == 3000 * 4 && a.hits[0] - b.hits[0] == 30 * 4);
+    must(a.base - b.base == 30 * 4);
+    curve_free(one_by_one);
+    curve_free(at_once);
+}
+END_TEST
+
 /* Memory does not follow the number of keys without end. */
 START_TEST(samples_thin_out)
 {
@@ -109,6 +135,7 @@ int main(void)
     tcase_add_test(t, a_loop_is_found_out);
     tcase_add_test(t, a_curve_knows_where_a_loop_fits);
     tcase_add_test(t, what_is_out_of_date_is_no_hit);
+    tcase_add_test(t, uses_in_a_row_may_be_noted_at_once);
     tcase_add_test(t, samples_thin_out);
     return run_case("curve", t);
 }
