@@ -162,3 +162,26 @@ struct hash128 hash_bytes(struct hash_key key, const void *bytes, size_t n)
     feed(&s, bytes, n, ROUNDS_WORD);
     return end(&s, ROUNDS_WORD, ROUNDS_END);
 }
+
+static inline void take_text(struct hash_state *s, struct slice text)
+{
+    const unsigned char *p = (const unsigned char *)text.p;
+    size_t n = text.n;
+    for (; n >= 8; p += 8, n -= 8)
+        take_word(s, load_word(p), ROUNDS_WORD);
+    if (n > 0)
+        take_word(s, load_part(p, n), ROUNDS_WORD);
+}
+
+struct hash128 hash_of_two(struct hash_key key, struct hash128 number, struct slice first,
+                           struct slice second)
+{
+    struct hash_state s;
+    init(&s, key);
+    take_word(&s, number.lo, ROUNDS_WORD);
+    take_word(&s, number.hi, ROUNDS_WORD);
+    take_word(&s, (uint64_t)first.n << 32 | (uint64_t)second.n, ROUNDS_WORD);
+    take_text(&s, first);
+    take_text(&s, second);
+    return end(&s, ROUNDS_WORD, ROUNDS_END);
+}

@@ -147,13 +147,7 @@ static struct hash128 partition_of(struct store *store, const struct store_reque
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
                            struct slice path)
 {
-    struct hash_state hash;
-    hash_init(&hash, store->seed);
-    hash_feed_u64(&hash, partition.lo);
-    hash_feed_u64(&hash, partition.hi);
-    hash_feed_text(&hash, origin);
-    hash_feed(&hash, path.p, path.n);
-    return hash_end(&hash);
+    return hash_of_two(store->seed, partition, origin, path);
 }
 
 void store_key_of(struct store *store, const struct store_request *request, struct store_key *out)

@@ -112,9 +112,52 @@ START_TEST(case_can_be_ignored)
 }
 END_TEST
 
+/* As the same words fed one by one, without the count of bytes at the end. */
+static struct hash128 two_in_words(struct hash128 number, struct slice a, struct slice b)
+{
+    static const char zeros[8];
+    struct hash_state s;
+    hash_init(&s, counting);
+    hash_feed_u64(&s, number.lo);
+    hash_feed_u64(&s, number.hi);
+    hash_feed_u64(&s, (uint64_t)a.n << 32 | b.n);
+    hash_feed(&s, a.p, a.n);
+    hash_feed(&s, zeros, (8 - a.n % 8) % 8);
+    hash_feed(&s, b.p, b.n);
+    hash_feed(&s, zeros, (8 - b.n % 8) % 8);
+    must(s.tail == 0);
+    s.total = 0;
+    return hash_end(&s);
+}
+
+START_TEST(two_texts_in_one_go)
+{
+    char text[40];
+    const struct hash128 number = {1, 2}, other = {2, 1};
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)(i * 29 + 1);
+    for (size_t n = 0; n <= sizeof text; n++) {
+        for (size_t m = 0; n + m <= sizeof text; m++) {
+            struct slice a = {text, n}, b = {text + n, m};
+            struct hash128 h = hash_of_two(counting, number, a, b);
+            must(hash_equal(h, two_in_words(number, a, b)));
+            must(!hash_equal(h, hash_of_two(counting, other, a, b)));
+            if (m > 0) { /* the border between them counts */
+                struct slice longer = {text, n + 1}, shorter = {text + n + 1, m - 1};
+                must(!hash_equal(h, hash_of_two(counting, number, longer, shorter)));
+            }
+        }
+    }
+    static const char zero[2];
+    must(!hash_equal(hash_of_two(counting, number, SLICE("a"), (struct slice){zero, 1}),
+                     hash_of_two(counting, number, SLICE("a"), (struct slice){zero, 2})));
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("hash");
+    tcase_add_test(t, two_texts_in_one_go);
     tcase_add_test(t, siphash_2_4_128_vectors);
     tcase_add_test(t, the_cut_does_not_matter);
     tcase_add_test(t, every_bit_of_key_and_text_counts);
