@@ -126,13 +126,33 @@ static bool breaker(const struct advise_facts *f, struct advise_estimate *out)
     return out->improvement > 0;
 }
 
+static bool batching(const struct advise_facts *f, struct advise_estimate *out)
+{
+    if (!f->batching_possible || f->recorded_calls < LEAST)
+        return false;
+    *out = (struct advise_estimate){f->batching_saves / (double)f->recorded_calls, 0, 1, "batching.enabled"};
+    return out->improvement > 0;
+}
+
+size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t most)
+{
+    size_t saved = 0;
+    for (size_t i = 0, first = 0; i < count; i++) {
+        if (i == first || begun[i] - begun[first] > window || i - first >= most)
+            first = i;
+        else
+            saved++;
+    }
+    return saved;
+}
+
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out)
 {
     static bool (*const kinds[ADVISE_KINDS])(const struct advise_facts *, struct advise_estimate *) = {
         [ADVISE_CACHE_SIZE] = cache_size, [ADVISE_CACHE_TTL] = cache_ttl,
         [ADVISE_MEMORY] = memory,         [ADVISE_POOL] = pool,
         [ADVISE_RETRY] = retry,           [ADVISE_NETWORK] = network,
-        [ADVISE_BREAKER] = breaker,
+        [ADVISE_BREAKER] = breaker,       [ADVISE_BATCHING] = batching,
     };
     return f->requests >= LEAST && kinds[kind](f, out) && out->improvement >= WORTH / 2;
 }

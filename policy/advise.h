@@ -20,6 +20,7 @@ enum advise_kind {
     ADVISE_RETRY,
     ADVISE_NETWORK,
     ADVISE_BREAKER,
+    ADVISE_BATCHING,
     ADVISE_KINDS
 };
 
@@ -51,6 +52,10 @@ struct advise_facts {
     uint64_t recorded[ADVISE_ATTEMPTS + 1], recorded_good[ADVISE_ATTEMPTS + 1];
     unsigned max_attempts;
 
+    bool batching_possible;  /* it is off, and can be switched on */
+    double batching_saves;   /* calls that recorded ones would have shared, by replay */
+    uint64_t recorded_calls; /* upstream calls of recorded requests */
+
     bool breaker_enabled;
     double breaker_saves; /* seconds of recorded requests that it would have cut short, by replay */
     double recorded_seconds;
@@ -65,6 +70,12 @@ struct advise_estimate {
 
 /* For one window: false when there is nothing to recommend, or too little is known. */
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out);
+
+/*
+ * Calls that could go together: of `count` begun at these times (ascending), the first opens a batch, and
+ * those within `window` of it join, up to `most`. Returns how many calls that saves.
+ */
+size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t most);
 
 /* Over windows. All zero: nothing is known. */
 struct advise_track {

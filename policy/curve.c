@@ -110,6 +110,12 @@ static void thin_out(struct curve *curve)
     curve->sampled /= 2;
 }
 
+void curve_thin(struct curve *curve, size_t least)
+{
+    if (mini_count(curve->sizes[0].mini) / 2 >= least && curve->threshold > UINT64_MAX / MIN_RATE)
+        thin_out(curve);
+}
+
 /* When a copy that is fetched now is over. */
 static tick_t until_of(tick_t now, tick_t lifetime, double factor)
 {

@@ -44,6 +44,9 @@ void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, 
 void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t now, tick_t lifetime,
                      bool settable, uint32_t again);
 
+/* Follows half as many keys from now on, unless fewer than `least` would be left. */
+void curve_thin(struct curve *curve, size_t least);
+
 /* Sums since the beginning, of all requests for the keys in the sample, scaled up to all keys. */
 struct curve_sums {
     double requests;

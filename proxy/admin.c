@@ -773,3 +773,8 @@ uint16_t admin_port(const struct admin *a)
 {
     return a->port;
 }
+
+int64_t admin_certificate_not_after(const struct admin *a)
+{
+    return a && a->tls ? tls_certificate_not_after(a->tls) : INT64_MAX;
+}

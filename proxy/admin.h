@@ -86,6 +86,9 @@ bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t
  * written. NULL admin: true. */
 bool admin_audit(struct admin *a, const char *action, const char *detail);
 
+/* When the port's certificate ends, in seconds since 1970; INT64_MAX: it has none. NULL admin: the same. */
+int64_t admin_certificate_not_after(const struct admin *a);
+
 /* Stops listening and drops connections. */
 void admin_free(struct admin *a);
 

@@ -45,6 +45,10 @@ static const struct words words[ADVISE_KINDS] = {
         {"CIRCUIT_BREAKER", "Circuit Breaker", "Switch the circuit breaker on", "request latency", "low",
          "The recorded requests, replayed through the circuit breaker: it would have cut short "
          "those that failed in the end."},
+    [ADVISE_BATCHING] =
+        {"REQUEST_BATCHING", "Request Batching", "Fetch prompts in batches", "upstream attempts", "low",
+         "Recorded prompts were asked for within batching.window of each other; counted again as "
+         "batches."},
 };
 
 static const char *impact_of(double improvement)

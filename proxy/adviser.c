@@ -79,7 +79,7 @@ static const char *const ids[ADVISE_KINDS] = {
     [ADVISE_CACHE_SIZE] = "cache-size",   [ADVISE_CACHE_TTL] = "cache-ttl",
     [ADVISE_MEMORY] = "memory",           [ADVISE_POOL] = "pool-size",
     [ADVISE_RETRY] = "retry-attempts",    [ADVISE_NETWORK] = "network-idle-time",
-    [ADVISE_BREAKER] = "circuit-breaker",
+    [ADVISE_BREAKER] = "circuit-breaker", [ADVISE_BATCHING] = "batching",
 };
 static const char *const state_names[ADVISER_STATE_COUNT] = {"none",    "proposed", "trying",
                                                              "applied", "reverted", "dismissed"};
@@ -110,7 +110,7 @@ static void shown(const struct adviser *a, const char *key, char out[VALUE])
 
 static void write_value(enum advise_kind kind, double value, char out[VALUE])
 {
-    if (kind == ADVISE_BREAKER)
+    if (kind == ADVISE_BREAKER || kind == ADVISE_BATCHING)
         snprintf(out, VALUE, "%s", value > 0 ? "true" : "false");
     else if (kind == ADVISE_CACHE_TTL || kind == ADVISE_NETWORK)
         snprintf(out, VALUE, "%.0fms", value * 1000);

@@ -51,10 +51,21 @@ void facts_lookups(const struct facts_mark *from, const struct facts_mark *to, u
 
 /* ---- recorded requests ---- */
 
+enum { BATCH_MOST = 4096 };
+
 struct replay {
     struct breaker breaker;
     struct rng rng;
+    uint16_t batchable; /* the operation's number; OPERATION_OTHER: none */
+    size_t calls;
+    tick_t *begun; /* of its calls; BATCH_MOST of them at most. NULL: not wanted */
 };
+
+static int by_time(const void *a, const void *b)
+{
+    tick_t x = *(const tick_t *)a, y = *(const tick_t *)b;
+    return x < y ? -1 : x > y;
+}
 
 /* Would a breaker have cut this request short? They come in the order of their ends, about. */
 static void replay(struct replay *r, const struct observation *o, struct advise_facts *f)
@@ -77,23 +88,45 @@ static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, stru
             continue;
         unsigned n = o.attempts < ADVISE_ATTEMPTS ? o.attempts : ADVISE_ATTEMPTS;
         f->recorded[n]++;
+        f->recorded_calls += o.attempts;
+        if (r->begun && r->calls < BATCH_MOST && o.operation == r->batchable && o.cache == VERDICT_MISS)
+            r->begun[r->calls++] = o.ended_wall - o.total;
         f->recorded_good[n] += !observation_failed(&o);
         replay(r, &o, f);
     }
 }
 
+/* The number of the operation that can be batched, once it was called. */
+static uint16_t batchable(const struct metrics *m)
+{
+    for (uint16_t i = 1; i < METRICS_MAX_OPERATIONS; i++)
+        if (strcmp(metrics_operation_name(m, i), "get_prompt") == 0)
+            return i;
+    return OPERATION_OTHER;
+}
+
 static void read_recorded(const struct adviser_sources *s, const struct facts_mark *from,
                           const struct facts_mark *to, struct advise_facts *f)
 {
+    const struct config *cfg = s->config(s->ctx);
     struct breaker_rules rules;
-    guard_breaker_rules(s->config(s->ctx), &rules);
+    struct replay r = {.batchable = batchable(s->metrics)};
+    guard_breaker_rules(cfg, &rules);
     rules.enabled = true;
+    f->batching_possible = !cfg->batching_enabled && r.batchable != OPERATION_OTHER &&
+                           config_option_row(config_option_find("batching.enabled"))->effective;
+    r.begun = f->batching_possible ? calloc(BATCH_MOST, sizeof *r.begun) : NULL;
     for (int b = 0; b < metrics_blocks(s->metrics) && b < FACTS_BLOCKS; b++) {
-        struct replay r;
         rng_seed(&r.rng, 1);
         breaker_init(&r.breaker, &rules, 0);
         read_ring(metrics_ring(s->metrics, b), from->recorded[b], to->recorded[b], &r, f);
     }
+    if (!r.begun)
+        return;
+    qsort(r.begun, r.calls, sizeof *r.begun, by_time);
+    f->batching_saves =
+        (double)advise_batches(r.begun, r.calls, cfg->batching_window, (size_t)cfg->batching_max_batch);
+    free(r.begun);
 }
 
 /* ---- facts ---- */
@@ -179,6 +212,7 @@ bool facts_slice(enum advise_kind kind, int whatif, const struct facts_mark *fro
     *after = (struct experiment_slice){.requests = to->requests - from->requests,
                                        .failed = to->failed - from->failed,
                                        .seconds = (double)(to->latency - from->latency) / 1e9};
-    after->cost = kind == ADVISE_RETRY ? (double)(to->attempts - from->attempts) : after->seconds;
+    after->cost = kind == ADVISE_RETRY || kind == ADVISE_BATCHING ? (double)(to->attempts - from->attempts)
+                                                                  : after->seconds;
     return !facts_ghost(kind) || ghost_slices(whatif, from, to, before, after);
 }

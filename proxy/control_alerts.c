@@ -54,7 +54,7 @@ static double certificate_days(void *ctx)
 {
     const struct control *c = ctx;
     const struct tls_context *const all[] = {c->published->tls_server, c->published->tls_client};
-    int64_t first = INT64_MAX;
+    int64_t first = admin_certificate_not_after(c->admin);
     for (size_t i = 0; i < ARRAY_LEN(all); i++)
         if (all[i] && tls_certificate_not_after(all[i]) < first)
             first = tls_certificate_not_after(all[i]);

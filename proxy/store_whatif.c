@@ -9,7 +9,7 @@
 #include "policy/curve.h"
 #include "proxy/store_inner.h"
 
-enum { SAMPLE = 1024, COMPARE_MOST = 65536, PIECES = 16 };
+enum { SAMPLE = 1024, SAMPLE_LEAST = 256, NOTES_A_SECOND = 2000, COMPARE_MOST = 65536, PIECES = 16 };
 
 struct whatif {
     pthread_mutex_t lock;
@@ -18,6 +18,8 @@ struct whatif {
     _Atomic int64_t lifetime; /* that a setting gives; 0: none */
     _Atomic uint64_t looked, changed;
     _Atomic uint64_t skipped; /* uses that found the lock taken */
+    tick_t second;            /* when `notes` began */
+    unsigned notes;
 };
 
 struct whatif *whatif_new(void)
@@ -37,6 +39,19 @@ void whatif_free(struct whatif *w)
     free(w);
 }
 
+/* In dense traffic fewer keys are followed, so that it costs little. */
+static void bound(struct whatif *w, tick_t now)
+{
+    if (now - w->second >= TICK_S) {
+        w->second = now;
+        w->notes = 0;
+    }
+    if (++w->notes <= NOTES_A_SECOND)
+        return;
+    w->notes = 0;
+    curve_thin(w->curve, SAMPLE_LEAST);
+}
+
 void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now,
                  uint32_t again)
 {
@@ -51,6 +66,7 @@ void whatif_note(struct whatif *w, const struct evict_item *item, const struct f
         bool settable = given > 0 && fresh->settable;
         curve_note_life(w->curve, item, now, settable ? given : fresh->lifetime - fresh->initial_age,
                         settable, again);
+        bound(w, now);
     }
     pthread_mutex_unlock(&w->lock);
 }
@@ -111,7 +127,7 @@ bool store_whatif_begin(struct store *store, uint64_t entries, uint64_t bytes, e
                                 .max_bytes = bytes,
                                 .factors = sizes,
                                 .lifetimes = lives,
-                                .count = STORE_WHATIF_COUNT,
+                                .count = lifetime > 0 ? STORE_WHATIF_COUNT : STORE_WHATIF_LIFE_TWICE,
                                 .whole = true,
                                 .entries = SAMPLE};
     bool wanted = entries || bytes;
@@ -143,8 +159,8 @@ bool store_whatif(struct store *store, struct store_whatif *out)
         out->requests = sums.requests;
         out->base = sums.base;
         out->rate = curve_rate(w->curve);
-        for (int i = 0; i < STORE_WHATIF_COUNT; i++)
-            out->hits[i] = sums.hits[i];
+        for (unsigned i = 0; i < STORE_WHATIF_COUNT; i++)
+            out->hits[i] = i < sums.count ? sums.hits[i] : sums.base;
     }
     pthread_mutex_unlock(&w->lock);
     return there;

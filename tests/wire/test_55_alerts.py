@@ -132,3 +132,50 @@ def test_switched_off(t):
     equal((told["enabled"], told["alerts"]), (False, []), "alerts")
     wait_for(lambda: metric(sidecar, 'promptops_alerts_active{severity="error"}') == [0.0], "the gauge")
     equal(events(sidecar, "any"), ["raised", "resolved"], "events")
+
+
+@slow(90)
+def test_what_the_built_in_ones_measure(t):
+    """Each metric beside the guide's, with a value that is known."""
+    from test_43_tls import Authority
+    certificate, key = Authority(t).issue("soon", "IP:127.0.0.1", days=5)
+
+    def late(conn):
+        while True:
+            conn.request()
+            time.sleep(0.2)                    # what the upstream takes
+            conn.reply()
+
+    def quota(conn):
+        conn.request()
+        conn.reply(fields=[("X-RateLimit-Limit-Hour", "100"), ("X-RateLimit-Remaining-Hour", "5"), ("X-RateLimit-Reset-Hour", "900")])
+
+    def failing(conn):
+        while True:
+            conn.request()
+            conn.reply(status=503)
+    hammer = lambda sidecar, n, headers=(): [sidecar.request("/", fields=headers) for _ in range(n)]
+    cases = [
+        ("CERTIFICATE_DAYS", "< 14", lambda conn: None, {"listen.tls.certificate_file": certificate, "listen.tls.key_file": key}, None, (4, 5)),
+        ("CERTIFICATE_DAYS", "< 14", lambda conn: None, {"upstream.tls.certificate_file": certificate, "upstream.tls.key_file": key, "upstream.url": "https://127.0.0.1:1"}, None, (4, 5)),
+        ("QUOTA_REMAINING", "< 0.1", quota, {"rate_limit.enable_rate_limit_detection": True}, lambda s: hammer(s, 1, [("X-API-Key", "k")]), (0.03, 0.06)),
+        ("RETRY_AMPLIFICATION", "> 1.5", failing, {"retry.max_attempts": 3, "retry.budget": 1, "retry.base_delay": "1ms", "retry.max_delay": "2ms", "retry.success_rate_threshold": 0},
+         lambda s: hammer(s, 20), (1.5, 3.001)),
+        ("POOL_STARVATION", "> 0.5", late, {"pool.max_size": 1, "pool.strategy": "fixed"}, "busy", (0.5, 1)),
+    ]
+    for metric_type, condition, script, config, act, (low, high) in cases:
+        with t.case("%s %s" % (metric_type, ", ".join(config)[:20])):
+            sidecar = t.sidecar(t.origin(script), dict(QUICK, alerts=[rule(id="it", metric_type=metric_type, condition=condition)], **config))
+            over = threading.Event()
+            clients = [threading.Thread(target=lambda: [sidecar.request("/") for _ in iter(lambda: over.is_set(), True)], daemon=True) for _ in range(4 if act == "busy" else 0)]
+            for client in clients:
+                client.start()
+            if callable(act):
+                act(sidecar)
+            try:
+                wait_for(lambda: state(sidecar, "it") == "firing", "the alert", timeout=30)
+                near(alert(sidecar, "it")["value"], low, high, "value")
+            finally:
+                over.set()
+                for client in clients:
+                    client.join()

@@ -142,6 +142,18 @@ def test_a_retry_storm(t):
 
 
 @slow(150)
+def test_a_circuit_breaker_that_is_off(t):
+    def failing(conn):
+        while True:
+            conn.request()
+            time.sleep(0.05)                   # what the upstream takes to fail
+            conn.reply(status=503)
+    sidecar = t.sidecar(t.origin(failing), dict(QUICK, **{"pool.max_size": 20, "circuit_breaker.circuit_breaker_timeout": "30s"}))
+    Load(t, sidecar, lambda client, dice: check(client.request("/").status == 503, "status"), clients=4, pause=0.02)
+    estimate_holds(sidecar, "circuit-breaker", "circuit_breaker.enable_circuit_breaker", True)
+
+
+@slow(150)
 def test_a_harmful_change_is_taken_back(t):
     busy = [0]
     lock = threading.Lock()

@@ -154,6 +154,23 @@ START_TEST(network_and_breaker)
 }
 END_TEST
 
+START_TEST(batching)
+{
+    static const tick_t begun[] = {0, 1, 2, 10, 11, 20, 21, 22, 23, 24};
+    ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 2, 50), 6); /* 0-2, 10-11, 20-22, 23-24 */
+    ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 100, 4), 7);
+    ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 0, 50), 0);
+    ck_assert_uint_eq(advise_batches(begun, 0, 2, 50), 0);
+    plain();
+    f.recorded_calls = 100;
+    f.batching_saves = 60;
+    ck_assert(!advise_window(&f, ADVISE_BATCHING, &out)); /* on already, or not to be had */
+    f.batching_possible = true;
+    ck_assert(advise_window(&f, ADVISE_BATCHING, &out));
+    ck_assert_double_eq_tol(out.improvement, 0.6, 1e-9);
+}
+END_TEST
+
 START_TEST(windows)
 {
     struct advise_track t = {0};
@@ -192,6 +209,7 @@ int main(void)
     tcase_add_test(t, pool);
     tcase_add_test(t, retry);
     tcase_add_test(t, network_and_breaker);
+    tcase_add_test(t, batching);
     tcase_add_test(t, windows);
     return run_case("advise", t);
 }

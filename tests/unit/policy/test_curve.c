@@ -129,6 +129,39 @@ START_TEST(samples_thin_out)
 }
 END_TEST
 
+START_TEST(lifetimes_are_tried_too)
+{
+    static const double sizes[] = {1, 1}, lives[] = {2, 4};
+    struct curve_sums sums;
+    struct curve *curve = curve_new(&(struct curve_setup){.strategy = EVICT_LRU,
+                                                          .max_entries = 100000,
+                                                          .factors = sizes,
+                                                          .lifetimes = lives,
+                                                          .count = 2,
+                                                          .whole = true,
+                                                          .entries = 600});
+    must(curve && curve_rate(curve) > 0.99);
+    for (tick_t now = 0; now < 4000;
+         now++) /* each of ten keys every ten ticks, good for ten: the tenth is late */
+        for (int i = now % 10; i < 10; i += 10) {
+            struct evict_item item = item_of((uint64_t)i);
+            curve_note_life(curve, &item, now, 10, true, 0);
+        }
+    curve_sum(curve, &sums);
+    must(sums.count == 2 && sums.requests == 4000 && sums.base == 0);
+    must(sums.hits[0] == 2000 && sums.hits[1] == 3000);
+    for (uint64_t i = 0; i < 500; i++) {
+        struct evict_item item = item_of(i + 100);
+        curve_note_life(curve, &item, 5000, 10, false, 0);
+    }
+    curve_thin(curve, 1000); /* too few would be left */
+    must(curve_rate(curve) > 0.99);
+    curve_thin(curve, 200);
+    must(curve_rate(curve) < 0.51);
+    curve_free(curve);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("curve");
@@ -137,5 +170,6 @@ int main(void)
     tcase_add_test(t, what_is_out_of_date_is_no_hit);
     tcase_add_test(t, uses_in_a_row_may_be_noted_at_once);
     tcase_add_test(t, samples_thin_out);
+    tcase_add_test(t, lifetimes_are_tried_too);
     return run_case("curve", t);
 }
