@@ -102,6 +102,16 @@ static const struct route *first_row(const struct routes *r, const uint64_t *row
     return &other;
 }
 
+/* Where the first %2F is; s.n when there is none. */
+static size_t slash_escape(struct slice s)
+{
+    const char *p = s.n ? memchr(s.p, '%', s.n) : NULL;
+    for (size_t i = p ? (size_t)(p - s.p) : s.n; i < s.n; i++)
+        if (s.n - i >= 3 && s.p[i] == '%' && s.p[i + 1] == '2' && (s.p[i + 2] | 0x20) == 'f')
+            return i;
+    return s.n;
+}
+
 bool routes_find(const struct routes *r, enum method method, struct slice path, struct route_match *match)
 {
     struct slice segment[ROUTE_MAX_SEGMENTS];
@@ -122,6 +132,8 @@ bool routes_find(const struct routes *r, enum method method, struct slice path, 
         if (!narrow(r, rows, segment[i], (size_t)i))
             return false;
     const struct route *route = first_row(r, rows);
+    if (route->one_slash && slash_escape(path) < path.n)
+        return false;
     for (int i = 0; i < route->captures; i++)
         match->capture[i] = segment[route->capture_at[i]];
     if (route->rest) {
@@ -187,27 +199,37 @@ static void put_normal(struct out *o, struct slice s)
     }
 }
 
+/* cut: NULL, or stop before a %2F in what was captured, and say so there. */
 static size_t write_out(const struct route_program *program, const struct route_match *match, char *buf,
-                        size_t room)
+                        size_t room, bool *cut)
 {
     struct out o = {buf, room, 0};
     for (int i = 0; i < program->parts; i++) {
         const struct route_part *part = &program->part[i];
         for (size_t k = 0; k < part->n; k++)
             put(&o, part->p[k]);
-        if (part->capture >= 0)
-            put_normal(&o, match->capture[part->capture]);
+        if (part->capture < 0)
+            continue;
+        struct slice captured = match->capture[part->capture];
+        size_t whole = captured.n;
+        if (cut)
+            captured.n = slash_escape(captured);
+        put_normal(&o, captured);
+        if (captured.n < whole) {
+            *cut = true;
+            break;
+        }
     }
     return o.n;
 }
 
 size_t route_tag(const struct route_match *match, int i, char *buf, size_t room)
 {
-    return write_out(match->route->tag[i], match, buf, room);
+    return write_out(match->route->tag[i], match, buf, room, NULL);
 }
 
 size_t route_invalidate(const struct route_match *match, int i, char *buf, size_t room, bool *prefix)
 {
     *prefix = match->route->purge[i]->prefix;
-    return write_out(match->route->purge[i], match, buf, room);
+    return write_out(match->route->purge[i], match, buf, room, prefix);
 }

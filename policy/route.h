@@ -5,10 +5,12 @@
  *
  * Templates: "/v1/prompts/{prompt_id}". A {name} is one segment that is not empty; {name#} one that
  * names a version by number (1, 1.2.0, v3: a digit first, or `v` and a digit); a last {name...} is the rest,
- * slashes included, empty allowed. Segments are compared as raw bytes (RFC 3986 3.3): %2F is not a slash. A
- * path with a
- * "." or ".." segment, percent-encoded or not, matches no row, because the next hop may read it differently.
- * A row for GET is one for HEAD too (RFC 9110 9.3.2). The query is left out of the match.
+ * slashes included, empty allowed. Segments are compared as raw bytes (RFC 3986 3.3): %2F is not a slash. But
+ * servers are known that decode before they route (uvicorn), and so read a longer path: where a path has a
+ * %2F, no row of the preset that lends a lifetime matches, and what it invalidates is widened, see
+ * route_invalidate. A path with a "." or ".." segment, percent-encoded or not, matches no row, because the
+ * next hop may read it differently. A row for GET is one for HEAD too (RFC 9110 9.3.2). The query is left out
+ * of the match.
  */
 #ifndef POLICY_ROUTE_H
 #define POLICY_ROUTE_H
@@ -40,7 +42,8 @@ struct route {         /* one row, compiled: read only */
     /* private */
     uint8_t captures;
     uint8_t capture_at[ROUTE_MAX_CAPTURES];
-    bool rest; /* the last capture is a {name...} */
+    bool rest;      /* the last capture is a {name...} */
+    bool one_slash; /* takes no path with a %2F */
     const struct route_program *tag[ROUTE_MAX_TAGS];
     const struct route_program *purge[ROUTE_MAX_TAGS];
 };
@@ -86,8 +89,8 @@ const char *routes_operation_name(const struct routes *r, int operation);
 size_t route_tag(const struct route_match *match, int i, char *buf, size_t room);
 
 /*
- * The same for what a success invalidates; *prefix: the template ended in `*`, all tags that begin so are
- * meant.
+ * The same for what a success invalidates; *prefix: all tags that begin so are meant, since the template
+ * ended in `*`, or the tag was cut before a %2F, which the upstream may have read as the end of that name.
  */
 size_t route_invalidate(const struct route_match *match, int i, char *buf, size_t room, bool *prefix);
 

@@ -452,9 +452,11 @@ static bool compile_rows(struct build *b, const struct route_spec *specs, size_t
             return false;
     }
     b->row = -1;
-    for (size_t i = 0; i < more; i++)
+    for (size_t i = 0; i < more; i++) {
         if (!compile_row(b, &built_in[i], count + i))
             return false;
+        b->r->row[count + i].one_slash = built_in[i].has_ttl;
+    }
     return true;
 }
 

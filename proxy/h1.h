@@ -44,6 +44,8 @@ enum reason h1_parse_response(struct h1_scan *scan, const struct h1_limits *limi
                               size_t *used) MUSTCHECK;
 
 /* The body of one message as it comes in. */
+enum { H1_NAMED_TRAILERS = 4 };
+
 struct h1_body {
     uint8_t kind; /* enum body_kind */
     uint8_t state;
@@ -55,6 +57,10 @@ struct h1_body {
     char *trailers; /* lines `name: value CRLF` that may be forwarded; owned; NULL when none came */
     uint32_t trailers_len;
     uint32_t trailers_cap;
+    bool drop_trailers; /* Connection names more fields than `named` holds */
+    uint8_t named_count;
+    uint32_t
+        named[H1_NAMED_TRAILERS]; /* hashes of the names in Connection: hop-by-hop, in the trailers too */
 };
 
 /* Begins the body that `head` announced. A body of no bytes is done at once. */
@@ -67,7 +73,8 @@ void h1_body_init(struct h1_body *body, const struct head *head, bool response,
  * Never consumes a byte behind the end of the message. REASON_NONE, or BAD_CHUNK / BAD_TRAILER
  * (BAD_RESPONSE_CHUNK / BAD_RESPONSE_TRAILER when response), or OUT_OF_MEMORY.
  * Chunk extensions are dropped, at most 1 KiB a chunk. Trailer fields that frame, route, authenticate or
- * describe content (RFC 9110 6.5.1) are dropped; the rest gathered in `trailers`.
+ * describe content (RFC 9110 6.5.1), or that the head's Connection names (7.6.1), are dropped; the rest
+ * gathered in `trailers`.
  */
 enum reason h1_body_next(struct h1_body *body, const char *in, size_t n, size_t *used,
                          struct slice *data) MUSTCHECK;

@@ -51,6 +51,35 @@ static enum reason bad_trailer(struct h1_body *b)
     return b->response ? REASON_BAD_RESPONSE_TRAILER : REASON_BAD_TRAILER;
 }
 
+/* FNV-1a of a field name, whatever its case. Two names of one hash cost a trailer that might have passed,
+ * which any recipient may drop (RFC 9110 6.5.1). */
+static uint32_t name_hash(struct slice name)
+{
+    uint32_t hash = 2166136261u;
+    for (size_t i = 0; i < name.n; i++) {
+        unsigned char c = (unsigned char)name.p[i];
+        hash = (hash ^ (c >= 'A' && c <= 'Z' ? c | 0x20u : c)) * 16777619u;
+    }
+    return hash;
+}
+
+/* Notes what the head's Connection names: such fields go no further, in the trailers neither (RFC
+ * 9110 7.6.1). */
+static void note_named(struct h1_body *b, const struct head *head)
+{
+    struct list_cursor cursor = {0};
+    struct slice member;
+    while (head_list_next(head, FIELD_CONNECTION, &cursor, &member)) {
+        if (field_is_hop(field_lookup(member.p, member.n)))
+            continue; /* never a trailer of ours anyway */
+        if (b->named_count == H1_NAMED_TRAILERS) {
+            b->drop_trailers = true;
+            return;
+        }
+        b->named[b->named_count++] = name_hash(member);
+    }
+}
+
 void h1_body_init(struct h1_body *body, const struct head *head, bool response,
                   const struct h1_limits *limits)
 {
@@ -58,6 +87,8 @@ void h1_body_init(struct h1_body *body, const struct head *head, bool response,
     body->state = SIZE_FIRST;
     if (body->kind == BODY_LENGTH)
         body->left = head->content_length;
+    if (body->kind == BODY_CHUNKED && head_has(head, FIELD_CONNECTION))
+        note_named(body, head);
     body->done = body->kind == BODY_NONE || (body->kind == BODY_LENGTH && body->left == 0);
 }
 
@@ -103,7 +134,7 @@ static bool starts_nocase(struct slice s, struct slice prefix)
  * May this name be a trailer that we pass on? Not when it frames, routes, authenticates, steers the answer or
  * describes the content (RFC 9110 6.5.1): the receiver may merge trailers into the head.
  */
-static bool trailer_allowed(struct slice name)
+static bool trailer_allowed(const struct h1_body *b, struct slice name)
 {
     static const char *const refused[] = {
         "accept",      "access-control-", "content-",  "forwarded",  "if-",         "proxy-",
@@ -115,6 +146,12 @@ static bool trailer_allowed(struct slice name)
         return false;
     for (size_t i = 0; i < ARRAY_LEN(refused); i++)
         if (starts_nocase(name, (struct slice){refused[i], strlen(refused[i])}))
+            return false;
+    if (b->drop_trailers)
+        return false;
+    uint32_t hash = b->named_count ? name_hash(name) : 0;
+    for (size_t i = 0; i < b->named_count; i++)
+        if (b->named[i] == hash)
             return false;
     return true;
 }
@@ -134,7 +171,7 @@ static enum reason end_trailer_line(struct h1_body *b)
     while (n > value && octet_is_blank(line[n - 1]))
         n--;
     b->count = 0;
-    if (!trailer_allowed((struct slice){line, colon}))
+    if (!trailer_allowed(b, (struct slice){line, colon}))
         return REASON_NONE;
     memmove(line + colon + 2, line + value, n - value);
     line[colon + 1] = ' ';

@@ -13,7 +13,7 @@
 
 struct permits {
     pthread_mutex_t lock;
-    unsigned max;
+    _Atomic unsigned max; /* written with the lock held; read without it by who only wants to know */
     _Atomic unsigned held;
     _Atomic unsigned waiting;
     struct ticket *first, *last;
@@ -25,7 +25,7 @@ struct permits *permits_new(unsigned max)
     if (!p)
         return NULL;
     pthread_mutex_init(&p->lock, NULL);
-    p->max = max;
+    atomic_init(&p->max, max);
     return p;
 }
 
@@ -59,14 +59,14 @@ static void unlink_ticket(struct permits *p, struct ticket *t)
     else
         p->last = t->prev;
     t->prev = t->next = NULL;
-    t->queued = false;
+    atomic_store_explicit(&t->queued, false, memory_order_relaxed);
     set(&p->waiting, get(&p->waiting) - 1);
 }
 
 /* With the lock held: gives free permits to those who wait. */
 static void serve(struct permits *p)
 {
-    while (p->first && get(&p->held) < p->max) {
+    while (p->first && get(&p->held) < get(&p->max)) {
         struct ticket *t = p->first;
         unlink_ticket(p, t);
         set(&p->held, get(&p->held) + 1);
@@ -77,7 +77,7 @@ static void serve(struct permits *p)
 void permits_set_max(struct permits *p, unsigned max)
 {
     pthread_mutex_lock(&p->lock);
-    p->max = max;
+    set(&p->max, max);
     serve(p);
     pthread_mutex_unlock(&p->lock);
 }
@@ -85,7 +85,7 @@ void permits_set_max(struct permits *p, unsigned max)
 bool permits_take(struct permits *p)
 {
     pthread_mutex_lock(&p->lock);
-    bool ok = !p->first && get(&p->held) < p->max;
+    bool ok = !p->first && get(&p->held) < get(&p->max);
     if (ok)
         set(&p->held, get(&p->held) + 1);
     pthread_mutex_unlock(&p->lock);
@@ -96,7 +96,7 @@ void permits_wait(struct permits *p, struct ticket *t, struct worker *w)
 {
     pthread_mutex_lock(&p->lock);
     t->worker = w;
-    t->queued = true;
+    atomic_store_explicit(&t->queued, true, memory_order_relaxed);
     t->next = NULL;
     t->prev = p->last;
     if (p->last)
@@ -112,7 +112,7 @@ void permits_wait(struct permits *p, struct ticket *t, struct worker *w)
 void permits_leave(struct permits *p, struct ticket *t)
 {
     pthread_mutex_lock(&p->lock);
-    if (t->queued)
+    if (atomic_load_explicit(&t->queued, memory_order_relaxed))
         unlink_ticket(p, t);
     pthread_mutex_unlock(&p->lock);
 }
@@ -160,5 +160,5 @@ unsigned permits_waiting(const struct permits *p)
 
 unsigned permits_max(const struct permits *p)
 {
-    return p->max;
+    return get(&p->max);
 }

@@ -15,7 +15,7 @@ struct worker;
 struct ticket {
     struct ticket *prev, *next;
     struct worker *worker;
-    bool queued;
+    _Atomic bool queued; /* written with the lock held, by whichever worker serves the queue */
 };
 
 /* NULL: no memory. */

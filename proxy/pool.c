@@ -239,7 +239,7 @@ static void help_waiting(struct pool *pool)
             covered--;
             continue;
         }
-        if (!wait->ticket.queued) {
+        if (!atomic_load_explicit(&wait->ticket.queued, memory_order_relaxed)) {
             permits_wait(permits, &wait->ticket, pool->w);
             queued = true;
         }

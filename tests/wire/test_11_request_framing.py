@@ -188,6 +188,24 @@ def test_9110_6_5_trailers_pass(t):
     equal(seen.trailers, [("X-Sum", "42"), ("x-LAST", "kept")], "trailers at the origin")
 
 
+def test_9110_7_6_1_trailers_named_by_connection_stay_here(t):
+    """A field that Connection names is for the next hop alone, in the trailers as in the head, both ways."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin)
+    lines_sent = b"X-Kept: 1\r\nX-HOP: 2\r\nServer-Timing: e\r\n"
+    rows = [("one", b"x-hop", ["X-Kept", "Server-Timing"]), ("two, one well known", b"close, X-Hop, server-timing", ["X-Kept"]),
+            ("none of them", b"x-other", ["X-Kept", "X-HOP", "Server-Timing"]), ("more than are noted", b"a1, a2, a3, a4, a5", [])]
+    for name, named, kept in rows:
+        with t.case("request, " + name):
+            data = post(b"Transfer-Encoding: chunked", b"Connection: " + named, body=chunked(b"hello", trailers=lines_sent))
+            equal(sidecar.raw(data, "POST").status, 200, "status")
+            equal([n for n, _ in origin.last().trailers], kept, "trailers at the origin")
+        with t.case("answer, " + name):
+            origin.on["/t"] = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: " + named + b"\r\n\r\n"
+                               + chunked(b"hello", trailers=lines_sent))
+            equal([n for n, _ in sidecar.request("/t", fields=[("TE", "trailers"), ("Connection", "TE")]).trailers], kept, "trailers at the client")
+
+
 def test_a_request_cut_by_the_client_is_cut_upstream(t):
     """Half a body and a close: never a clean end upstream, however it is framed."""
     for name, head, first in [("length", b"Content-Length: 10", b"hello"), ("chunked", b"Transfer-Encoding: chunked", b"5\r\nhello\r\n"),

@@ -68,7 +68,7 @@ static const struct {
     {METHOD_GET, "/v1/client/prompts/p1/versions/7", "get_prompt_version", 86400, "prompt:p1"},
     {METHOD_GET, "/v1/client/prompts/p1/versions/latest", "get_prompt_version", 60, "prompt:p1"},
     {METHOD_GET, "/v1/client/prompts/p1/versions/v", "get_prompt_version", 60, "prompt:p1"},
-    {METHOD_GET, "/v1/client/prompts/p1/versions/1%2F2", "get_prompt_version", 60, "prompt:p1"},
+    {METHOD_GET, "/v1/client/prompts/p1/versions/1%2E2", "get_prompt_version", 60, "prompt:p1"},
     {METHOD_GET, "/v1/client/prompts?query=x&limit=50", "search_prompts", 30, "prompts"},
     {METHOD_GET, "/v1/client/prompts/p1/model/openai/gpt-4", "get_model_prompt", 60, "prompt:p1"},
     {METHOD_POST, "/v1/client/prompts/batch", "batch_get", -2, NULL},
@@ -201,11 +201,45 @@ START_TEST(dot_segments_match_nothing)
 }
 END_TEST
 
+/* An upstream that decodes before it routes reads a slash where we read none: nothing may be stored for as
+ * long as another operation allows, nor outlive a write that was meant for the shorter name. */
+START_TEST(an_escaped_slash_lends_no_lifetime_and_widens_what_is_purged)
+{
+    static const char *const paths[] = {"/v1/client/prompts/a%2Fversions%2f1",
+                                        "/v1/client/prompts/p1/versions/1%2F2", "/v1/client/prompts/a%2f",
+                                        "/prompts/a%2Fb/1"};
+    const struct route_spec own = {.path = "/files/{name}",
+                                   .operation = "file",
+                                   .has_ttl = true,
+                                   .ttl = TICK_S,
+                                   .tags = {"file:{name}"},
+                                   .invalidates = {"file:{name}:x"}};
+    char text[64];
+    bool prefix;
+    routes = compile(&own, 1, true);
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        ck_assert_str_eq(operation_of(METHOD_GET, paths[i]), "other");
+    ck_assert_str_eq(operation_of(METHOD_GET, "/v1/client/prompts/a?x=%2F"), "get_prompt");
+    ck_assert_str_eq(operation_of(METHOD_GET, "/v1/client/prompts/a%2"), "get_prompt");
+    ck_assert_str_eq(operation_of(METHOD_DELETE, "/v1/client/prompts/a%62%2Fc"), "delete_prompt");
+    size_t n = route_invalidate(&match, 0, text, sizeof text, &prefix);
+    ck_assert_msg(n == 9 && memcmp(text, "prompt:ab", 9) == 0 && prefix, "%.*s", (int)n, text);
+    ck_assert_str_eq(operation_of(METHOD_GET, "/files/a%2Fb"), "file"); /* its own rows the user knows */
+    ck_assert_str_eq(tag_of(0), "file:a%2Fb");
+    n = route_invalidate(&match, 0, text, sizeof text, &prefix);
+    ck_assert_msg(n == 6 && memcmp(text, "file:a", 6) == 0 && prefix, "%.*s", (int)n, text);
+    operation_of(METHOD_GET, "/files/a");
+    n = route_invalidate(&match, 0, text, sizeof text, &prefix);
+    ck_assert_msg(n == 8 && memcmp(text, "file:a:x", 8) == 0 && !prefix, "%.*s", (int)n, text);
+    routes_free(routes);
+}
+END_TEST
+
 START_TEST(escapes_stay_inside_their_segment)
 {
     routes = compile(NULL, 0, true);
-    ck_assert_str_eq(operation_of(METHOD_GET, "/v1/client/prompts/a%2Fversions%2f1"), "get_prompt");
-    ck_assert_str_eq(tag_of(0), "prompt:a%2Fversions%2F1"); /* hex in capitals */
+    ck_assert_str_eq(operation_of(METHOD_GET, "/v1/client/prompts/a%3aversions%3A1"), "get_prompt");
+    ck_assert_str_eq(tag_of(0), "prompt:a%3Aversions%3A1"); /* hex in capitals */
     ck_assert_str_eq(operation_of(METHOD_GET, "/v1%2Fclient/prompts/a"), "other");
     ck_assert_str_eq(operation_of(METHOD_GET, "/v1/client/prompts/%61%2Db%7e%2a"), "get_prompt");
     ck_assert_str_eq(tag_of(0), "prompt:a-b~%2A"); /* one resource, one tag */
@@ -560,6 +594,7 @@ int main(void)
     tcase_add_test(t, preset_writes_purge);
     tcase_add_test(t, preset_is_bounded);
     tcase_add_test(t, dot_segments_match_nothing);
+    tcase_add_test(t, an_escaped_slash_lends_no_lifetime_and_widens_what_is_purged);
     tcase_add_test(t, escapes_stay_inside_their_segment);
     tcase_add_test(t, star_in_a_capture_is_no_wildcard);
     tcase_add_test(t, tag_longer_than_its_room);
