@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "metrics/history.h"
 #include "metrics/recent.h"
 #include "policy/reason.h"
 #include "policy/rng.h"
@@ -376,6 +377,19 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
         event_base_loopbreak(c->base);
 }
 
+static void tick_history(struct control *c, tick_t now)
+{
+    struct process_values process = {0};
+    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis)
+        return;
+    process_read(&process);
+    struct history_gauges gauges = {process.resident_bytes, process.cpu_ns};
+    history_retain(c->history, (int64_t)c->cfg->performance_max_metrics_retention_hours * 3600 * TICK_S);
+    if (!history_tick(c->history, now, &gauges))
+        log_write(c->service.log, LOG_WARNING, "metrics",
+                  "out of memory: a second is missing in the time series");
+}
+
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
     struct control *c = arg;
@@ -394,6 +408,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
+    tick_history(c, now);
     control_alerts_second(c, now);
     adviser_second(c->adviser, now);
 }
@@ -449,7 +464,10 @@ static bool make_metrics(struct control *c, int workers)
     c->service.metrics = names_metrics_new(workers);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
-    return c->recent ? true : fail(c, "out of memory", NULL);
+    c->history = c->recent
+                     ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
+                     : NULL;
+    return c->history ? true : fail(c, "out of memory", NULL);
 }
 
 static bool make_shared(struct control *c)
@@ -633,6 +651,7 @@ static void finish(struct control *c)
     control_alerts_stop(c);
     adviser_free(c->adviser);
     recent_free(c->recent);
+    history_free(c->history);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)
