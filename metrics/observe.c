@@ -16,6 +16,7 @@
 enum { MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
 
 struct operation_detail {
+    _Atomic uint64_t tally[TALLY_COUNT];
     struct hist request;
     struct hist upstream;
 };
@@ -353,6 +354,25 @@ static void count_cache(struct metrics_block *b, const struct observation *o)
     }
 }
 
+static void tally_add(struct operation_detail *o, enum operation_tally which)
+{
+    atomic_store_explicit(&o->tally[which], atomic_load_explicit(&o->tally[which], memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
+/* What the history keeps of each operation, beside its latencies. */
+static void count_operation(struct operation_detail *detail, const struct observation *o)
+{
+    tally_add(detail, TALLY_REQUESTS);
+    if (observation_failed(o))
+        tally_add(detail, TALLY_FAILED);
+    if (o->cache == VERDICT_NONE || o->cache == VERDICT_BYPASS || o->cache >= VERDICT_COUNT)
+        return;
+    tally_add(detail, TALLY_ASKED);
+    if (o->cache == VERDICT_HIT || o->cache == VERDICT_STALE)
+        tally_add(detail, TALLY_ANSWERED);
+}
+
 void metrics_observe(struct metrics_block *b, const struct observation *o)
 {
     uint16_t operation = operation_bound(o->operation);
@@ -370,8 +390,10 @@ void metrics_observe(struct metrics_block *b, const struct observation *o)
                 (struct series_tuple){
                     .operation = operation, .code = o->status, .method = o->method, .cache = o->cache});
     struct operation_detail *detail = operation_detail(b, operation);
-    if (detail)
+    if (detail) {
         record(b, &detail->request, o->total);
+        count_operation(detail, o);
+    }
     ring_put(b->detail->ring, o);
 }
 
@@ -417,7 +439,10 @@ void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason,
 {
     uint16_t code =
         (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
+    struct operation_detail *detail = operation_detail(b, operation_bound(operation));
     metric_add(b, METRIC_RETRIES_DONE, 1);
+    if (detail)
+        tally_add(detail, TALLY_RETRIES);
     tuple_count(b, SERIES_RETRIES,
                 (struct series_tuple){.operation = operation_bound(operation), .code = code});
 }
@@ -429,6 +454,23 @@ uint64_t metrics_sum(const struct metrics *m, enum metric metric)
     uint64_t sum = 0;
     for (int i = 0; i < m->block_count; i++)
         sum += metric_get(m->blocks[i], metric);
+    return sum;
+}
+
+unsigned metrics_operations(const struct metrics *m)
+{
+    return m->operation_count;
+}
+
+uint64_t metrics_operation_sum(const struct metrics *m, uint16_t operation, enum operation_tally which)
+{
+    uint64_t sum = 0;
+    for (int i = 0; operation < METRICS_MAX_OPERATIONS && i < m->block_count; i++) {
+        struct operation_detail *o =
+            atomic_load_explicit(&m->blocks[i]->detail->operations[operation], memory_order_acquire);
+        if (o)
+            sum += atomic_load_explicit(&o->tally[which], memory_order_relaxed);
+    }
     return sum;
 }
 

@@ -146,6 +146,20 @@ bool observation_failed(const struct observation *o);
 /* Sum of a counter or gauge over all blocks: each term exact, the set not a snapshot. Any thread. */
 uint64_t metrics_sum(const struct metrics *m, enum metric metric);
 
+/* What is counted of each operation beside its durations. */
+enum operation_tally {
+    TALLY_REQUESTS,
+    TALLY_FAILED,   /* observation_failed() */
+    TALLY_ANSWERED, /* from the cache, fresh or stale */
+    TALLY_ASKED,    /* of the cache */
+    TALLY_RETRIES,
+    TALLY_COUNT
+};
+
+/* Operations known by now: 0 ... this - 1. Control thread only. / A sum over all blocks. Any thread. */
+unsigned metrics_operations(const struct metrics *m);
+uint64_t metrics_operation_sum(const struct metrics *m, uint16_t operation, enum operation_tally which);
+
 enum histogram_id {
 #define HISTOGRAM(id, unit, name, label, help) HISTOGRAM_##id,
 #include "metrics/counters.def"

@@ -246,10 +246,9 @@ static int dump_into(const char *p, size_t n, void *data)
     return t->failed ? -1 : 0;
 }
 
-static void reply_tree(struct admin_request *r, int status, const json_t *tree)
+static void reply_tree(struct admin_request *r, int status, const json_t *tree, bool msgpack)
 {
     struct text t = {0};
-    bool msgpack = wants_msgpack(r);
     bool whole = msgpack ? pack_tree(tree, &t) : json_dump_callback(tree, dump_into, &t, JSON_COMPACT) == 0;
     if (!msgpack)
         text_bytes(&t, "\n", 1);
@@ -265,7 +264,7 @@ void admin_reply(struct admin_request *r, int status, struct view *v)
 {
     json_t *tree = v ? view_take(v) : NULL;
     if (tree)
-        reply_tree(r, status, tree);
+        reply_tree(r, status, tree, wants_msgpack(r));
     else
         admin_reply_error(r, 503, "The sidecar is out of memory.",
                           "Try again; look at memory use and its limit.");
@@ -277,10 +276,33 @@ void admin_reply_error(struct admin_request *r, int status, const char *what, co
     json_t *tree =
         json_pack("{s:b, s:s, s:s, s:i}", "success", 0, "error", what, "remedy", how, "status_code", status);
     if (tree)
-        reply_tree(r, status, tree);
+        reply_tree(r, status, tree, wants_msgpack(r));
     else
         send_bytes(r, 503, NULL, &(struct text){0});
     json_decref(tree);
+}
+
+void admin_reply_as(struct admin_request *r, const char *format, struct view *v)
+{
+    json_t *tree = v && format ? view_take(v) : NULL;
+    if (tree)
+        reply_tree(r, 200, tree, strcmp(format, "msgpack") == 0);
+    else
+        admin_reply(r, 200, format ? NULL : v);
+    json_decref(tree);
+}
+
+bool admin_reply_start(struct admin_request *r, const char *type)
+{
+    if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) {
+        send_bytes(r, 200, type, &(struct text){0});
+        return false;
+    }
+    r->status = 200;
+    put_security(r);
+    admin_header(r, "Content-Type", type);
+    evhttp_send_reply_start(r->http, 200, phrase(200));
+    return true;
 }
 
 /* ---- the body of a change ---- */

@@ -18,6 +18,7 @@ struct adviser;
 struct notify;
 struct sentry;
 struct event_base;
+struct history;
 struct admin;
 
 struct admin_health {
@@ -35,8 +36,9 @@ enum admin_purge { PURGE_KEY, PURGE_PREFIX, PURGE_TAG, PURGE_ALL };
  */
 struct admin_sources {
     void *ctx;
-    struct metrics *metrics;                             /* required */
-    struct recent *recent;                               /* required; the admin port does not tick it */
+    struct metrics *metrics; /* required */
+    struct recent *recent;   /* required; the admin port does not tick it */
+    struct history *history; /* NULL: series and export answer 501; not ticked here */
     void (*health)(void *ctx, struct admin_health *out); /* required */
     tick_t (*now)(void *ctx);                            /* required: monotonic clock */
     void (*process)(void *ctx, struct process_values *out);

@@ -69,6 +69,10 @@ struct json_t *admin_body(struct admin_request *r);
  */
 void admin_reply(struct admin_request *r, int status, struct view *v);
 void admin_reply_text(struct admin_request *r, const char *type, struct text *t);
+/* As admin_reply() with 200; "json" or "msgpack" goes before what Accept says, NULL does not. */
+void admin_reply_as(struct admin_request *r, const char *format, struct view *v);
+/* Begins an answer of 200 that the caller goes on with in pieces. False: it was answered whole (HEAD). */
+bool admin_reply_start(struct admin_request *r, const char *type);
 void admin_reply_error(struct admin_request *r, int status, const char *what, const char *how);
 
 /* A header field that the answer is to have. */

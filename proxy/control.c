@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "metrics/history.h"
 #include "metrics/recent.h"
 #include "policy/reason.h"
 #include "policy/rng.h"
@@ -147,6 +148,9 @@ static void apply_shared(struct control *c)
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
     control_alerts_tune(c);
+    log_set_text(c->service.log, cfg->log_format == CONFIG_LOG_FORMAT_TEXT);
+    if (c->service.resolver)
+        resolver_set_refresh(c->service.resolver, cfg->upstream_dns_refresh);
 }
 
 static void log_errors(struct control *c, const struct config_errors *errors)
@@ -155,12 +159,22 @@ static void log_errors(struct control *c, const struct config_errors *errors)
         log_write(c->service.log, LOG_ERROR, "config", "%s", errors->items[i]);
 }
 
-/* What is allowed, but hardly what was meant. */
-static void warn(struct control *c)
+static bool warned_of(const struct config *cfg, const char *warning)
+{
+    for (size_t i = 0; cfg && config_warning(cfg, i); i++)
+        if (strcmp(config_warning(cfg, i), warning) == 0)
+            return true;
+    return false;
+}
+
+/* What is allowed, but hardly what was meant. Of what `before` (may be NULL) was warned of nothing is said
+ * again. */
+static void warn(struct control *c, const struct config *before, bool protected_before)
 {
     for (size_t i = 0; config_warning(c->cfg, i); i++)
-        log_write(c->service.log, LOG_WARNING, "config", "%s", config_warning(c->cfg, i));
-    if (!signer_protected(c->published->signer))
+        if (!warned_of(before, config_warning(c->cfg, i)))
+            log_write(c->service.log, LOG_WARNING, "config", "%s", config_warning(c->cfg, i));
+    if (protected_before && !signer_protected(c->published->signer))
         log_write(c->service.log, LOG_WARNING, "auth",
                   "the keys could not be locked in memory, or kept out of core dumps: they may reach swap; "
                   "raise the limit of "
@@ -168,10 +182,11 @@ static void warn(struct control *c)
 }
 
 /* What the operator has set and this version does not act on is said, not passed over in silence. */
-static void name_ineffective(struct control *c)
+static void name_ineffective(struct control *c, const struct config *before)
 {
     for (int i = 0; i < CONFIG_OPTION_COUNT; i++)
-        if (!config_option_row(i)->effective && config_place_of(c->cfg, i)->source != CONFIG_FROM_DEFAULT)
+        if (!config_option_row(i)->effective && config_place_of(c->cfg, i)->source != CONFIG_FROM_DEFAULT &&
+            !(before && config_same_value(c->cfg, before, i)))
             log_write(c->service.log, LOG_WARNING, "config", "%s has no effect in this version yet",
                       config_option_row(i)->key);
 }
@@ -180,7 +195,12 @@ bool control_adopt(struct control *c, const struct config *fresh, struct file_wa
                    size_t err_size)
 {
     struct publication *p = publication_new(fresh, c->published, c->service.metrics, err, err_size);
-    if (!p || !admin_retune(c->admin, fresh, err, err_size)) {
+    int error = p ? log_set_file(c->service.log, fresh->log_file) : 0;
+    if (error)
+        snprintf(err, err_size, "log.file: %s: %s", fresh->log_file, strerror(error));
+    if (!p || error || !admin_retune(c->admin, fresh, err, err_size)) {
+        if (p && !error && log_set_file(c->service.log, c->cfg->log_file) != 0)
+            log_write(c->service.log, LOG_ERROR, "log", "the log stays in %s", fresh->log_file);
         publication_unref(p);
         return false;
     }
@@ -209,10 +229,17 @@ bool control_change(void *ctx, const struct config *fresh, char *err, size_t err
         return false;
     }
     watch_files(c, fresh, &watch);
-    if (control_adopt(c, fresh, &watch, err, err_size))
-        return true;
-    file_watch_dispose(&watch);
-    return false;
+    const struct config *before = config_ref(c->cfg);
+    bool was_protected = signer_protected(c->published->signer);
+    bool good = control_adopt(c, fresh, &watch, err, err_size);
+    if (good) {
+        warn(c, before, was_protected);
+        name_ineffective(c, before);
+    } else {
+        file_watch_dispose(&watch);
+    }
+    config_unref(before);
+    return good;
 }
 
 static void reload(struct control *c)
@@ -242,8 +269,8 @@ static void reload(struct control *c)
         config_unref(fresh);
         return;
     }
-    warn(c);
-    name_ineffective(c);
+    warn(c, NULL, true);
+    name_ineffective(c, NULL);
     log_write(c->service.log, LOG_INFO, "config", "reloaded");
     for (size_t i = 0; i < pending.count; i++)
         log_write(c->service.log, LOG_WARNING, "config",
@@ -350,6 +377,19 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
         event_base_loopbreak(c->base);
 }
 
+static void tick_history(struct control *c, tick_t now)
+{
+    struct process_values process = {0};
+    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis)
+        return;
+    process_read(&process);
+    struct history_gauges gauges = {process.resident_bytes, process.cpu_ns};
+    history_retain(c->history, (int64_t)c->cfg->performance_max_metrics_retention_hours * 3600 * TICK_S);
+    if (!history_tick(c->history, now, &gauges))
+        log_write(c->service.log, LOG_WARNING, "metrics",
+                  "out of memory: a second is missing in the time series");
+}
+
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
     struct control *c = arg;
@@ -368,6 +408,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
+    tick_history(c, now);
     control_alerts_second(c, now);
     adviser_second(c->adviser, now);
 }
@@ -423,7 +464,10 @@ static bool make_metrics(struct control *c, int workers)
     c->service.metrics = names_metrics_new(workers);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
-    return c->recent ? true : fail(c, "out of memory", NULL);
+    c->history = c->recent
+                     ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
+                     : NULL;
+    return c->history ? true : fail(c, "out of memory", NULL);
 }
 
 static bool make_shared(struct control *c)
@@ -567,8 +611,8 @@ static bool start(struct control *c)
     if (!c->published)
         return fail(c, err, NULL);
     apply_shared(c);
-    warn(c);
-    name_ineffective(c);
+    warn(c, NULL, true);
+    name_ineffective(c, NULL);
     if (!listen_for_events(c) || !start_workers(c, workers))
         return false;
     if (!control_alerts_start(c) ||
@@ -607,6 +651,7 @@ static void finish(struct control *c)
     control_alerts_stop(c);
     adviser_free(c->adviser);
     recent_free(c->recent);
+    history_free(c->history);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)

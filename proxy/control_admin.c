@@ -196,6 +196,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .ctx = c,
         .metrics = c->service.metrics,
         .recent = c->recent,
+        .history = c->history,
         .health = health,
         .now = now_of,
         .process = process,

@@ -17,6 +17,7 @@ struct event_base;
 struct adviser;
 struct notify;
 struct post;
+struct history;
 struct recent;
 struct sentry;
 
@@ -33,6 +34,7 @@ struct control {
     struct event *drain_check;
     struct admin *admin;
     struct recent *recent;
+    struct history *history;
     struct sentry *sentry;
     struct post *post; /* what the control thread sends by itself */
     struct notify *notify;

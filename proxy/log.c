@@ -38,8 +38,8 @@ struct log {
     int fd;
     atomic_int own[MODULES]; /* level + 1; 0: none of its own */
     tick_t until[MODULES];   /* the control thread's */
-    char *path;              /* NULL: standard error */
-    bool text;
+    char *path;              /* NULL: standard error; the control thread's */
+    atomic_bool text;
     atomic_int sink;
     atomic_int level;
     atomic_bool access;
@@ -85,15 +85,20 @@ static int open_sink(const char *path, enum sink *sink)
     return fd;
 }
 
+/* True when the log goes to a file of its own, and not to standard error. */
+static bool is_named(const char *file)
+{
+    return file && *file && strcmp(file, "-") != 0;
+}
+
 struct log *log_open(const struct log_config *config, int *error)
 {
     struct log *log = calloc(1, sizeof *log);
     *error = ENOMEM;
     if (!log)
         return NULL;
-    bool named = config->file && *config->file && strcmp(config->file, "-") != 0;
     enum sink sink = SINK_WAITING;
-    if (named && !(log->path = strdup(config->file))) {
+    if (is_named(config->file) && !(log->path = strdup(config->file))) {
         free(log);
         return NULL;
     }
@@ -104,7 +109,7 @@ struct log *log_open(const struct log_config *config, int *error)
         free(log);
         return NULL;
     }
-    log->text = config->text;
+    atomic_init(&log->text, config->text);
     atomic_init(&log->sink, (int)sink);
     atomic_init(&log->level, (int)config->level);
     atomic_init(&log->access, config->access);
@@ -120,12 +125,11 @@ void log_close(struct log *log)
     free(log);
 }
 
-int log_reopen(struct log *log)
+/* Puts what `path` names under the log's number. Returns 0 or errno: then nothing has changed. */
+static int switch_to(struct log *log, const char *path)
 {
     enum sink sink = SINK_WAITING;
-    if (!log->path)
-        return 0;
-    int fd = open_sink(log->path, &sink);
+    int fd = open_sink(path, &sink);
     if (fd < 0)
         return errno;
     int result = dup3(fd, log->fd, O_CLOEXEC) < 0 ? errno : 0;
@@ -137,7 +141,35 @@ int log_reopen(struct log *log)
     return result;
 }
 
+int log_reopen(struct log *log)
+{
+    return log->path ? switch_to(log, log->path) : 0;
+}
+
+int log_set_file(struct log *log, const char *file)
+{
+    bool named = is_named(file);
+    if (named ? log->path && strcmp(log->path, file) == 0 : !log->path)
+        return 0;
+    char *path = named ? strdup(file) : NULL;
+    if (named && !path)
+        return ENOMEM;
+    int error = switch_to(log, path);
+    if (error) {
+        free(path);
+        return error;
+    }
+    free(log->path);
+    log->path = path;
+    return 0;
+}
+
 /* ---- settings ---- */
+
+void log_set_text(struct log *log, bool text)
+{
+    atomic_store_explicit(&log->text, text, memory_order_relaxed);
+}
 
 void log_set_level(struct log *log, enum log_level level)
 {
@@ -319,13 +351,14 @@ void log_write(struct log *log, enum log_level level, const char *module, const 
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     log_time(now.tv_sec * TICK_S + now.tv_nsec, time);
+    bool text = atomic_load_explicit(&log->text, memory_order_relaxed);
     const char *form =
-        log->text ? "%s %-7s %s: " : "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"";
+        text ? "%s %-7s %s: " : "{\"time\":\"%s\",\"level\":\"%s\",\"module\":\"%s\",\"message\":\"";
     size_t at = (size_t)snprintf(line, sizeof line, form, time, level_names[level], module);
     if (at > 512)
         return; /* a module is a short word */
     at += log_escape(whole, line + at, sizeof line - at - 8);
-    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s\n", cut ? "..." : "", log->text ? "" : "\"}");
+    at += (size_t)snprintf(line + at, sizeof line - at, "%s%s\n", cut ? "..." : "", text ? "" : "\"}");
     if (log_put(log, line, at))
         atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);
 }
@@ -339,9 +372,10 @@ void log_event(struct log *log, const char *event, const char *address)
     clock_gettime(CLOCK_REALTIME, &now);
     log_time(now.tv_sec * TICK_S + now.tv_nsec, time);
     safe[log_escape((struct slice){address, strlen(address)}, safe, sizeof(safe) - 1)] = '\0';
-    const char *form = log->text ? "%s info    control: %s on %s\n"
-                                 : "{\"time\":\"%s\",\"level\":\"info\",\"module\":\"control\",\"event\":\"%"
-                                   "s\",\"address\":\"%s\"}\n";
+    const char *form = atomic_load_explicit(&log->text, memory_order_relaxed)
+                           ? "%s info    control: %s on %s\n"
+                           : "{\"time\":\"%s\",\"level\":\"info\",\"module\":\"control\",\"event\":\"%"
+                             "s\",\"address\":\"%s\"}\n";
     int n = snprintf(line, sizeof(line), form, time, event, safe);
     if (n > 0 && (size_t)n < sizeof(line) && log_put(log, line, (size_t)n))
         atomic_fetch_add_explicit(&log->dropped, 1, memory_order_relaxed);

@@ -33,8 +33,13 @@ void log_close(struct log *log);
  * errno. One thread at a time. */
 int log_reopen(struct log *log);
 
+/* Goes on in another file (as log_config.file; nothing is done when it is the same). Returns 0 or errno: then
+ * the old one stays. One thread at a time. */
+int log_set_file(struct log *log, const char *file) MUSTCHECK;
+
 void log_set_level(struct log *log, enum log_level level); /* any thread */
 void log_set_access(struct log *log, bool on);             /* any thread */
+void log_set_text(struct log *log, bool text);             /* any thread */
 
 /*
  * For one module (or "all") another level until `until`. False when there is no module of that name. From one

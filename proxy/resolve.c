@@ -32,6 +32,7 @@ struct resolver {
     unsigned holders; /* of this memory: the owner and the thread */
     bool stopping;
     bool kicked;
+    bool retuned;              /* the refresh time is another since the sleep was reckoned */
     bool looking;              /* a lookup is under way, or about to be */
     bool finished;             /* the thread touches nothing of the owner's any more */
     struct address_list *list; /* NULL until the first success */
@@ -180,9 +181,12 @@ static tick_t next_delay(struct resolver *r)
 /* Sleeps until the next lookup is due, somebody kicks, or the end comes. The lock is held. */
 static void sleep_until_due(struct resolver *r)
 {
-    tick_t now = monotonic(), due = now + next_delay(r), floor = now + KICK_FLOOR;
+    tick_t now = monotonic(), slept = now, due = now + next_delay(r), floor = now + KICK_FLOOR;
     while (!r->stopping) {
         now = monotonic();
+        if (r->retuned)
+            due = slept + next_delay(r);
+        r->retuned = false;
         tick_t until = r->kicked && floor < due ? floor : due;
         if (now >= until)
             break;
@@ -284,6 +288,22 @@ static bool start_literal(struct resolver *r, const struct address *address)
     return true;
 }
 
+static tick_t refresh_bound(tick_t refresh)
+{
+    return refresh < 10 * TICK_MS ? 10 * TICK_MS : refresh;
+}
+
+void resolver_set_refresh(struct resolver *r, tick_t refresh)
+{
+    pthread_mutex_lock(&r->lock);
+    if (r->options.refresh != refresh_bound(refresh)) {
+        r->options.refresh = refresh_bound(refresh);
+        r->retuned = true;
+        pthread_cond_signal(&r->wake);
+    }
+    pthread_mutex_unlock(&r->lock);
+}
+
 struct resolver *resolver_start(const struct endpoint *endpoint, const struct resolver_options *options,
                                 char *err, size_t err_size)
 {
@@ -297,8 +317,7 @@ struct resolver *resolver_start(const struct endpoint *endpoint, const struct re
     r->options = *options;
     if (!r->options.lookup)
         r->options.lookup = lookup_getaddrinfo;
-    if (r->options.refresh < 10 * TICK_MS)
-        r->options.refresh = 10 * TICK_MS;
+    r->options.refresh = refresh_bound(options->refresh);
     r->rng = options->seed;
     r->port = endpoint->port;
     memcpy(r->host, endpoint->host, sizeof(r->host));

@@ -62,6 +62,9 @@ bool resolver_failed(struct resolver *resolver);
  */
 void resolver_kick(struct resolver *resolver);
 
+/* Another refresh time, from the last lookup on. Any thread. */
+void resolver_set_refresh(struct resolver *resolver, tick_t refresh);
+
 void resolver_status(struct resolver *resolver, struct resolver_status *out);
 
 /*

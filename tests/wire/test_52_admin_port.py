@@ -53,6 +53,18 @@ def test_changes_are_kept_over_a_reload(t):
     wait_for(lambda: not sidecar.request("/").has("Server-Timing"), "Server-Timing to go")
 
 
+def test_the_log_and_the_resolver_change_live(t):
+    sidecar = t.sidecar(t.origin())
+    path = os.path.join(t.directory, "moved.log")
+    equal(patch(sidecar, {"log.file": path, "log.format": "text", "upstream.dns_refresh": "7s"})[0], 200, "status")
+    equal(patch(sidecar, {"log.level": "debug"})[0], 200, "another change")
+    os.kill(sidecar.pid, signal.SIGHUP)
+    wait_for(lambda: "config: reloaded\n" in open(path).read(), "a plain line in the new file")
+    equal(patch(sidecar, {"log.file": t.directory})[0] in (400, 409), True, "a directory is refused")
+    os.kill(sidecar.pid, signal.SIGHUP)
+    wait_for(lambda: open(path).read().count("config: reloaded\n") == 2, "the old file stays")
+
+
 def test_a_refused_change_changes_nothing(t):
     sidecar = t.sidecar(t.origin())
     before = sidecar.admin("/api/v1/config")[2]

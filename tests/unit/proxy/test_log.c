@@ -379,6 +379,26 @@ START_TEST(reopening_follows_a_rotated_file)
 }
 END_TEST
 
+START_TEST(another_file_and_another_form)
+{
+    char all[4096];
+    struct log *log = opened(path, false);
+    ck_assert_int_eq(log_set_file(log, moved), 0);
+    log_set_text(log, true);
+    log_write(log, LOG_INFO, "test", "plain");
+    ck_assert_int_eq(log_set_file(log, directory), EISDIR);
+    log_write(log, LOG_INFO, "test", "still here");
+    content(moved, all, sizeof all);
+    ck_assert_ptr_nonnull(strstr(all, "test: plain\n"));
+    ck_assert_ptr_nonnull(strstr(all, "still here"));
+    ck_assert_uint_eq(content(path, all, sizeof all), 0);
+    ck_assert_int_eq(log_set_file(log, path), 0);
+    log_write(log, LOG_INFO, "test", "back");
+    ck_assert_uint_gt(content(path, all, sizeof all), 0);
+    log_close(log);
+}
+END_TEST
+
 START_TEST(standard_error_is_left_as_it_was)
 {
     int ends[2];
@@ -450,6 +470,7 @@ int main(void)
     tcase_add_test(t, a_full_pipe_drops_whole_lines_and_counts_them);
     tcase_add_test(t, a_full_disk_is_counted);
     tcase_add_test(t, reopening_follows_a_rotated_file);
+    tcase_add_test(t, another_file_and_another_form);
     tcase_add_test(t, standard_error_is_left_as_it_was);
     tcase_add_test(t, access_lines_can_be_switched_off);
     tcase_add_test(t, levels_by_name);

@@ -171,6 +171,18 @@ START_TEST(changes_are_announced)
 }
 END_TEST
 
+START_TEST(another_refresh_time_ends_a_long_sleep)
+{
+    struct names n;
+    names_init(&n);
+    struct resolver *r = start(&n, "http://api.example.com", 3600 * TICK_S);
+    await(&n, &n.left, 1);
+    resolver_set_refresh(r, 10 * TICK_MS);
+    await(&n, &n.lookups, 3);
+    resolver_stop(r);
+}
+END_TEST
+
 START_TEST(stale_names_are_served)
 {
     struct names n;
@@ -318,6 +330,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, literal_needs_no_thread);
     tcase_add_test(t, changes_are_announced);
+    tcase_add_test(t, another_refresh_time_ends_a_long_sleep);
     tcase_add_test(t, stale_names_are_served);
     tcase_add_test(t, failure_at_the_start);
     tcase_add_test(t, kick);

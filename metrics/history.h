@@ -1,0 +1,92 @@
+/*
+ * Time series of the metric types at falling resolution (1 s, 10 s, 1 min, 10 min, 1 h), of all requests
+ * together and of each operation, within a fixed number of bytes. A point is a log-linear sketch (hist.h: 64
+ * buckets a doubling, so that quantiles, least and greatest are at most 0.79 % off), and points merge
+ * exactly: a minute is the sum of its seconds.
+ *
+ * Control thread only; workers know nothing of it. Times are nanoseconds on one monotonic clock.
+ */
+#ifndef METRICS_HISTORY_H
+#define METRICS_HISTORY_H
+
+#include "metrics/metric_type.h"
+#include "metrics/observe.h"
+
+enum { HISTORY_LEVELS = 5, HISTORY_BUDGET = 12 << 20 /* bytes of points kept, by default */ };
+
+struct history;
+
+/* What is measured: a type, and METRICS_ALL or an operation's number. Per operation there are
+ * REQUEST_LATENCY, CACHE_HIT_RATE, ERROR_RATE, THROUGHPUT and RETRY_COUNT. */
+struct history_series {
+    enum metric_type type;
+    int operation;
+};
+
+/*
+ * One point, in the unit of the type's row. What a sample is: of latencies and batches each request; of
+ * ratios each second that had any request; of rates and gauges each second.
+ */
+struct history_point {
+    int64_t from, to; /* what it covers; a gap in between is possible */
+    uint64_t count;   /* what it rests on: requests, round trips, batches, events, or seconds of a gauge */
+    double mean;      /* exact: of ratios the ratio of the sums, of rates events a second */
+    double min, max, p50, p95, p99;
+};
+
+struct history_gauges {
+    uint64_t resident_bytes;
+    uint64_t cpu_ns; /* of the process, ever growing */
+};
+
+/* `wall` - `now` says where minutes and hours begin. At most `budget` bytes of points are kept: beyond, the
+ * oldest of the finest go first. NULL when out of memory. */
+struct history *history_new(const struct metrics *m, int64_t now, int64_t wall, size_t budget);
+void history_free(struct history *h); /* NULL is fine */
+
+/* Points older than this are dropped at the next tick. Without it 30 days. */
+void history_retain(struct history *h, int64_t nanoseconds);
+
+/* To be called once a second; a late call makes a longer point. False when out of memory: that second is
+ * missing then. */
+bool history_tick(struct history *h, int64_t now, const struct history_gauges *gauges)
+    __attribute__((warn_unused_result));
+
+/* True when the type is kept for single operations too. */
+bool history_by_operation(enum metric_type type);
+
+/* The last `length` nanoseconds as one point, at a resolution of about a tenth of that or finer. False when
+ * nothing was measured in them. */
+bool history_window(struct history *h, const struct history_series *s, int64_t length, int64_t now,
+                    struct history_point *out);
+
+/* The quantile q (0 ... 1) of the same samples; 0 when there are none. */
+double history_quantile(struct history *h, const struct history_series *s, int64_t length, int64_t now,
+                        double q);
+
+/*
+ * Points of `step` nanoseconds (at least a second) from `from` up to `to`, oldest first; those without a
+ * sample are left out. Where only coarser points are left, these are given. Returns how many were written, at
+ * most `most`.
+ */
+size_t history_points(struct history *h, const struct history_series *s, int64_t from, int64_t to,
+                      int64_t step, struct history_point *out, size_t most);
+
+/* Everything that is kept, each stretch of time at its finest resolution. All zero is the beginning; it stays
+ * valid while points come and go. */
+struct history_cursor {
+    int64_t at;
+    uint64_t key;
+    bool begun;
+};
+bool history_next(struct history *h, struct history_cursor *c, struct history_series *s,
+                  struct history_point *out);
+
+/* When the oldest point begins; `now` when there is none. */
+int64_t history_oldest(const struct history *h, int64_t now);
+
+/* Bytes that points, counters and scratch take; points dropped for want of room before their time. */
+size_t history_bytes(const struct history *h);
+uint64_t history_dropped(const struct history *h);
+
+#endif

@@ -1,0 +1,213 @@
+/*
+ * Reads points of any width out of the levels.
+ *
+ * Invariant: the records read for an answer follow each other in time without overlap, so nothing counts
+ * twice.
+ */
+#include <string.h>
+
+#include "metrics/history_inner.h"
+
+#define SECOND INT64_C(1000000000)
+
+/* The first record of a level that begins at `at` or later; NULL when there is none. */
+static const struct history_record *first_from(const struct history_level *l, int64_t at)
+{
+    size_t low = 0, high = l->count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (history_record_at(l, middle)->from < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < l->count ? history_record_at(l, low) : NULL;
+}
+
+/* The next record from `at` on: of `level`; of a coarser one where that no longer reaches back; of finer ones
+ * for the newest. */
+static const struct history_record *next_record(const struct history *h, int64_t at, int level)
+{
+    for (int finest = level; finest >= 0; finest--) {
+        const struct history_record *best = NULL;
+        for (int i = finest; i < HISTORY_LEVELS; i++) {
+            const struct history_record *r = first_from(&h->levels[i], at);
+            if (r && (!best || r->from < best->from))
+                best = r;
+        }
+        if (best)
+            return best;
+    }
+    return NULL;
+}
+
+/* Adds a series' part of a record. False when it has none. */
+static bool add_record(const struct history_record *r, uint64_t wanted, struct history_cell *into)
+{
+    const uint8_t *p = r->packed, *content, *end;
+    uint64_t key;
+    while (history_entry(&p, &key, &content, &end) && key <= wanted) {
+        if (key != wanted)
+            continue;
+        history_add(content, end, into);
+        return true;
+    }
+    return false;
+}
+
+/* The mean of a cell, in the type's unit, and what it rests on. */
+static void read_mean(const struct history_type *t, const struct history_cell *c, double seconds,
+                      struct history_point *out)
+{
+    double num = (double)c->num, den = (double)c->den;
+    out->count = t->kind == HISTORY_RATE ? c->num : c->den;
+    if (t->kind == HISTORY_RATE)
+        out->mean = seconds > 0 ? num / seconds : 0;
+    else if (t->kind == HISTORY_RATIO)
+        out->mean = den > 0 ? num / den : 0;
+    else
+        out->mean = den > 0 ? num / den / t->scale : 0;
+}
+
+/* Counts, ends and the zeros of seconds in which nothing happened. False when there is no sample. */
+static bool close_sketch(const struct history_type *t, struct history_cell *c, int64_t covered)
+{
+    struct hist_counts *s = &c->sketch;
+    uint64_t seconds = (uint64_t)((covered + SECOND / 2) / SECOND);
+    if (t->kind == HISTORY_RATE && seconds > s->count) {
+        s->v[0] += seconds - s->count;
+        s->count = seconds;
+    }
+    for (unsigned i = HIST_BUCKETS; i-- > 0;)
+        if (s->v[i]) {
+            s->max = (uint64_t)(hist_middle(i) + 0.5);
+            return true;
+        }
+    return false;
+}
+
+static bool finish(enum metric_type type, struct history_cell *c, int64_t covered, struct history_point *out)
+{
+    const struct history_type *t = history_type(type);
+    unsigned least = 0;
+    if (!close_sketch(t, c, covered))
+        return false;
+    while (!c->sketch.v[least])
+        least++;
+    read_mean(t, c, (double)covered / 1e9, out);
+    out->min = hist_middle(least) / t->scale;
+    out->max = (double)c->sketch.max / t->scale;
+    out->p50 = hist_quantile(&c->sketch, 0.50) / t->scale;
+    out->p95 = hist_quantile(&c->sketch, 0.95) / t->scale;
+    out->p99 = hist_quantile(&c->sketch, 0.99) / t->scale;
+    return true;
+}
+
+/* The coarsest level whose records fill a step evenly. */
+static int level_for(int64_t width)
+{
+    int level = 0;
+    for (int i = 1; i < HISTORY_LEVELS; i++)
+        if (history_resolution(i) <= width && width % history_resolution(i) == 0)
+            level = i;
+    return level;
+}
+
+size_t history_points(struct history *h, const struct history_series *s, int64_t from, int64_t to,
+                      int64_t width, struct history_point *out, size_t most)
+{
+    uint64_t key = history_key(s->operation, s->type);
+    int level = level_for(width);
+    int64_t at = from, covered = 0, present = -1;
+    struct history_cell *cell = &h->cell;
+    size_t n = 0;
+    memset(cell, 0, sizeof *cell);
+    for (;;) {
+        const struct history_record *r = next_record(h, at, level);
+        int64_t number = r && r->from < to ? (r->from - from) / width : -1;
+        if (number != present && covered) {
+            struct history_point *p = &out[n];
+            *p = (struct history_point){.from = from + present * width, .to = from + (present + 1) * width};
+            n += finish(s->type, cell, covered, p);
+            memset(cell, 0, sizeof *cell);
+            covered = 0;
+        }
+        if (number < 0 || n == most)
+            return n;
+        present = number;
+        (void)add_record(r, key, cell);
+        covered += r->to - r->from;
+        at = r->to;
+    }
+}
+
+/* Sums the last `length` nanoseconds into h->cell. Returns what they cover. */
+static int64_t sum_window(struct history *h, const struct history_series *s, int64_t length, int64_t now,
+                          int64_t *from)
+{
+    int64_t at = now - length, covered = 0;
+    int level = 0;
+    while (level + 1 < HISTORY_LEVELS && history_resolution(level + 1) * 10 <= length)
+        level++;
+    memset(&h->cell, 0, sizeof h->cell);
+    *from = now;
+    for (const struct history_record *r; (r = next_record(h, at, level)) && r->from < now; at = r->to) {
+        if (!covered)
+            *from = r->from;
+        (void)add_record(r, history_key(s->operation, s->type), &h->cell);
+        covered += r->to - r->from;
+    }
+    return covered;
+}
+
+bool history_window(struct history *h, const struct history_series *s, int64_t length, int64_t now,
+                    struct history_point *out)
+{
+    *out = (struct history_point){.to = now};
+    int64_t covered = sum_window(h, s, length, now, &out->from);
+    return finish(s->type, &h->cell, covered, out);
+}
+
+double history_quantile(struct history *h, const struct history_series *s, int64_t length, int64_t now,
+                        double q)
+{
+    int64_t from, covered = sum_window(h, s, length, now, &from);
+    const struct history_type *t = history_type(s->type);
+    return close_sketch(t, &h->cell, covered) ? hist_quantile(&h->cell.sketch, q) / t->scale : 0;
+}
+
+bool history_next(struct history *h, struct history_cursor *c, struct history_series *s,
+                  struct history_point *out)
+{
+    if (!c->begun) {
+        *c = (struct history_cursor){.at = INT64_MIN, .begun = true};
+    }
+    for (const struct history_record *r; (r = next_record(h, c->at, 0));) {
+        const uint8_t *p = r->packed, *content, *end;
+        uint64_t key;
+        if (c->at != r->from)
+            c->key = 0; /* what the cursor stood on is gone */
+        c->at = r->from;
+        while (history_entry(&p, &key, &content, &end)) {
+            if (key < c->key)
+                continue;
+            c->key = key + 1;
+            memset(&h->cell, 0, sizeof h->cell);
+            history_add(content, end, &h->cell);
+            *s = (struct history_series){(enum metric_type)(key % HISTORY_TYPES),
+                                         (int)(key / HISTORY_TYPES) - 1};
+            *out = (struct history_point){.from = r->from, .to = r->to};
+            if (finish(s->type, &h->cell, r->to - r->from, out))
+                return true;
+        }
+        c->at = r->to;
+        c->key = 0;
+    }
+    return false;
+}
+
+int64_t history_oldest(const struct history *h, int64_t now)
+{
+    const struct history_record *r = next_record(h, INT64_MIN, 0);
+    return r ? r->from : now;
+}

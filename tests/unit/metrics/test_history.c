@@ -1,0 +1,253 @@
+/* metrics/history*.c: points add up at every resolution, quantiles hold their bound, memory its budget. */
+#include "metrics/history.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECOND INT64_C(1000000000)
+static const int64_t BEGIN = 1000 * SECOND, WALL = INT64_C(1767225600) * SECOND;
+static const char *const names[] = {"other"};
+static const struct history_gauges gauges = {.resident_bytes = 8000000, .cpu_ns = 0};
+
+static struct metrics *m;
+static struct history *h;
+static int64_t now;
+static uint64_t seed;
+
+static void set_up(void)
+{
+    struct metrics_config config = {2, names, 1, names, 1, NULL, 0};
+    m = metrics_new(&config);
+    now = BEGIN;
+    seed = 7;
+    h = m ? history_new(m, now, WALL, HISTORY_BUDGET) : NULL;
+    ck_assert_ptr_nonnull(h);
+}
+
+static void tear_down(void)
+{
+    history_free(h);
+    metrics_free(m);
+}
+
+static double chance(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return ((double)(seed >> 11) + 0.5) / 9007199254740992.0;
+}
+
+/* Log-normal around 20 ms. */
+static int64_t latency(double sigma)
+{
+    return (int64_t)(20e6 * exp(sigma * sqrt(-2 * log(chance())) * cos(2 * M_PI * chance())));
+}
+
+static void observe(int worker, uint16_t operation, unsigned status, enum cache_word cache, int64_t total)
+{
+    struct observation o = {
+        .operation = operation, .status = (uint16_t)status, .cache = (uint8_t)cache, .total = total};
+    metrics_observe(metrics_block(m, worker), &o);
+}
+
+static void tick(const struct history_gauges *g)
+{
+    now += SECOND;
+    ck_assert(history_tick(h, now, g));
+}
+
+static int ascending(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static struct history_point window(enum metric_type type, int operation, int64_t seconds)
+{
+    struct history_point p;
+    struct history_series s = {type, operation};
+    ck_assert(history_window(h, &s, seconds * SECOND, now, &p));
+    return p;
+}
+
+START_TEST(quantiles_hold_one_per_cent_over_workers_and_levels)
+{
+    enum { N = 60000 };
+    int64_t *all = malloc(N * sizeof *all);
+    ck_assert_ptr_nonnull(all);
+    double sum = 0;
+    for (int i = 0; i < N; i++) {
+        all[i] = latency(1.0);
+        sum += (double)all[i] / 1e9;
+        observe(i % 2, 0, 200, VERDICT_MISS, all[i]);
+        if (i % 100 == 99)
+            tick(&gauges); /* ten minutes */
+    }
+    qsort(all, N, sizeof *all, ascending);
+    struct history_series s = {METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL};
+    struct history_point p = window(METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL, 600);
+    const double q[] = {0.5, 0.95, 0.99, 0.999}, told[] = {p.p50, p.p95, p.p99};
+    ck_assert_uint_eq(p.count, N);
+    ck_assert_double_eq_tol(p.mean, sum / N, 1e-9 * sum);
+    for (int i = 0; i < 4; i++) {
+        double exact = (double)all[(int)ceil(q[i] * N) - 1] / 1e9;
+        double got = i < 3 ? told[i] : history_quantile(h, &s, 600 * SECOND, now, q[i]);
+        ck_assert_double_le(fabs(got - exact) / exact, 0.01);
+    }
+    ck_assert_double_le(fabs(p.max - (double)all[N - 1] / 1e9) / p.max, 0.01);
+    ck_assert_double_le(fabs(p.min - (double)all[0] / 1e9) / p.min, 0.01);
+    free(all);
+}
+END_TEST
+
+START_TEST(every_width_counts_the_same)
+{
+    static struct history_point points[4000];
+    for (int i = 0; i < 7200; i++) {
+        for (int k = 0; k <= i % 3; k++)
+            observe(0, 0, k ? 200 : 503, k == 2 ? VERDICT_HIT : VERDICT_MISS, latency(0.5));
+        tick(&gauges);
+    }
+    static const int64_t widths[] = {2, 7, 10, 60, 90, 600, 3600};
+    for (size_t w = 0; w < sizeof widths / sizeof *widths; w++) {
+        uint64_t requests = 0, errors = 0;
+        struct history_series s = {METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL},
+                              e = {METRIC_TYPE_ERROR_RATE, METRICS_ALL};
+        size_t n = history_points(h, &s, BEGIN, now, widths[w] * SECOND, points, 4000);
+        ck_assert_uint_le(n, 7200 / (size_t)widths[w] + 1);
+        for (size_t i = 0; i < n; i++) {
+            requests += points[i].count;
+            ck_assert(!i || points[i].from >= points[i - 1].to);
+        }
+        n = history_points(h, &e, BEGIN, now, widths[w] * SECOND, points, 4000);
+        for (size_t i = 0; i < n; i++)
+            errors += (uint64_t)(points[i].mean * (double)points[i].count + 0.5);
+        ck_assert_uint_eq(requests, 7200 * 2);
+        ck_assert_uint_eq(errors, 7200);
+    }
+}
+END_TEST
+
+START_TEST(an_operation_has_its_own)
+{
+    uint16_t a = metrics_operation(m, "a"), b = metrics_operation(m, "b");
+    for (int i = 0; i < 20; i++) {
+        observe(0, a, 200, VERDICT_HIT, 1000000);
+        observe(1, b, 500, VERDICT_MISS, 100000000);
+        observe(0, b, 200, VERDICT_BYPASS, 100000000);
+        metrics_retry(metrics_block(m, 0), b, 0, 503);
+        tick(&(struct history_gauges){.resident_bytes = 5000000, .cpu_ns = (uint64_t)i * 250000000});
+    }
+    ck_assert_double_eq_tol(window(METRIC_TYPE_ERROR_RATE, a, 20).mean, 0, 1e-12);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_ERROR_RATE, b, 20).mean, 0.5, 1e-12);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_CACHE_HIT_RATE, METRICS_ALL, 20).mean, 0.5, 1e-12);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_CACHE_HIT_RATE, a, 20).mean, 1, 1e-12);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_THROUGHPUT, METRICS_ALL, 20).mean, 3, 1e-9);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_THROUGHPUT, b, 20).p50, 2, 0.02);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_RETRY_COUNT, b, 20).mean, 1, 1e-9);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_MEMORY_USAGE, METRICS_ALL, 20).mean, 5, 1e-9);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_CPU_USAGE, METRICS_ALL, 10).p50, 25, 0.25);
+    ck_assert_double_le(window(METRIC_TYPE_REQUEST_LATENCY, a, 20).max, 0.00101);
+    struct history_point p;
+    struct history_series none = {METRIC_TYPE_RETRY_COUNT, a}, batch = {METRIC_TYPE_BATCH_SIZE, METRICS_ALL};
+    ck_assert(history_window(h, &none, 20 * SECOND, now, &p)); /* no retry is 0 of them */
+    ck_assert(p.mean == 0 && p.count == 0);
+    ck_assert(!history_window(h, &batch, 20 * SECOND, now, &p)); /* no batch has no size */
+    for (int i = 0; i < 40; i++)
+        tick(&gauges);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_THROUGHPUT, METRICS_ALL, 60).mean, 1, 1e-9);
+    ck_assert_double_eq_tol(window(METRIC_TYPE_THROUGHPUT, METRICS_ALL, 60).p50, 0, 1e-9);
+    none.type = METRIC_TYPE_ERROR_RATE;
+    ck_assert(!history_window(h, &none, 20 * SECOND, now, &p)); /* no data is not zero */
+}
+END_TEST
+
+START_TEST(a_day_of_fifty_operations_fits)
+{
+    uint16_t operations[50];
+    for (int i = 0; i < 50; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "operation_%d", i);
+        operations[i] = metrics_operation(m, name);
+    }
+    for (int second = 0; second < 86400; second++) {
+        for (int i = 0; i < 10; i++) /* each operation every five seconds, with its own scale */
+            observe(0, operations[(second * 10 + i) % 50], chance() < 0.01 ? 503 : 200, VERDICT_MISS,
+                    latency(1.0));
+        tick(&gauges);
+    }
+    ck_assert_uint_lt(history_bytes(h), 16 << 20);
+    struct history_point p = window(METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL, 86400);
+    ck_assert_uint_ge(p.count, 863000);
+    p = window(METRIC_TYPE_REQUEST_LATENCY, operations[49], 86400);
+    ck_assert_uint_ge(p.count, 17200);
+    printf("a day, 50 operations: %zu bytes, %llu points dropped early\n", history_bytes(h),
+           (unsigned long long)history_dropped(h));
+}
+END_TEST
+
+START_TEST(budget_and_retention_hold)
+{
+    history_free(h);
+    h = history_new(m, now, WALL, 64 * 1024);
+    ck_assert_ptr_nonnull(h);
+    for (int i = 0; i < 3000; i++) {
+        for (int k = 0; k < 30; k++)
+            observe(0, 0, 200, VERDICT_MISS, latency(1.5));
+        tick(&gauges);
+    }
+    ck_assert_uint_gt(history_dropped(h), 0);
+    ck_assert_uint_gt(window(METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL, 3000).count, 0);
+    history_retain(h, 120 * SECOND);
+    tick(&gauges);
+    ck_assert_int_ge(history_oldest(h, now), now - 720 * SECOND); /* a point goes when all of it is too old */
+}
+END_TEST
+
+START_TEST(an_export_gives_each_second_once)
+{
+    struct history_cursor c = {0};
+    struct history_series s;
+    struct history_point p;
+    uint64_t requests = 0, rows = 0;
+    for (int i = 0; i < 4000; i++) {
+        observe(0, 0, 200, VERDICT_MISS, 1000);
+        tick(&gauges);
+    }
+    int64_t last = 0;
+    while (history_next(h, &c, &s, &p)) {
+        ck_assert_int_ge(p.from, last);
+        if (s.type == METRIC_TYPE_REQUEST_LATENCY && s.operation == METRICS_ALL)
+            requests += p.count;
+        if (++rows == 100) { /* what is read on may vanish under the cursor */
+            history_retain(h, 3000 * SECOND);
+            tick(&gauges);
+        }
+        last = p.from;
+    }
+    ck_assert_uint_ge(requests, 2990);
+    ck_assert_uint_le(requests, 4000);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("history");
+    TCase *t = tcase_create("history");
+    tcase_set_timeout(t, 120);
+    tcase_add_checked_fixture(t, set_up, tear_down);
+    tcase_add_test(t, quantiles_hold_one_per_cent_over_workers_and_levels);
+    tcase_add_test(t, every_width_counts_the_same);
+    tcase_add_test(t, an_operation_has_its_own);
+    tcase_add_test(t, a_day_of_fifty_operations_fits);
+    tcase_add_test(t, budget_and_retention_hold);
+    tcase_add_test(t, an_export_gives_each_second_once);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed > 0;
+}

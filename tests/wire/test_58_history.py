@@ -1,0 +1,81 @@
+"""Time series by the admin port (INTERFACE 4): every type, formats, malformed queries, a streamed export, promptops-perf."""
+import json
+
+from harness import *
+from test_53_perf import perf
+
+TYPES = ["REQUEST_LATENCY", "MEMORY_USAGE", "CPU_USAGE", "CACHE_HIT_RATE", "ERROR_RATE", "THROUGHPUT", "CONNECTION_POOL_SIZE", "RETRY_COUNT"]
+
+
+def series(sidecar, kind, more="&step=1s&start_time=-5m"):
+    status, _, told = sidecar.admin("/api/v1/metrics?metric_type=%s%s" % (kind, more))
+    equal(status, 200, "status of %s (%s)" % (kind, told))
+    return told
+
+
+def busy(t, count=20):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {"preset": "promptops", "cache.enabled": True, "cache.default_ttl": "60s"})
+    for i in range(count):
+        equal(sidecar.request("/v1/client/prompts/p%d" % i).status, 200, "status")
+    wait_for(lambda: sum(p["count"] for p in series(sidecar, "REQUEST_LATENCY")["points"]) == count, "all requests in the series")
+    return sidecar
+
+
+def test_every_type_has_points(t):
+    sidecar = busy(t)
+    wait_for(lambda: len(series(sidecar, "MEMORY_USAGE")["points"]) >= 2, "two seconds")
+    for kind in TYPES:
+        with t.case(kind):
+            told = series(sidecar, kind)
+            check(told["points"] and told["unit"], told)
+            for p in told["points"]:
+                check(p["min"] <= p["p50"] * 1.01 and p["p50"] <= p["p95"] <= p["p99"] <= p["max"] * 1.01, p)
+    equal({p["mean"] for p in series(sidecar, "ERROR_RATE")["points"]}, {0}, "no error")
+    check(max(p["mean"] for p in series(sidecar, "MEMORY_USAGE")["points"]) > 1, "resident memory")
+    own = series(sidecar, "REQUEST_LATENCY", "&step=1s&start_time=-5m&operation=get_prompt")
+    equal((own["operation"], sum(p["count"] for p in own["points"])), ("get_prompt", 20), "of one operation")
+
+
+def test_malformed_queries_name_the_field(t):
+    sidecar = t.sidecar(t.origin())
+    for name, query, field in [("no type", "", "metric_type"), ("unknown type", "metric_type=LATENCY", "metric_type"), ("bad time", "metric_type=ERROR_RATE&start_time=yesterday", "start_time"),
+                               ("bad end", "metric_type=ERROR_RATE&end_time=2024-13-01T00:00:00", "end_time"), ("not finite", "metric_type=ERROR_RATE&start_time=nan", "start_time"),
+                               ("inverted", "metric_type=ERROR_RATE&start_time=2024-01-02T00:00:00&end_time=2024-01-01T00:00:00", "start_time"),
+                               ("too many", "metric_type=ERROR_RATE&start_time=-30d&step=1s", "step"), ("no step", "metric_type=ERROR_RATE&step=0", "step"), ("half a second", "metric_type=ERROR_RATE&step=0.5", "step"),
+                               ("operation", "metric_type=ERROR_RATE&operation=nobody", "operation"), ("operation of memory", "metric_type=MEMORY_USAGE&operation=get_prompt", "operation"),
+                               ("format", "metric_type=ERROR_RATE&format=xml", "format")]:
+        with t.case(name):
+            status, _, told = sidecar.admin("/api/v1/metrics?" + query)
+            equal(status, 400, "status")
+            check("`%s`" % field in told["error"] and told["remedy"], told)
+
+
+def test_the_command_line_reads_the_real_answers(t):
+    sidecar = busy(t)
+    code, out, errors = perf(sidecar, "export", "--metric-type", "REQUEST_LATENCY", "--format", "csv", "--start-time", "-5m")
+    equal(code, 0, errors)
+    equal(out.splitlines()[0], "time,count,min,max,mean,p50,p95,p99", "heading")
+    equal(sum(int(line.split(",")[1]) for line in out.splitlines()[1:]), 20, "requests")
+    code, out, errors = perf(sidecar, "export", "--format", "json")
+    equal(code, 0, errors)
+    rows = [p for p in json.loads(out)["points"] if p["metric_type"] == "REQUEST_LATENCY"]
+    equal(sum(p["count"] for p in rows if not p["operation"]), 20, "requests in the export")
+    equal(sum(p["count"] for p in rows if p["operation"] == "get_prompt"), 20, "of the operation")
+    code, out, errors = perf(sidecar, "export", "--format", "csv")
+    equal((code, out.splitlines()[0].split(",")[:4]), (0, ["time", "seconds", "metric_type", "operation"]), "all as CSV")
+    code, out, errors = perf(sidecar, "analyze", "--trends", "--format", "json")
+    equal(code, 0, errors)
+    check({row["metric"] for row in json.loads(out)} >= {"REQUEST_LATENCY", "MEMORY_USAGE"}, out)
+
+
+def test_an_export_that_nobody_reads_holds_nobody_up(t):
+    sidecar = busy(t)
+    lazy = sidecar.connect_admin() if hasattr(sidecar, "connect_admin") else None
+    import socket
+    lazy = lazy or socket.create_connection(sidecar.admin_address)
+    lazy.sendall(b"GET /api/v1/export HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    equal(sidecar.request("/v1/client/prompts/p1").status, 200, "the data path")
+    equal(sidecar.admin("/api/v1/summary")[0], 200, "the admin port")
+    lazy.close()
+    equal(sidecar.admin("/api/v1/summary")[0], 200, "behind it")
