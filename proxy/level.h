@@ -102,6 +102,15 @@ void store_set_levels(struct store *store, const struct level *levels, unsigned 
 unsigned store_level_count(const struct store *store);
 const struct level *store_level(const struct store *store, unsigned index);
 
+/* Before the first request: what a request selects by Vary is hashed with this key, the same in all processes
+ * that share a level. */
+void store_share_vary(struct store *store, struct hash_key seed);
+
+/* Another process had this dropped: forgets the place of a path in a partition, here and in the levels that
+ * take the place for a name. Returns how many entries went. */
+size_t store_forget_place(struct store *store, struct hash128 partition, struct slice origin,
+                          struct slice path);
+
 /* The names that a fill's place has in the levels. Constant. */
 const struct hash128 *fill_names(const struct fill *fill);
 

@@ -20,8 +20,8 @@ enum {
     FIELDS_MAX = 1024,
     HEAD_MAX = 1 << 20,
     WHO_BYTES = 16,
-    MEMBERS_INDEX = 6,
-    MEMBERS_ENTRY = 17,
+    MEMBERS_INDEX = 7,
+    MEMBERS_ENTRY = 18,
     CLOCKS_APART = 60 * 1000 /* ms that another machine's clock may be ahead */
 };
 
@@ -48,7 +48,8 @@ static void put_front(msgpack_packer *p, size_t members, enum pack_kind kind, co
     msgpack_pack_array(p, members);
     msgpack_pack_uint32(p, PACK_VERSION);
     msgpack_pack_uint32(p, (uint32_t)kind);
-    msgpack_pack_uint64(p, note->stamp);
+    msgpack_pack_uint64(p, note->stamps[0]);
+    msgpack_pack_uint64(p, note->stamps[1]);
     put_bin(p, (struct slice){(const char *)&note->who, WHO_BYTES});
     put_bin(p, names);
 }
@@ -171,12 +172,12 @@ static bool get_entry(const msgpack_object *m, struct packed *out)
     const int64_t far = TIME_MAX * 100;
     uint64_t flags;
     out->last_modified = INT64_MIN;
-    bool ok = get_int(&m[5], 0, far * 1000, &out->wall) && get_time(&m[6], &out->age) &&
-              get_time(&m[7], &out->lifetime) && get_time(&m[8], &out->swr) && get_time(&m[9], &out->sie) &&
-              get_int(&m[10], -far, far, &out->date) &&
-              (m[11].type == MSGPACK_OBJECT_NIL || get_int(&m[11], -far, far, &out->last_modified)) &&
-              get_uint(&m[12], 15, &flags) && get_bin(&m[13], &out->uri) && get_tags(&m[14], out) &&
-              get_bin(&m[15], &out->head) && get_bin(&m[16], &out->body);
+    bool ok = get_int(&m[6], 0, far * 1000, &out->wall) && get_time(&m[7], &out->age) &&
+              get_time(&m[8], &out->lifetime) && get_time(&m[9], &out->swr) && get_time(&m[10], &out->sie) &&
+              get_int(&m[11], -far, far, &out->date) &&
+              (m[12].type == MSGPACK_OBJECT_NIL || get_int(&m[12], -far, far, &out->last_modified)) &&
+              get_uint(&m[13], 15, &flags) && get_bin(&m[14], &out->uri) && get_tags(&m[15], out) &&
+              get_bin(&m[16], &out->head) && get_bin(&m[17], &out->body);
     if (!ok)
         return false;
     out->flags = (unsigned)flags;
@@ -195,12 +196,13 @@ static enum pack_kind read_members(const msgpack_object *o, struct packed *out)
     if (version != PACK_VERSION)
         return PACK_FOREIGN;
     if (o->via.array.size < MEMBERS_INDEX || !get_uint(&m[1], PACK_INDEX, &kind) ||
-        !get_uint(&m[2], UINT64_MAX, &out->note.stamp) || !get_bin(&m[3], &who) || who.n != WHO_BYTES ||
-        !get_bin(&m[4], &out->names) || out->names.n > VARY_NAMES_CAP)
+        !get_uint(&m[2], UINT64_MAX, &out->note.stamps[0]) ||
+        !get_uint(&m[3], UINT64_MAX, &out->note.stamps[1]) || !get_bin(&m[4], &who) || who.n != WHO_BYTES ||
+        !get_bin(&m[5], &out->names) || out->names.n > VARY_NAMES_CAP)
         return PACK_DAMAGED;
     memcpy(&out->note.who, who.p, WHO_BYTES);
     if (kind == PACK_INDEX)
-        return o->via.array.size == MEMBERS_INDEX && get_uint(&m[5], UINT64_MAX, &out->generation) &&
+        return o->via.array.size == MEMBERS_INDEX && get_uint(&m[6], UINT64_MAX, &out->generation) &&
                        out->names.n > 0
                    ? PACK_INDEX
                    : PACK_DAMAGED;

@@ -16,7 +16,7 @@ enum { PACK_VERSION = 1, PACK_TAGS_MAX = 8 };
 
 /* What goes with an entry, for the reader's decisions. */
 struct pack_note {
-    uint64_t stamp;     /* of the newest purge that the writer had carried out */
+    uint64_t stamps[2]; /* of the newest purges that the writer had carried out, of two kinds */
     struct hash128 who; /* the writer's name for whoever it belongs to */
 };
 

@@ -240,7 +240,7 @@ static bool enqueue(struct redis *r, const struct slice *words, size_t count, ti
 bool redis_send(struct redis *r, const struct slice *words, size_t count, tick_t timeout,
                 redis_answered *done, void *arg)
 {
-    return r->up && enqueue(r, words, count, timeout, done, arg);
+    return r && r->up && enqueue(r, words, count, timeout, done, arg);
 }
 
 /* ---- reading ---------------------------------------------------------------------------------------------
@@ -475,12 +475,12 @@ void redis_free(struct redis *r)
 
 bool redis_up(const struct redis *r)
 {
-    return r->up && !r->broken;
+    return r && r->up && !r->broken;
 }
 
 const char *redis_trouble(const struct redis *r)
 {
-    return r->trouble;
+    return r ? r->trouble : "";
 }
 
 uint64_t redis_connects(const struct redis *r)

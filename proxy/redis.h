@@ -50,7 +50,7 @@ struct redis *redis_new(const struct redis_options *options) MUSTCHECK;
 /* Ends it. All commands under way are told that they failed; `changed` is not called. NULL is fine. */
 void redis_free(struct redis *r);
 
-/* Commands are taken. */
+/* Commands are taken. Of NULL: false. */
 bool redis_up(const struct redis *r);
 
 /* Why it is not up, or what was last wrong; "" when nothing was. Shows no password. */

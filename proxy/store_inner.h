@@ -283,6 +283,40 @@ bool entry_fits(const struct entry *entry, const struct head *request, struct ha
 
 /* ---- store.c ---- */
 
+/*
+ * Who asks, as the upstream sees it: gives the values of the fields that say so, each with its number; the
+ * sidecar's credential, as number 0, where that takes the place of the client's. False: nobody in particular
+ * (always so in the shared scope); nothing was given.
+ */
+static inline bool store_who(const struct store_request *request,
+                             void (*give)(void *arg, uint64_t number, struct slice text), void *arg)
+{
+    const struct cache_rules *rules = request->rules;
+    const struct head *head = request->head;
+    uint64_t wanted = 0;
+    for (unsigned i = 0; i < rules->partition_count; i++)
+        wanted |= (uint64_t)1 << rules->partition_ids[i];
+    if (rules->shared || (!request->credential.p && !(wanted & head->present)))
+        return false;
+    if (request->credential.p)
+        give(arg, 0, request->credential);
+    for (unsigned i = 0; i < rules->partition_count; i++) {
+        uint8_t id = rules->partition_ids[i];
+        if (!head_has(head, id))
+            continue;
+        if (request->credential.p && (id == FIELD_AUTHORIZATION || id == FIELD_X_API_KEY))
+            continue; /* does not go up */
+        for (int at = 0; at < head->field_count; at++) {
+            if (head->fields[at].id != id)
+                continue;
+            if (id == FIELD_OTHER && !slice_equal_nocase(head_name(head, at), rules->partition_names[i]))
+                continue;
+            give(arg, i + 1, head_value(head, at));
+        }
+    }
+    return true;
+}
+
 /* The place of another path in the partition of a key. */
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
                            struct slice path);

@@ -58,6 +58,11 @@ void levels_drop_home(struct store *store, const struct home *home)
     }
 }
 
+void store_share_vary(struct store *store, struct hash_key seed)
+{
+    store->seed_vary = seed;
+}
+
 /* ---- looks ---- */
 
 bool level_fits(const struct level_look *look, struct hash_key seed_vary, struct slice names,

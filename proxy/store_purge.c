@@ -24,17 +24,14 @@ static void release_chain(struct entry *chain)
 
 /* ---- one place ---- */
 
-/* The path and query `text` of the request's origin. */
-static size_t drop_place(struct store *store, const struct store_request *request, struct hash128 place,
-                         struct slice text)
+static size_t drop_place(struct store *store, const struct level_drop *drop)
 {
-    struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = place, .text = text, .request = request};
     struct entry *chain = NULL, *entry;
     size_t count = 0;
-    levels_drop(store, &drop);
-    struct shard *shard = shard_lock(store, place);
-    shard_doom_place(shard, place);
-    while ((entry = shard_first_variant(shard, place)) != NULL) {
+    levels_drop(store, drop);
+    struct shard *shard = shard_lock(store, drop->place);
+    shard_doom_place(shard, drop->place);
+    while ((entry = shard_first_variant(shard, drop->place)) != NULL) {
         shard_unlink(store, shard, entry);
         entry->link.next = chain ? &chain->link : NULL;
         chain = entry;
@@ -43,8 +40,24 @@ static size_t drop_place(struct store *store, const struct store_request *reques
     shard->stats.invalidated += count;
     shard_unlock(shard);
     release_chain(chain);
-    levels_drop(store, &drop);
+    levels_drop(store, drop);
     return count;
+}
+
+/* The path and query `text` of the request's origin. */
+static size_t drop_path(struct store *store, const struct store_request *request, struct hash128 place,
+                        struct slice text)
+{
+    struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = place, .text = text, .request = request};
+    return drop_place(store, &drop);
+}
+
+size_t store_forget_place(struct store *store, struct hash128 partition, struct slice origin,
+                          struct slice path)
+{
+    struct hash128 place = store_place(store, partition, origin, path);
+    struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = place, .name = place};
+    return drop_place(store, &drop);
 }
 
 static bool unsafe(enum method method)
@@ -65,8 +78,8 @@ static void drop_referred(struct store *store, const struct store_request *reque
         return;
     size_t n = uri_local(reference, &base, path, sizeof path);
     if (n > 0)
-        drop_place(store, request, store_place(store, partition, request->origin, (struct slice){path, n}),
-                   (struct slice){path, n});
+        drop_path(store, request, store_place(store, partition, request->origin, (struct slice){path, n}),
+                  (struct slice){path, n});
 }
 
 void store_invalidate(struct store *store, const struct store_request *request, const struct head *response)
@@ -75,7 +88,7 @@ void store_invalidate(struct store *store, const struct store_request *request, 
     if (!unsafe(request->head->method) || response->status < 200 || response->status >= 400)
         return;
     store_key_of(store, request, &key);
-    drop_place(store, request, key.place, head_path(request->head));
+    drop_path(store, request, key.place, head_path(request->head));
     drop_referred(store, request, key.partition, head_first(response, FIELD_LOCATION));
     drop_referred(store, request, key.partition, head_first(response, FIELD_CONTENT_LOCATION));
 }

@@ -8,7 +8,7 @@
 
 enum { WALL_MS_SHIFT = 1000 };
 
-static const struct pack_note note = {77, {1, 2}};
+static const struct pack_note note = {{77, 78}, {1, 2}};
 
 /* An entry as a store makes it. */
 static struct entry *entry_of(struct world *w, const char *response, const char *names, size_t body_size)
@@ -118,7 +118,8 @@ START_TEST(the_note_and_an_index)
     packed_read((struct slice){t.p, t.n}, &p);
     ck_assert_int_eq(p.kind, PACK_INDEX);
     ck_assert_uint_eq(p.generation, 1234567890123);
-    ck_assert_uint_eq(p.note.stamp, 77);
+    ck_assert_uint_eq(p.note.stamps[0], 77);
+    ck_assert_uint_eq(p.note.stamps[1], 78);
     must(hash_equal(p.note.who, note.who));
     must(slice_equal(p.names, SLICE("x-a,x-b")));
     text_dispose(&t);
@@ -184,7 +185,7 @@ START_TEST(damage_is_known)
                                        "\x96\x01\x00\x00\x00\x00\x00",
                                        "text"};
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        packed_read((struct slice){rows[i], strlen(rows[i]) + (i == 5 ? 5 : 0)}, &p);
+        packed_read((struct slice){rows[i], strlen(rows[i]) + (i == 5 ? 6 : 0)}, &p);
         ck_assert_int_eq(p.kind, PACK_DAMAGED);
     }
     text_dispose(&t);
