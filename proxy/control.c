@@ -459,12 +459,14 @@ static bool start_levels(struct control *c)
     if (shared.url[0]) {
         if (getrandom(&shared.seed, sizeof(shared.seed), 0) != sizeof(shared.seed))
             return fail(c, "no randomness", strerror(errno));
-        c->service.shared = shared_start(&shared, err, sizeof(err));
+        c->service.shared = shared_new(&shared, err, sizeof(err));
         if (!c->service.shared)
             return fail(c, "cache.redis_url", err);
         shared_level(c->service.shared, &levels[count++]);
     }
     store_set_levels(c->service.store, levels, count);
+    if (c->service.shared && !shared_start(c->service.shared))
+        return fail(c, "no thread", strerror(errno));
     return true;
 }
 

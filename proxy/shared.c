@@ -295,7 +295,7 @@ static bool set_up(struct shared *s, const struct shared_options *o, char *err, 
     return connect_all(s);
 }
 
-struct shared *shared_start(const struct shared_options *o, char *err, size_t err_size)
+struct shared *shared_new(const struct shared_options *o, char *err, size_t err_size)
 {
     struct shared *s = calloc(1, sizeof(*s));
     if (!s) {
@@ -312,15 +312,16 @@ struct shared *shared_start(const struct shared_options *o, char *err, size_t er
     pthread_mutex_init(&s->lock, NULL);
     bool ok = shared_names_init(s);
     ok = set_up(s, o, err, err_size) && ok;
-    if (ok && pthread_create(&s->thread, NULL, run, s) != 0) {
-        snprintf(err, err_size, "no thread: %s", strerror(errno));
-        ok = false;
-    }
-    s->running = ok;
     if (ok)
         return s;
     shared_stop(s);
     return NULL;
+}
+
+bool shared_start(struct shared *s)
+{
+    s->running = pthread_create(&s->thread, NULL, run, s) == 0;
+    return s->running;
 }
 
 void shared_level(struct shared *s, struct level *out)

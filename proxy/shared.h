@@ -28,10 +28,14 @@ struct shared_options {
 };
 
 /*
- * Starts the thread, which connects by itself; nothing waits for Redis. NULL with a sentence in err: the URL
- * is wrong, a file of it cannot be read, no memory, no thread.
+ * Everything but the thread. Nothing waits for Redis. NULL with a sentence in err: the URL is wrong, a file
+ * of it cannot be read, no memory.
  */
-struct shared *shared_start(const struct shared_options *options, char *err, size_t err_size) MUSTCHECK;
+struct shared *shared_new(const struct shared_options *options, char *err, size_t err_size) MUSTCHECK;
+
+/* Starts the thread, which connects by itself and drops from the store what other sidecars have dropped: the
+ * store knows all its levels by then. False: no thread (errno). Once. */
+bool shared_start(struct shared *s) MUSTCHECK;
 
 /* Before the first request: the level, and that the store hashes Vary as the others do. */
 void shared_level(struct shared *s, struct level *out);
