@@ -25,7 +25,7 @@ enum {
     CLOCKS_APART = 60 * 1000 /* ms that another machine's clock may be ahead */
 };
 
-static const int64_t TIME_MAX = INT64_C(100) * 366 * 86400; /* s: no lifetime or age is longer */
+static const int64_t TIME_MAX = INT64_C(50) * 366 * 86400; /* s: no lifetime or age goes longer */
 
 /* ---- writing ---- */
 
@@ -76,13 +76,18 @@ static void put_body(msgpack_packer *p, const struct entry *entry, struct text *
     }
 }
 
+static int64_t ms_of(tick_t time)
+{
+    int64_t ms = time / TICK_MS;
+    return ms < 0 ? 0 : ms < TIME_MAX * 1000 ? ms : TIME_MAX * 1000;
+}
+
 bool pack_entry(const struct entry *entry, const struct pack_note *note, tick_t now, int64_t wall,
                 struct text *out)
 {
     const struct freshness *f = &entry->fresh;
     const int64_t numbers[] = {
-        wall,   freshness_age(f, now) / TICK_MS, f->lifetime / TICK_MS, f->swr / TICK_MS, f->sie / TICK_MS,
-        f->date};
+        wall, ms_of(freshness_age(f, now)), ms_of(f->lifetime), ms_of(f->swr), ms_of(f->sie), f->date};
     msgpack_packer p;
     msgpack_packer_init(&p, out, put);
     put_front(&p, MEMBERS_ENTRY, PACK_ENTRY, note, entry_span(entry, entry->names));
