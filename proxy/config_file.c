@@ -16,6 +16,7 @@
 
 #include "policy/suggest.h"
 #include "proxy/read_up_to.h"
+#include "proxy/redis_url.h"
 #include "proxy/secret.h"
 
 #define PREFIX    "PROMPTOPS_SIDECAR_"
@@ -250,13 +251,25 @@ static bool key_usable(const struct config *cfg, int option, const char *path, e
     return key != NULL;
 }
 
+static bool redis_known(const struct config *cfg, struct config_errors *errors)
+{
+    struct redis_address address;
+    char why[256];
+    int option = CONFIG_OPTION_cache_redis_url;
+    bool ok = !*cfg->cache_redis_url || redis_url_parse(cfg->cache_redis_url, &address, why, sizeof why);
+    if (!ok)
+        config_errors_add(errors, config_place_of(cfg, option), config_option_row(option)->key, "%s", why);
+    explicit_bzero(&address, sizeof address);
+    return ok;
+}
+
 static bool keys_usable(const struct config *cfg, struct config_errors *errors)
 {
     bool key =
         key_usable(cfg, CONFIG_OPTION_auth_api_key_file, cfg->auth_api_key_file, SECRET_FOR_FIELD, errors);
     bool secret = key_usable(cfg, CONFIG_OPTION_auth_secret_key_file, cfg->auth_secret_key_file,
                              SECRET_FOR_MAC, errors);
-    return key && secret;
+    return redis_known(cfg, errors) && key && secret;
 }
 
 /* ---- All together ------------------------------------------------------------------------------ */

@@ -38,6 +38,7 @@
 #include "proxy/process.h"
 #include "proxy/resolve.h"
 #include "proxy/settings.h"
+#include "proxy/shared.h"
 #include "proxy/signer.h"
 #include "proxy/store.h"
 #include "proxy/worker.h"
@@ -487,6 +488,32 @@ static bool make_shared(struct control *c)
     return s->debug && s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
+/* The levels below memory, in the order in which they are asked. */
+static bool start_levels(struct control *c)
+{
+    struct level levels[LEVELS_MAX];
+    unsigned count = 0;
+    const char *origin = c->published->origin;
+    struct shared_options shared = {.url = c->cfg->cache_redis_url,
+                                    .origin = {origin, strlen(origin)},
+                                    .store = c->service.store,
+                                    .log = c->service.log,
+                                    .seed = (uint64_t)control_now()};
+    char err[512];
+    if (shared.url[0]) {
+        if (getrandom(&shared.seed, sizeof(shared.seed), 0) != sizeof(shared.seed))
+            return fail(c, "no randomness", strerror(errno));
+        c->service.shared = shared_new(&shared, err, sizeof(err));
+        if (!c->service.shared)
+            return fail(c, "cache.redis_url", err);
+        shared_level(c->service.shared, &levels[count++]);
+    }
+    store_set_levels(c->service.store, levels, count);
+    if (c->service.shared && !shared_start(c->service.shared))
+        return fail(c, "no thread", strerror(errno));
+    return true;
+}
+
 static bool start_resolver(struct control *c)
 {
     struct endpoint endpoint = {
@@ -613,7 +640,7 @@ static bool start(struct control *c)
     apply_shared(c);
     warn(c, NULL, true);
     name_ineffective(c, NULL);
-    if (!listen_for_events(c) || !start_workers(c, workers))
+    if (!start_levels(c) || !listen_for_events(c) || !start_workers(c, workers))
         return false;
     if (!control_alerts_start(c) ||
         !control_advice_start(c)) /* behind the workers, whose number says which block is ours */
@@ -639,6 +666,7 @@ static void finish(struct control *c)
     if (s->resolver)
         resolver_stop(s->resolver);
     s->resolver = NULL;
+    shared_stop(s->shared);
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);

@@ -11,6 +11,7 @@
 #include "proxy/permits.h"
 #include "proxy/process.h"
 #include "proxy/resolve.h"
+#include "proxy/shared.h"
 #include "proxy/store.h"
 
 static void health(void *ctx, struct admin_health *out)
@@ -59,6 +60,33 @@ static const char *circuit_name(const struct control *c, const struct guard_view
                                      : metrics_operation_name(c->service.metrics, (uint16_t)g->operation);
 }
 
+/* The same of the shared level, which has a thread of its own. */
+static void note_shared(struct control *c)
+{
+    struct shared_stats s;
+    struct metrics_block *b = metrics_block(c->service.metrics, c->service.worker_count);
+    if (!c->service.shared)
+        return;
+    shared_stats(c->service.shared, &s);
+    const struct {
+        enum metric metric;
+        uint64_t value;
+    } rows[] = {{METRIC_SHARED_HITS, s.hits},
+                {METRIC_SHARED_MISSES, s.misses},
+                {METRIC_SHARED_FAILURES, s.failures},
+                {METRIC_SHARED_SKIPPED, s.skipped},
+                {METRIC_SHARED_STORES, s.stores},
+                {METRIC_SHARED_STORE_FAILURES, s.store_failures},
+                {METRIC_SHARED_TOO_LARGE, s.too_large},
+                {METRIC_SHARED_DAMAGED, s.damaged},
+                {METRIC_SHARED_PURGED, s.purged},
+                {METRIC_SHARED_PURGES_SENT, s.purges_sent},
+                {METRIC_SHARED_PURGES_HEARD, s.purges_heard},
+                {METRIC_SHARED_CONNECTS, s.connects}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        metric_set(b, rows[i].metric, rows[i].value);
+}
+
 static void supply_gauges(void *ctx, struct supplied *out)
 {
     struct control *c = ctx;
@@ -67,6 +95,9 @@ static void supply_gauges(void *ctx, struct supplied *out)
     struct guard_budget budget;
     store_stats(c->service.store, &stats);
     note_store(c, &stats);
+    note_shared(c);
+    if (c->service.shared)
+        supply(out, SUPPLIED_SHARED_USABLE, NULL, shared_usable(c->service.shared));
     guard_look_budget(c->service.guard, &budget, control_now());
     supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
     supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);
@@ -98,6 +129,11 @@ static void cache(void *ctx, struct view *v)
     view_uint(v, "revalidated", s.revalidated);
     view_uint(v, "stored", s.stored);
     view_uint(v, "evictions", s.evictions);
+    if (c->service.shared) {
+        view_object(v, "shared");
+        shared_show(c->service.shared, v);
+        view_end(v);
+    }
     view_uint(v, "expired", s.expired);
     view_uint(v, "invalidated", s.invalidated);
 }

@@ -28,13 +28,14 @@ static const tick_t HALF_CLOSE_GRACE = TICK_S;
 #define FROM(p) (1u << PHASE_##p)
 static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_BEGIN] = 0,
-    [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED),
-    [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED),
+    [PHASE_SECOND] = FROM(BEGIN) | FROM(JOINED),
+    [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
+    [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
     [PHASE_SERVING] = FROM(JOINED),
-    [PHASE_ADMIT] =
-        FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
-    [PHASE_QUEUED] =
-        FROM(BEGIN) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_ADMIT] = FROM(BEGIN) | FROM(SECOND) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) |
+                    FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_QUEUED] = FROM(BEGIN) | FROM(SECOND) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) |
+                     FROM(QUEUED) | FROM(ADMIT),
     [PHASE_SENT] = FROM(QUEUED),
     [PHASE_RELAY] = FROM(SENT),
     [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
@@ -42,8 +43,9 @@ static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_OVER] = 0xffff & ~FROM(OVER),
 };
 
-static const char *const phase_names[PHASE_COUNT] = {
-    "begin", "holding", "joined", "serving", "admit", "queued", "sent", "relay", "backoff", "tunnel", "over"};
+static const char *const phase_names[PHASE_COUNT] = {"begin",   "second",  "holding", "joined",
+                                                     "serving", "admit",   "queued",  "sent",
+                                                     "relay",   "backoff", "tunnel",  "over"};
 
 void exchange_set_phase(struct exchange *x, enum phase phase)
 {
@@ -227,7 +229,9 @@ void exchange_look(struct exchange *x)
     struct store_request ask;
     exchange_store_request(x, &ask, tags, room, sizeof(room));
     x->looked = true;
-    exchange_act(x, store_lookup(x->w->service->store, &ask, &x->look));
+    enum store_verdict verdict = store_lookup(x->w->service->store, &ask, &x->look);
+    if (!exchange_second(x, verdict))
+        exchange_act(x, verdict);
 }
 
 static void look_up(struct exchange *x)
@@ -399,6 +403,7 @@ void exchange_over(struct exchange *x, bool whole)
     worker_cancel_timer(w, &x->timer);
     pool_cancel(w->pool, &x->wait);
     exchange_hedge_cancel(x);
+    exchange_second_leave(x);
     if (d)
         d->ops->flush(d);
     exchange_judge_refusal(x);
@@ -479,6 +484,9 @@ static void timer_fired(struct timer *timer)
         fill_leave(&x->waiter);
         x->went_loose = true;
         exchange_forward(x);
+        return;
+    case PHASE_SECOND:
+        exchange_second_late(x);
         return;
     case PHASE_ADMIT:
         exchange_admit_turn(x);

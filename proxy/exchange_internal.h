@@ -7,6 +7,7 @@
  *   exchange_send.c   connection, request, attempts and retries
  *   exchange_hedge.c  the second copy of a slow read
  *   exchange_relay.c  the upstream's answer to the client and into the cache
+ *   exchange_second.c the second look: what memory has not, the levels below it may have
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
  */
 #ifndef PROXY_EXCHANGE_INTERNAL_H
@@ -30,6 +31,7 @@
 /* Where an exchange stands. PHASE(name, allowed from) */
 enum phase {
     PHASE_BEGIN,   /* the head is being looked at */
+    PHASE_SECOND,  /* a level below memory is asked */
     PHASE_HOLDING, /* waits for the rest of the request's body, which its signature will cover */
     PHASE_JOINED,  /* waits for another's fetch */
     PHASE_SERVING, /* reads another's fetch as it comes */
@@ -92,6 +94,12 @@ struct exchange {
     struct entry *entry; /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
+    struct level_look *second; /* SECOND: the question under way */
+    uint8_t second_level;      /* ... to this level */
+    uint8_t second_verdict;    /* of the lookup that came before */
+    bool second_done;          /* once a request */
+    bool second_leads;         /* SECOND: `fill` is to be led when nothing is found */
+    struct slice found_in;     /* the name of the level that had it; n = 0: none */
     tick_t held;     /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
     bool completing; /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
@@ -261,6 +269,15 @@ void exchange_held_too_long(struct exchange *x);
 #define EXCHANGE_HELD_MAX (2 * TICK_S)
 /* Acts on a credential that was refused, once. */
 void exchange_judge_refusal(struct exchange *x);
+
+/* exchange_second.c */
+/* Asks the levels below memory, when there are any and the verdict calls for it. True: it does, and acts when
+ * they have answered. */
+bool exchange_second(struct exchange *x, enum store_verdict verdict);
+/* PHASE_SECOND: the level's patience is over. */
+void exchange_second_late(struct exchange *x);
+/* Nobody waits for an answer any more. */
+void exchange_second_leave(struct exchange *x);
 
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,

@@ -9,6 +9,7 @@
 
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
+#include "proxy/level.h"
 #include "proxy/log.h"
 #include "proxy/service.h"
 
@@ -241,7 +242,7 @@ static struct exchange *refresher(struct exchange *x)
 static void serve_while_refreshing(struct exchange *x)
 {
     struct exchange *y = x->look.fill ? refresher(x) : NULL;
-    struct cache_status status = {.fwd = CACHE_FWD_NONE};
+    struct cache_status status = {.fwd = CACHE_FWD_NONE, .detail = x->found_in};
     if (y && !exchange_keep_head(y)) {
         exchange_over(y, false);
         y = NULL;
@@ -283,7 +284,7 @@ static void join(struct exchange *x)
 
 void exchange_act(struct exchange *x, enum store_verdict verdict)
 {
-    struct cache_status hit = {.fwd = CACHE_FWD_NONE};
+    struct cache_status hit = {.fwd = CACHE_FWD_NONE, .detail = x->found_in};
     switch (verdict) {
     case STORE_HIT:
         exchange_serve_entry(x, x->look.entry, hit, VERDICT_HIT);
@@ -392,6 +393,12 @@ static void look_again(struct exchange *x)
     exchange_look(x);
 }
 
+static struct slice level_name(struct exchange *x, unsigned level)
+{
+    const char *name = store_level(x->w->service->store, level)->name;
+    return (struct slice){name, strlen(name)};
+}
+
 static void fetch_failed(struct exchange *x, enum reason why)
 {
     x->why = why;
@@ -419,17 +426,23 @@ void exchange_poll_fill(struct exchange *x)
         pump(x);
         return;
     case FILL_DONE:
+        if (entry_level(news.entry) > 0) { /* nobody asked the upstream */
+            collapsed.fwd = CACHE_FWD_NONE;
+            collapsed.detail = level_name(x, entry_level(news.entry) - 1);
+        }
         exchange_serve_entry(x, news.entry, collapsed, VERDICT_COLLAPSED);
         return;
     case FILL_LOOSE:
         look_again(x);
         return;
-    case FILL_LEAD:
-        x->fill = news.fill;
-        x->entry = fill_validates(news.fill);
-        if (x->entry)
-            entry_ref(x->entry);
-        exchange_forward(x);
+    case FILL_LEAD:;
+        x->look.fill = news.fill;
+        x->look.entry = fill_validates(news.fill);
+        if (x->look.entry)
+            entry_ref(x->look.entry);
+        enum store_verdict verdict = x->look.entry ? STORE_REVALIDATE : STORE_LEAD;
+        if (!exchange_second(x, verdict))
+            exchange_act(x, verdict);
         return;
     case FILL_FAILED:
         fetch_failed(x, news.why);

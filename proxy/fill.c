@@ -41,6 +41,7 @@ struct fill *fill_new(struct store *store, const struct store_request *request, 
     atomic_init(&fill->refs, 1);
     home_init(&fill->home, key);
     home_add_tags(&fill->home, store, request->tags, request->tag_count);
+    levels_name(store, request, &fill->home);
     fill->tags_known = request->tag_count > 0;
     fill->store = store;
     fill->joinable = true;
@@ -296,8 +297,7 @@ static void judge(const struct fill *fill, const struct store_request *request, 
         out->storable = STORABLE_SIZE;
 }
 
-/* The tags that the entry will have: the request's, or those of the entry that was validated. */
-static void settle_tags(struct fill *fill, const struct store_request *request, const struct entry *base)
+void fill_settle_tags(struct fill *fill, const struct store_request *request, const struct entry *base)
 {
     struct shard *shard = shard_lock(fill->store, fill->home.place);
     fill->home.tag_count = 1;
@@ -314,7 +314,7 @@ static bool prepare(struct fill *fill, const struct store_request *request, cons
                     const struct judgement *judged, struct entry **entry)
 {
     struct vary_key vary;
-    settle_tags(fill, request, NULL);
+    fill_settle_tags(fill, request, NULL);
     vary_select(judged->vary, request->head, fill->store->seed_vary, &vary);
     struct entry_recipe recipe = {.uri = head_path(request->head),
                                   .names = judged->vary,
@@ -381,6 +381,8 @@ static void leave_table(struct fill *fill, const struct store_request *request, 
     if (why == STORABLE_MEMORY)
         shard->stats.oom++;
     shard_unlock(shard);
+    if (supersedes(status))
+        levels_drop_home(fill->store, &fill->home);
     entry_release(find.best);
     entry_release(find.part);
 }
@@ -440,6 +442,8 @@ static void drop_base(struct fill *fill)
     else
         stored = NULL;
     shard_unlock(shard);
+    if (stored)
+        levels_drop_home(store, &fill->home);
     entry_release(stored);
 }
 
@@ -464,7 +468,7 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
         fill->base = NULL;
         return NULL;
     }
-    settle_tags(fill, request, fill->base);
+    fill_settle_tags(fill, request, fill->base);
     struct store_request again = *request;
     learn(fill, request, false, &again.route, &merged->learnt);
     whatif_same(fill->store->whatif);
@@ -494,7 +498,7 @@ bool fill_complete_part(struct fill *fill, const struct store_request *request, 
         part ? part_whole(fill->store, part, request, response, sent, fill->limit, &body) : NULL;
     if (!whole)
         return false;
-    settle_tags(fill, request, part);
+    fill_settle_tags(fill, request, part);
     count_bytes(fill, part->length);
     pthread_mutex_lock(&fill->lock);
     fill->entry = whole;
@@ -654,6 +658,20 @@ void fill_abort(struct fill *fill, enum reason why, bool hand_over)
 struct entry *fill_validates(struct fill *fill)
 {
     return fill->base;
+}
+
+const struct hash128 *fill_names(const struct fill *fill)
+{
+    return fill->home.names;
+}
+
+void fill_found(struct fill *fill, struct entry *entry)
+{
+    pthread_mutex_lock(&fill->lock);
+    fill->entry = entry;
+    finish(fill, entry ? PHASE_DONE : PHASE_LOOSE, REASON_NONE);
+    pthread_mutex_unlock(&fill->lock);
+    fill_unref(fill);
 }
 
 unsigned fill_waiters(struct fill *fill)

@@ -19,6 +19,7 @@ struct metrics;
 struct permits;
 struct publication;
 struct resolver;
+struct shared;
 struct store;
 struct worker;
 
@@ -26,6 +27,7 @@ struct service {
     struct metrics *metrics;             /* any thread, as metrics says */
     struct log *log;                     /* any thread */
     struct store *store;                 /* any thread */
+    struct shared *shared;               /* any thread; NULL: no second level over the network */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */

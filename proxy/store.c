@@ -108,40 +108,17 @@ void store_set_limits(struct store *store, const struct store_limits *limits)
 
 /* ---- places ---- */
 
-/* Who asks, as the upstream sees it: the values of the fields that say so, each with its number and length;
- * the sidecar's credential, as number 0, where that takes the place of the client's. Nobody in particular in
- * the shared scope. */
+static void feed_who(void *arg, uint64_t number, struct slice text)
+{
+    hash_feed_u64(arg, number);
+    hash_feed_text(arg, text);
+}
+
 static struct hash128 partition_of(struct store *store, const struct store_request *request)
 {
-    const struct cache_rules *rules = request->rules;
-    const struct head *head = request->head;
     struct hash_state hash;
-    uint64_t wanted = 0;
-    for (unsigned i = 0; i < rules->partition_count; i++)
-        wanted |= (uint64_t)1 << rules->partition_ids[i];
-    if (rules->shared || (!request->credential.p && !(wanted & head->present)))
-        return store->nobody;
     hash_init(&hash, store->seed_partition);
-    if (request->credential.p) {
-        hash_feed_u64(&hash, 0);
-        hash_feed_text(&hash, request->credential);
-    }
-    for (unsigned i = 0; i < rules->partition_count; i++) {
-        uint8_t id = rules->partition_ids[i];
-        if (!head_has(head, id))
-            continue;
-        if (request->credential.p && (id == FIELD_AUTHORIZATION || id == FIELD_X_API_KEY))
-            continue; /* does not go up */
-        for (int at = 0; at < head->field_count; at++) {
-            if (head->fields[at].id != id)
-                continue;
-            if (id == FIELD_OTHER && !slice_equal_nocase(head_name(head, at), rules->partition_names[i]))
-                continue;
-            hash_feed_u64(&hash, i + 1);
-            hash_feed_text(&hash, head_value(head, at));
-        }
-    }
-    return hash_end(&hash);
+    return store_who(request, feed_who, &hash) ? hash_end(&hash) : store->nobody;
 }
 
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,

@@ -453,6 +453,11 @@ int entry_status(const struct entry *entry)
     return entry->status;
 }
 
+unsigned entry_level(const struct entry *entry)
+{
+    return entry->level;
+}
+
 struct slice entry_head(const struct entry *entry)
 {
     return entry_span(entry, entry->head);

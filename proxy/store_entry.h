@@ -21,6 +21,9 @@ struct entry *entry_ref(struct entry *entry);
 
 int entry_status(const struct entry *entry);
 
+/* The level below memory that it was found in, counted from 1; 0: it came from the origin. */
+unsigned entry_level(const struct entry *entry);
+
 /*
  * The head: status line (always HTTP/1.1) and the end-to-end fields as received, each line with its CRLF,
  * without the empty line, without Age and Content-Length. Date is always there. The caller adds

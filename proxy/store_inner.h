@@ -16,6 +16,7 @@
 #include "policy/table.h"
 #include "policy/tuner.h"
 #include "policy/vary.h"
+#include "proxy/level.h"
 #include "proxy/store.h"
 
 #define CONTAINER(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -54,7 +55,8 @@ struct entry {
     uint16_t status;
     uint8_t tag_count; /* links in `tags`, the partition's (the first) included */
     bool complete;
-    bool partial; /* only bytes from `first` on, of `total` (RFC 9111 3.3): entry_place */
+    bool partial;  /* only bytes from `first` on, of `total` (RFC 9111 3.3): entry_place */
+    uint8_t level; /* it came from the level with this number, counted from 1; 0: from the origin */
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
@@ -91,7 +93,8 @@ static inline struct slice entry_span(const struct entry *e, struct span span)
 /* Where an entry belongs. */
 struct home {
     struct hash128 place, partition;
-    unsigned tag_count; /* of `tags`, the partition's (the first) included */
+    struct hash128 names[LEVELS_MAX]; /* of the place, in the levels below */
+    unsigned tag_count;               /* of `tags`, the partition's (the first) included */
     uint64_t tags[1 + STORE_MAX_TAGS];
 };
 
@@ -127,6 +130,8 @@ struct store {
     _Atomic uint64_t entries, bytes; /* of all shards, what is being inserted included */
     _Atomic uint64_t fills, fill_bytes;
     _Atomic uint64_t passed; /* verdicts that needed no shard */
+    struct level levels[LEVELS_MAX];
+    unsigned level_count; /* settled before the first request */
 };
 
 /* ---- store_table.c: what happens under a shard's lock ---- */
@@ -194,6 +199,9 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
  * nothing is stored. Returns whether it is in.
  */
 bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill);
+
+/* The same, but the fill stays in the table, and so does a stored version that is newer. */
+bool store_insert_behind(struct store *store, struct entry *entry, struct fill *fill);
 
 /* Tells the tuner and the what-ifs of a use of an entry, if its key is in the sample. Any thread, under any
  * lock or none. `fresh` of the entry. */
@@ -275,6 +283,40 @@ bool entry_fits(const struct entry *entry, const struct head *request, struct ha
 
 /* ---- store.c ---- */
 
+/*
+ * Who asks, as the upstream sees it: gives the values of the fields that say so, each with its number; the
+ * sidecar's credential, as number 0, where that takes the place of the client's. False: nobody in particular
+ * (always so in the shared scope); nothing was given.
+ */
+static inline bool store_who(const struct store_request *request,
+                             void (*give)(void *arg, uint64_t number, struct slice text), void *arg)
+{
+    const struct cache_rules *rules = request->rules;
+    const struct head *head = request->head;
+    uint64_t wanted = 0;
+    for (unsigned i = 0; i < rules->partition_count; i++)
+        wanted |= (uint64_t)1 << rules->partition_ids[i];
+    if (rules->shared || (!request->credential.p && !(wanted & head->present)))
+        return false;
+    if (request->credential.p)
+        give(arg, 0, request->credential);
+    for (unsigned i = 0; i < rules->partition_count; i++) {
+        uint8_t id = rules->partition_ids[i];
+        if (!head_has(head, id))
+            continue;
+        if (request->credential.p && (id == FIELD_AUTHORIZATION || id == FIELD_X_API_KEY))
+            continue; /* does not go up */
+        for (int at = 0; at < head->field_count; at++) {
+            if (head->fields[at].id != id)
+                continue;
+            if (id == FIELD_OTHER && !slice_equal_nocase(head_name(head, at), rules->partition_names[i]))
+                continue;
+            give(arg, i + 1, head_value(head, at));
+        }
+    }
+    return true;
+}
+
 /* The place of another path in the partition of a key. */
 struct hash128 store_place(struct store *store, struct hash128 partition, struct slice origin,
                            struct slice path);
@@ -310,6 +352,20 @@ struct entry *part_whole(struct store *store, const struct entry *part, const st
 
 /* A broken-off 200 as a part, when it is worth keeping; else NULL. Its body is `body`, as far as it came. */
 struct entry *part_rescue(const struct entry *entry, struct body *body, uint64_t expected);
+
+/* ---- store_level.c ---- */
+
+/* Fills in home->names. Only where there are levels is anything done. */
+void levels_name(struct store *store, const struct store_request *request, struct home *home);
+
+/* Offers a stored entry to the levels above the one that it came from. Under its shard's lock. */
+void levels_keep(struct store *store, struct entry *entry, const struct home *home);
+
+/* Tells the levels to forget. No lock held; before and after memory was searched. */
+void levels_drop(struct store *store, const struct level_drop *drop);
+
+/* The same for one place. */
+void levels_drop_home(struct store *store, const struct home *home);
 
 /* ---- fill.c ---- */
 
@@ -364,5 +420,12 @@ struct fill {
 /* A fill with the leader's reference, in no table yet. NULL: out of memory. */
 struct fill *fill_new(struct store *store, const struct store_request *request, const struct store_key *key);
 void fill_unref(struct fill *fill);
+
+/* The tags that the entry will have: the request's, or those of the entry that was validated or found. */
+void fill_settle_tags(struct fill *fill, const struct store_request *request, const struct entry *base);
+
+/* The role of the leader ends: the waiters have `entry` (the caller's reference), or NULL: look again. The
+ * fill must have left the table. */
+void fill_found(struct fill *fill, struct entry *entry);
 
 #endif

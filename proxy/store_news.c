@@ -8,9 +8,8 @@
 
 enum { PATH_CAP = 8192 };
 
-/* A fill that is in the table, for the caller to lead. NULL: out of memory. */
-static struct fill *begin_fill(struct store *store, const struct store_request *request,
-                               const struct store_key *key)
+struct fill *store_begin_look(struct store *store, const struct store_request *request,
+                              const struct store_key *key)
 {
     struct fill *fill = fill_new(store, request, key);
     if (!fill)
@@ -68,6 +67,8 @@ static void compare(struct store *store, const struct store_request *request, co
     if (find.best && !whole && find.best->status == 200 && confirms(response, find.best))
         fill->base = entry_ref(find.best);
     shard_unlock(shard);
+    if (whole || part)
+        levels_drop_home(store, &fill->home);
     entry_release(whole);
     entry_release(part);
 }
@@ -82,7 +83,7 @@ void store_heard(struct store *store, const struct store_request *request, const
     if (head.method != METHOD_HEAD || response->status != 200)
         return;
     store_key_of(store, request, &key);
-    struct fill *fill = begin_fill(store, request, &key);
+    struct fill *fill = store_begin_look(store, request, &key);
     if (!fill)
         return;
     compare(store, request, &key, response, fill);
@@ -123,5 +124,5 @@ struct fill *store_adopt(struct store *store, const struct store_request *reques
         STORABLE_YES)
         return NULL;
     store_key_of(store, request, &key);
-    return begin_fill(store, request, &key);
+    return store_begin_look(store, request, &key);
 }

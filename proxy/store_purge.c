@@ -24,13 +24,14 @@ static void release_chain(struct entry *chain)
 
 /* ---- one place ---- */
 
-static size_t drop_place(struct store *store, struct hash128 place)
+static size_t drop_place(struct store *store, const struct level_drop *drop)
 {
     struct entry *chain = NULL, *entry;
     size_t count = 0;
-    struct shard *shard = shard_lock(store, place);
-    shard_doom_place(shard, place);
-    while ((entry = shard_first_variant(shard, place)) != NULL) {
+    levels_drop(store, drop);
+    struct shard *shard = shard_lock(store, drop->place);
+    shard_doom_place(shard, drop->place);
+    while ((entry = shard_first_variant(shard, drop->place)) != NULL) {
         shard_unlink(store, shard, entry);
         entry->link.next = chain ? &chain->link : NULL;
         chain = entry;
@@ -39,7 +40,24 @@ static size_t drop_place(struct store *store, struct hash128 place)
     shard->stats.invalidated += count;
     shard_unlock(shard);
     release_chain(chain);
+    levels_drop(store, drop);
     return count;
+}
+
+/* The path and query `text` of the request's origin. */
+static size_t drop_path(struct store *store, const struct store_request *request, struct hash128 place,
+                        struct slice text)
+{
+    struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = place, .text = text, .request = request};
+    return drop_place(store, &drop);
+}
+
+size_t store_forget_place(struct store *store, struct hash128 partition, struct slice origin,
+                          struct slice path)
+{
+    struct hash128 place = store_place(store, partition, origin, path);
+    struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = place, .name = place};
+    return drop_place(store, &drop);
 }
 
 static bool unsafe(enum method method)
@@ -60,7 +78,8 @@ static void drop_referred(struct store *store, const struct store_request *reque
         return;
     size_t n = uri_local(reference, &base, path, sizeof path);
     if (n > 0)
-        drop_place(store, store_place(store, partition, request->origin, (struct slice){path, n}));
+        drop_path(store, request, store_place(store, partition, request->origin, (struct slice){path, n}),
+                  (struct slice){path, n});
 }
 
 void store_invalidate(struct store *store, const struct store_request *request, const struct head *response)
@@ -69,7 +88,7 @@ void store_invalidate(struct store *store, const struct store_request *request, 
     if (!unsafe(request->head->method) || response->status < 200 || response->status >= 400)
         return;
     store_key_of(store, request, &key);
-    drop_place(store, key.place);
+    drop_path(store, request, key.place, head_path(request->head));
     drop_referred(store, request, key.partition, head_first(response, FIELD_LOCATION));
     drop_referred(store, request, key.partition, head_first(response, FIELD_CONTENT_LOCATION));
 }
@@ -98,8 +117,12 @@ static size_t drop_tagged(struct store *store, uint64_t tag, bool unknown_too)
 
 size_t store_drop_partition(struct store *store, const struct store_key *key)
 {
+    struct level_drop drop = {.kind = LEVEL_DROP_PARTITION, .partition = key->partition};
+    levels_drop(store, &drop);
     /* Whose fetch it is is always known: a refused credential must not touch those of others. */
-    return drop_tagged(store, store_partition_tag(key->partition), false);
+    size_t count = drop_tagged(store, store_partition_tag(key->partition), false);
+    levels_drop(store, &drop);
+    return count;
 }
 
 /* ---- by path: a walk over everything ---- */
@@ -182,11 +205,9 @@ static void walk_shard(struct walk *walk, struct shard *shard,
     } while (more);
 }
 
-size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice text)
+static size_t purge_walk(struct store *store, enum store_purge_kind kind, struct slice text)
 {
     struct walk walk = {.store = store, .kind = kind, .text = text};
-    if (kind == STORE_PURGE_TAG)
-        return drop_tagged(store, store_tag_hash(store, text), true);
     for (unsigned i = 0; i <= store->shard_mask; i++) {
         struct shard *shard = &store->shards[i];
         pthread_mutex_lock(&shard->lock);
@@ -196,6 +217,21 @@ size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice
         walk_shard(&walk, shard, purge_visit);
     }
     return walk.count;
+}
+
+size_t store_purge(struct store *store, enum store_purge_kind kind, struct slice text)
+{
+    static const enum level_drop_kind kinds[] = {
+        [STORE_PURGE_KEY] = LEVEL_DROP_KEY, [STORE_PURGE_PREFIX] = LEVEL_DROP_PREFIX,
+        [STORE_PURGE_TAG] = LEVEL_DROP_TAG, [STORE_PURGE_TAG_PREFIX] = LEVEL_DROP_TAG_PREFIX,
+        [STORE_PURGE_ALL] = LEVEL_DROP_ALL,
+    };
+    struct level_drop drop = {.kind = kinds[kind], .text = text};
+    levels_drop(store, &drop);
+    size_t count = kind == STORE_PURGE_TAG ? drop_tagged(store, store_tag_hash(store, text), true)
+                                           : purge_walk(store, kind, text);
+    levels_drop(store, &drop);
+    return count;
 }
 
 static void see_visit(void *arg, struct table_link *link)

@@ -503,21 +503,15 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
         shard->stats.evictions++;
     }
     marker_clear(shard, home->place);
-    shard->stats.stored++;
+    shard->stats.stored += entry->level == 0;
+    levels_keep(store, entry, home);
     return true;
 }
 
-bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill)
+/* Under the lock, which it gives back: what is to be done once an entry is in, or is not. */
+static void inserted(struct store *store, struct shard *shard, struct entry *entry, const struct home *home,
+                     bool in, struct entry *out[3])
 {
-    struct entry *out[3] = {NULL, NULL, NULL};
-    bool in = make_room_for(store, entry, home->place);
-    struct shard *shard = shard_lock(store, home->place);
-    if (fill) {
-        table_remove(&shard->fills, &fill->link);
-        fill->joinable = false;
-        in = in && !fill->doomed;
-    }
-    in = in && insert_locked(store, shard, entry, home, out);
     uint64_t footprint = entry->footprint;
     bool anew = !out[0];
     struct freshness fresh = entry->fresh;
@@ -534,5 +528,32 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
     entry_release(out[1]);
     entry_release(out[2]);
     store_make_room(store, shard, 0, 0); /* others may have inserted at the same time */
+}
+
+bool store_insert(struct store *store, struct entry *entry, const struct home *home, struct fill *fill)
+{
+    struct entry *out[3] = {NULL, NULL, NULL};
+    bool in = make_room_for(store, entry, home->place);
+    struct shard *shard = shard_lock(store, home->place);
+    if (fill) {
+        table_remove(&shard->fills, &fill->link);
+        fill->joinable = false;
+        in = in && !fill->doomed;
+    }
+    in = in && insert_locked(store, shard, entry, home, out);
+    inserted(store, shard, entry, home, in, out);
+    return in;
+}
+
+bool store_insert_behind(struct store *store, struct entry *entry, struct fill *fill)
+{
+    struct entry *out[3] = {NULL, NULL, NULL};
+    const struct home *home = &fill->home;
+    bool in = make_room_for(store, entry, home->place);
+    struct shard *shard = shard_lock(store, home->place);
+    struct entry *old = shard_same_variant(shard, entry, home->place);
+    in = in && !fill->doomed && !(old && newer(old, entry));
+    in = in && insert_locked(store, shard, entry, home, out);
+    inserted(store, shard, entry, home, in, out);
     return in;
 }

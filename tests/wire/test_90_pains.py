@@ -265,14 +265,9 @@ def test_pain_21_a_coded_answer_only_for_those_who_can_read_it(t):
 
 
 def test_pain_14_a_shared_cache_that_is_away_is_no_matter(t):
-    """The second level is not built yet, and saying so beats hanging: a redis_url is refused in words, or serves without it."""
-    code, out, errors = run_once(["--set", "cache.redis_url=redis://127.0.0.1:1/0", "--check"])
-    if code == 0:
-        sidecar = t.sidecar(t.origin(), {**PLAIN, "cache.redis_url": "redis://127.0.0.1:1/0"})
-        equal(sidecar.request("/").status, 200, "status without the shared cache")
-    else:
-        equal(code, 2, "exit code")
-        check("cache.redis_url" in out + errors, out + errors)
+    """Nothing listens where redis_url points: the sidecar starts, serves and caches as without it (more in test_60)."""
+    sidecar = t.sidecar(t.origin(), {**PLAIN, "cache.redis_url": "redis://127.0.0.1:1/0"})
+    equal(sidecar.request("/").status, 200, "status without the shared cache")
 
 
 def test_pain_18_an_application_that_stops_slowly(t):

@@ -463,7 +463,6 @@ END_TEST
 START_TEST(what_is_later)
 {
     static const int later[] = {CONFIG_OPTION_cache_frozen_path,
-                                CONFIG_OPTION_cache_redis_url,
                                 CONFIG_OPTION_rate_limit_share_through_redis,
                                 CONFIG_OPTION_batching_enabled,
                                 CONFIG_OPTION_retry_hedge_enabled,

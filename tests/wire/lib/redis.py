@@ -1,0 +1,79 @@
+"""Redis: a real redis-server of a test's own, on a unix socket and a free port, and a client for it of a few lines."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+
+from .wait import wait_for
+
+
+class Redis:
+    def __init__(self, directory, *more):
+        self.directory = os.path.join(directory, "redis-%d" % id(self))
+        os.makedirs(self.directory)
+        self.socket = os.path.join(self.directory, "s")
+        self.more = list(more)
+        self.process = None
+        self.start()
+
+    @property
+    def url(self):
+        return "redis+unix://" + self.socket
+
+    def start(self):
+        if not shutil.which("redis-server"):
+            raise RuntimeError("redis-server is not installed")
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", "0", "--unixsocket", self.socket, "--save", "", "--appendonly", "no", "--dir", self.directory, *self.more],
+            stdout=subprocess.DEVNULL)
+        wait_for(self.answers, "redis-server answers")
+
+    def answers(self):
+        try:
+            return self.call("PING") == b"PONG"
+        except OSError:
+            return False
+
+    def kill(self):
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self):
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def call(self, *words):
+        """One command; bytes, an int, None or a list. An error is raised."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(10)
+            s.connect(self.socket)
+            words = [w if isinstance(w, bytes) else str(w).encode() for w in words]
+            s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+            return self.read(s.makefile("rb"))
+
+    def read(self, f):
+        line = f.readline()
+        kind, rest = line[:1], line[1:-2]
+        if kind == b"+":
+            return rest
+        if kind == b":":
+            return int(rest)
+        if kind == b"$":
+            return None if rest == b"-1" else f.read(int(rest) + 2)[:-2]
+        if kind == b"*":
+            return None if rest == b"-1" else [self.read(f) for _ in range(int(rest))]
+        raise RuntimeError("redis: %r" % line)
+
+    def entries(self):
+        """Names of stored answers."""
+        return sorted(k for k in self.call("KEYS", "promptops:*") if not k.endswith((b":purges", b":places")))
