@@ -444,13 +444,21 @@ void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, cons
 /*
  * Whoever asks again within so short a time finds the entry in a cache of any size worth having: what goes
  * out meanwhile makes room for what came from the upstream meanwhile, and that is little. So a key in great
- * demand costs the miniatures no more than twenty notes a second, and the lookups next to nothing.
+ * demand costs the miniatures no more than twenty notes a second, and the lookups next to nothing. In a small
+ * cache much goes out within that time, and the order of uses decides what: there each one is noted.
  */
 static const tick_t NOTED_FOR = 50 * TICK_MS;
 
+static bool is_roomy(struct store *store)
+{
+    uint64_t entries = atomic_load_explicit(&store->max_entries, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&store->max_bytes, memory_order_relaxed);
+    return (entries == 0 || entries >= 4096) && (bytes == 0 || bytes >= UINT64_C(16) << 20);
+}
+
 void store_note_hit(struct store *store, struct entry *entry, tick_t now)
 {
-    if (now - entry->noted < NOTED_FOR && entry->unnoted < UINT32_MAX) {
+    if (now - entry->noted < NOTED_FOR && entry->unnoted < UINT32_MAX && is_roomy(store)) {
         entry->unnoted++;
         return;
     }
