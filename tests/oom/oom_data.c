@@ -193,8 +193,9 @@ static bool trailer_scenario(void)
 
 static bool metrics_scenario(void)
 {
-    static const char *const methods[] = {"other", "GET"}, *const reasons[] = {"NONE", "RESET"};
-    struct metrics_config config = {2, methods, 2, reasons, 2};
+    static const char *const methods[] = {"other", "GET"}, *const reasons[] = {"NONE", "RESET"},
+                             *const outcomes[] = {"ok", "throttled"};
+    struct metrics_config config = {2, methods, 2, reasons, 2, outcomes, 2};
     struct metrics *m = metrics_new(&config);
     struct recent *recent = m ? recent_new(m, 0) : NULL;
     struct text out = {0};

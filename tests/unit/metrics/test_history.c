@@ -168,7 +168,7 @@ START_TEST(a_day_of_fifty_operations_fits)
 {
     uint16_t operations[50];
     for (int i = 0; i < 50; i++) {
-        char name[16];
+        char name[24];
         snprintf(name, sizeof name, "operation_%d", i);
         operations[i] = metrics_operation(m, name);
     }
