@@ -21,6 +21,9 @@
 
 enum { PIECE = 64 * 1024, POINTS_SHOWN = 300 };
 
+/* Seconds since 1970 up to which a time is one: until 2096. Then no difference of two overflows. */
+#define TIME_MOST INT64_C(4000000000)
+
 struct range {
     struct history_series series;
     int64_t from, to, step; /* nanoseconds since 1970, but for the step */
@@ -73,16 +76,19 @@ static bool parse_time(const char *text, int64_t now, int64_t *out)
     struct tm utc = {0};
     char *end = strptime(text, "%Y-%m-%dT%H:%M:%S", &utc);
     if (end && (!*end || strcmp(end, "Z") == 0)) {
-        *out = (int64_t)timegm(&utc) * TICK_S;
-        return true;
+        int64_t seconds = (int64_t)timegm(&utc);
+        *out = seconds >= 0 && seconds <= TIME_MOST ? seconds * TICK_S : 0;
+        return seconds >= 0 && seconds <= TIME_MOST;
     }
     bool back = *text == '-';
     double v = strtod(text + back, &end);
-    if (text[back] < '0' || text[back] > '9' || memchr(text, 'x', strlen(text)) || !isfinite(v) || v > 9e9)
+    if (text[back] < '0' || text[back] > '9' || memchr(text, 'x', strlen(text)) || !isfinite(v) ||
+        v > (double)TIME_MOST)
         return false;
     for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (strcmp(end, units[i].name) == 0 && (back || !*end) && v * units[i].seconds < 9e9) {
+        if (strcmp(end, units[i].name) == 0 && (back || !*end) && v * units[i].seconds <= (double)TIME_MOST) {
             *out = back ? now - (int64_t)(v * units[i].seconds * TICK_S) : (int64_t)(v * TICK_S);
+            *out = *out > 0 ? *out : 0;
             return true;
         }
     return false;
@@ -93,7 +99,8 @@ static bool read_time(struct admin_request *r, const char *name, int64_t now, in
     const char *text = admin_query(r, name);
     if (!text || parse_time(text, now, out))
         return true;
-    refuse(r, name, "is not a time", "Give 2024-01-01T00:00:00 (UTC), seconds since 1970, or -30m.");
+    refuse(r, name, "is not a time",
+           "Give 2024-01-01T00:00:00 (UTC), seconds since 1970, or -30m; from 1970 to 2096.");
     return false;
 }
 

@@ -1,7 +1,8 @@
 /*
  * Recommendations, and experiments with them. Invariants: at most one is tried at a time; while one is, the
  * cache's miniatures keep the setting of before; a setting that somebody else changed meanwhile is left as it
- * is; nothing is changed that cannot be noted for the operator.
+ * is; nothing is changed that cannot be noted for the operator; an experiment is over when its setting is
+ * taken back, and not before: what could not be put in force is tried again each second.
  */
 #include "proxy/adviser.h"
 
@@ -51,6 +52,7 @@ struct trial {
     bool second;    /* of the pair */
     bool settled;
     tick_t turn_began;
+    const char *ending; /* it failed, and its setting could not be taken back yet: why; else NULL */
     unsigned idle;
     struct facts_mark mark;        /* where what is measured of this turn began */
     struct experiment_slice other; /* the pair's first */
@@ -245,24 +247,21 @@ static void back_off(struct item *it, tick_t now)
     it->not_before = now + (wait < BACK_OFF_MAX ? wait : BACK_OFF_MAX);
 }
 
-static void begin_turn(struct adviser *a, bool new, tick_t now)
-{
-    struct trial *t = &a->trial;
-    struct item *it = &a->items[t->kind];
-    if (t->new != new && !(new ? use_new(a, it) : use_old(a, it)))
-        return; /* the turn is the other's again */
-    t->new = new;
-    t->settled = false;
-    t->turn_began = now;
-    facts_mark(&a->sources, &t->mark);
-}
-
-/* It ends. What is not kept is taken back. */
+/* It ends. What is not kept is taken back; while that cannot be, it does not end. */
 static void finish(struct adviser *a, bool keep, const char *why, tick_t now)
 {
     struct trial *t = &a->trial;
     struct item *it = &a->items[t->kind];
     bool meddling = meddled(a, it);
+    if (!meddling && keep && !t->new) {
+        keep = use_new(a, it);
+        why = keep ? why : "It could not be put in force again.";
+    }
+    keep = keep && !meddling;
+    if (!meddling && !keep && t->new && !use_old(a, it)) {
+        t->ending = why;
+        return;
+    }
     it->why = meddling ? "Somebody else has changed the setting meanwhile." : why;
     it->measured = it->experiment.pairs > 1;
     experiment_measured(&it->experiment, &it->improvement, &it->margin);
@@ -270,18 +269,33 @@ static void finish(struct adviser *a, bool keep, const char *why, tick_t now)
         it->improvement = 1 - (double)a->now_mark.store.bytes / (double)t->bytes_before;
     t->on = false;
     advise_forget(&it->track);
-    if (!meddling && keep && !t->new)
-        keep = use_new(a, it);
-    else if (!meddling && !keep && t->new)
-        (void)use_old(a, it);
-    it->state = keep && !meddling ? ADVISER_APPLIED : ADVISER_REVERTED;
-    if (it->state == ADVISER_REVERTED)
-        back_off(it, now);
-    else
+    it->state = keep ? ADVISER_APPLIED : ADVISER_REVERTED;
+    if (keep)
         it->reverts = 0;
+    else
+        back_off(it, now);
     metric_add(a->sources.block, keep ? METRIC_EXPERIMENTS_KEPT : METRIC_EXPERIMENTS_REVERTED, 1);
-    (void)note(a, it, keep ? "a change is kept" : "a change is taken back");
+    (void)note(a, it,
+               keep       ? "a change is kept"
+               : meddling ? "a change is given up"
+                          : "a change is taken back");
     follow(a);
+}
+
+/* A turn of the new setting, or of the old one. One that cannot begin ends the experiment: what is measured
+ * in it would be the other's. */
+static void begin_turn(struct adviser *a, bool new, tick_t now)
+{
+    struct trial *t = &a->trial;
+    struct item *it = &a->items[t->kind];
+    if (t->new != new && !(new ? use_new(a, it) : use_old(a, it))) {
+        finish(a, false, "The setting could not be changed.", now);
+        return;
+    }
+    t->new = new;
+    t->settled = false;
+    t->turn_began = now;
+    facts_mark(&a->sources, &t->mark);
 }
 
 static void judge(struct adviser *a, tick_t now)
@@ -343,7 +357,7 @@ static void end_turn(struct adviser *a, tick_t now)
         if (!too_idle(a, counted, now))
             begin_turn(a, rng_below(&a->rng, 2), now);
     }
-    if (t->on)
+    if (t->on && !t->ending)
         judge(a, now);
 }
 
@@ -368,8 +382,8 @@ static void step(struct adviser *a, tick_t now)
     struct item *it = &a->items[t->kind];
     tick_t slice = config_of(a)->performance_experiment_slice,
            settle = slice / 5 > TICK_S ? slice / 5 : TICK_S;
-    if (meddled(a, it)) {
-        finish(a, false, "", now);
+    if (t->ending || meddled(a, it)) {
+        finish(a, false, t->ending ? t->ending : "", now);
         return;
     }
     if (!t->settled && now - t->turn_began + SLACK >= settle) {
@@ -465,7 +479,7 @@ enum adviser_answer adviser_revert(struct adviser *a, const char *id, tick_t now
         return ADVISER_UNKNOWN;
     if (it->state == ADVISER_TRYING) {
         finish(a, false, "It was ended by hand.", now);
-        return ADVISER_DONE;
+        return a->trial.on ? ADVISER_REFUSED : ADVISER_DONE;
     }
     if (it->state != ADVISER_APPLIED || meddled(a, it))
         return ADVISER_NOT_NOW;

@@ -666,7 +666,10 @@ static void finish(struct control *c)
     if (s->resolver)
         resolver_stop(s->resolver);
     s->resolver = NULL;
+    if (s->store)
+        store_set_levels(s->store, NULL, 0); /* what ends from here on tells no level */
     shared_stop(s->shared);
+    s->shared = NULL;
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);

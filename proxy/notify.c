@@ -53,7 +53,8 @@ struct notify {
     struct receiver *receivers[NOTIFY_RECEIVERS];
     size_t count;
     char service[128], upstream[256], instance[128];
-    tick_t now; /* of the newest call from outside */
+    char why[256]; /* why nobody can be told; empty: they can */
+    tick_t now;    /* of the newest call from outside */
 };
 
 /* ---- queues ---- */
@@ -198,7 +199,8 @@ static void send_first(struct receiver *r)
     r->attempts++;
     r->call = post_start(r->owner->setup.post, &job, on_done, r);
     if (!r->call) {
-        struct post_result none = {.retry_after = -1, .error = "out of memory"};
+        struct post_result none = {.retry_after = -1,
+                                   .error = *r->owner->why ? r->owner->why : "out of memory"};
         failed(r, &none, r->owner->now);
     }
 }
@@ -272,6 +274,13 @@ void notify_tune(struct notify *n, const struct config *cfg)
     n->count = 0;
     snprintf(n->service, sizeof n->service, "%s", cfg->performance_service_name);
     snprintf(n->upstream, sizeof n->upstream, "%s", cfg->upstream_url.host);
+    bool wanted = cfg->notifications_webhooks.count > 0;
+    if (wanted && !post_ready(n->setup.post, n->why, sizeof n->why)) {
+        log_write(n->setup.log, LOG_ERROR, "alerts", "notifications.webhooks: nobody can be told: %s",
+                  n->why);
+    } else {
+        n->why[0] = '\0';
+    }
     for (size_t i = 0; i < cfg->notifications_webhooks.count; i++) {
         const struct webhook_spec *spec = &cfg->notifications_webhooks.items[i];
         if (n->count == NOTIFY_RECEIVERS) {

@@ -1,23 +1,27 @@
 /*
  * libcurl's multi interface on libevent. Invariants: each call is on the list from post_start to its `done`
- * or its end by post_cancel; each socket that libcurl watches has one event, freed when it says so.
+ * or its end by post_cancel; each socket that libcurl watches has one event, freed when it says so; libcurl
+ * is called only once post_ready said that it is there.
  */
 #include "proxy/post.h"
 
-#include <curl/curl.h>
 #include <event2/event.h>
-#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "proxy/post_curl.h"
 #include "proxy/version.h"
 
 enum { ANSWER_MOST = 1 << 20 };
 
+static struct post_curl curl; /* the control thread's; loaded once for the process */
+
 struct post {
     struct event_base *base;
-    CURLM *multi;
+    CURLM *multi; /* NULL: not needed yet */
     struct event *timer;
     struct post_call *first; /* under way */
 };
@@ -39,11 +43,11 @@ static void end(struct post_call *c)
         *c->link = c->next;
         if (c->next)
             c->next->link = c->link;
-        curl_multi_remove_handle(c->owner->multi, c->easy);
+        curl.multi_remove_handle(c->owner->multi, c->easy);
     }
     if (c->easy)
-        curl_easy_cleanup(c->easy);
-    curl_slist_free_all(c->fields);
+        curl.easy_cleanup(c->easy);
+    curl.slist_free_all(c->fields);
     free(c);
 }
 
@@ -55,12 +59,12 @@ static void tell(struct post_call *c, CURLcode code)
     curl_off_t after = 0;
     struct post_result result = {.retry_after = -1, .error = NULL};
     if (code == CURLE_OK) {
-        curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
-        if (curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0)
+        curl.easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+        if (curl.easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0)
             result.retry_after = (after < 86400 ? (tick_t)after : 86400) * TICK_S;
         result.status = (int)status;
     } else {
-        result.error = curl_easy_strerror(code); /* c->error may name the host's address or the URL */
+        result.error = curl.easy_strerror(code); /* c->error may name the host's address or the URL */
     }
     post_done *done = c->done;
     void *ctx = c->ctx;
@@ -72,12 +76,12 @@ static void collect(struct post *p)
 {
     int left;
     CURLMsg *message;
-    while ((message = curl_multi_info_read(p->multi, &left))) {
+    while ((message = curl.multi_info_read(p->multi, &left))) {
         struct post_call *c = NULL;
         CURLcode code = message->data.result; /* the message goes with the handle */
         if (message->msg != CURLMSG_DONE)
             continue;
-        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&c);
+        curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&c);
         tell(c, code);
     }
 }
@@ -88,7 +92,7 @@ static void on_socket_event(evutil_socket_t fd, short what, void *arg)
 {
     struct post *p = arg;
     int running, mask = (what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
-    curl_multi_socket_action(p->multi, fd, mask, &running);
+    curl.multi_socket_action(p->multi, fd, mask, &running);
     collect(p);
 }
 
@@ -98,7 +102,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     int running;
     (void)fd;
     (void)what;
-    curl_multi_socket_action(p->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    curl.multi_socket_action(p->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     collect(p);
 }
 
@@ -119,7 +123,7 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
     (void)easy;
     if (event)
         event_free(event);
-    curl_multi_assign(p->multi, fd, NULL);
+    curl.multi_assign(p->multi, fd, NULL);
     if (what == CURL_POLL_REMOVE)
         return 0;
     short wish = (short)((what & CURL_POLL_IN ? EV_READ : 0) | (what & CURL_POLL_OUT ? EV_WRITE : 0));
@@ -129,32 +133,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void 
             event_free(event);
         return -1;
     }
-    curl_multi_assign(p->multi, fd, event);
+    curl.multi_assign(p->multi, fd, event);
     return 0;
-}
-
-/* ---- descriptors that no child is to inherit ---- */
-
-enum { SEEN = 256 };
-
-/* Which of the first descriptors are open. */
-static void look_at_open(bool open[SEEN])
-{
-    for (int fd = 0; fd < SEEN; fd++)
-        open[fd] = fcntl(fd, F_GETFD) != -1;
-}
-
-/* libcurl has one to wake itself up by, and does not say which. No other thread runs yet. */
-static CURLM *multi_new(void)
-{
-    bool before[SEEN], after[SEEN];
-    look_at_open(before);
-    CURLM *multi = curl_multi_init();
-    look_at_open(after);
-    for (int fd = 0; fd < SEEN; fd++)
-        if (after[fd] && !before[fd])
-            (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-    return multi;
 }
 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
@@ -172,22 +152,35 @@ struct post *post_new(struct event_base *base)
     if (!p)
         return NULL;
     p->base = base;
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
-        free(p);
-        return NULL;
-    }
     p->timer = evtimer_new(base, on_timer, p);
-    p->multi = multi_new();
-    if (!p->timer || !p->multi) {
-        post_free(p);
-        return NULL;
+    if (p->timer)
+        return p;
+    free(p);
+    return NULL;
+}
+
+bool post_ready(struct post *p, char *err, size_t err_size)
+{
+    if (p->multi)
+        return true;
+    if (!curl.easy_init && !post_curl_load(&curl, err, err_size)) {
+        curl = (struct post_curl){0};
+        return false;
     }
-    curl_multi_setopt(p->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-    curl_multi_setopt(p->multi, CURLMOPT_SOCKETDATA, p);
-    curl_multi_setopt(p->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(p->multi, CURLMOPT_TIMERDATA, p);
-    curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, 8L);
-    return p;
+    p->multi = curl.multi_init();
+    if (!p->multi) {
+        snprintf(err, err_size, "out of memory");
+        return false;
+    }
+    /* It wakes itself up by a pair of sockets whose numbers it tells nobody. No descriptor of ours is for a
+     * child. Linux before 5.11 cannot do this; then a child would inherit that pair. */
+    close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    curl.multi_setopt(p->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl.multi_setopt(p->multi, CURLMOPT_SOCKETDATA, p);
+    curl.multi_setopt(p->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl.multi_setopt(p->multi, CURLMOPT_TIMERDATA, p);
+    curl.multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, 8L);
+    return true;
 }
 
 void post_free(struct post *p)
@@ -197,10 +190,8 @@ void post_free(struct post *p)
     while (p->first)
         end(p->first);
     if (p->multi)
-        curl_multi_cleanup(p->multi); /* closes what is kept open: calls watch_socket */
-    if (p->timer)
-        event_free(p->timer);
-    curl_global_cleanup();
+        curl.multi_cleanup(p->multi); /* closes what is kept open: calls watch_socket */
+    event_free(p->timer);
     free(p);
 }
 
@@ -214,7 +205,7 @@ static size_t discard(char *bytes, size_t size, size_t count, void *arg)
 
 static bool add_field(struct post_call *c, const char *field)
 {
-    struct curl_slist *longer = curl_slist_append(c->fields, field);
+    struct curl_slist *longer = curl.slist_append(c->fields, field);
     if (longer)
         c->fields = longer;
     return longer != NULL;
@@ -234,36 +225,36 @@ static bool set_up(struct post_call *c, const struct post_job *job)
 {
     CURL *e = c->easy;
     long ms = (long)(job->timeout / TICK_MS);
-    return curl_easy_setopt(e, CURLOPT_URL, job->url) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->n) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_COPYPOSTFIELDS, job->body) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_HTTPHEADER, c->fields) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_USERAGENT, "promptops-sidecar/" PROMPTOPS_SIDECAR_VERSION) ==
+    return curl.easy_setopt(e, CURLOPT_URL, job->url) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->n) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_COPYPOSTFIELDS, job->body) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_HTTPHEADER, c->fields) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_USERAGENT, "promptops-sidecar/" PROMPTOPS_SIDECAR_VERSION) ==
                CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_FORBID_REUSE, job->keep ? 0L : 1L) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, ms) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, ms / 2 + 1) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_PRIVATE, c) == CURLE_OK &&
-           curl_easy_setopt(e, CURLOPT_ERRORBUFFER, c->error) == CURLE_OK;
+           curl.easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_FORBID_REUSE, job->keep ? 0L : 1L) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_TIMEOUT_MS, ms) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, ms / 2 + 1) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_PRIVATE, c) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_ERRORBUFFER, c->error) == CURLE_OK;
 }
 
 struct post_call *post_start(struct post *p, const struct post_job *job, post_done *done, void *ctx)
 {
-    struct post_call *c = calloc(1, sizeof *c);
+    struct post_call *c = p->multi ? calloc(1, sizeof *c) : NULL;
     if (!c)
         return NULL;
     c->owner = p;
     c->done = done;
     c->ctx = ctx;
-    c->easy = curl_easy_init();
+    c->easy = curl.easy_init();
     if (!c->easy || !set_fields(c, job) || !set_up(c, job) ||
-        curl_multi_add_handle(p->multi, c->easy) != CURLM_OK) {
+        curl.multi_add_handle(p->multi, c->easy) != CURLM_OK) {
         end(c);
         return NULL;
     }

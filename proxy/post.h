@@ -29,15 +29,22 @@ struct post_result {
 
 typedef void post_done(void *ctx, const struct post_result *result);
 
-/* NULL: out of memory. Call it before other threads start. */
+/* NULL: out of memory. */
 struct post *post_new(struct event_base *base);
+
+/*
+ * To be called before the first post_start, by whoever has somebody to tell: loads libcurl (post_curl.h),
+ * which takes some milliseconds once. False, with what is wrong and what to do in err.
+ */
+bool post_ready(struct post *p, char *err, size_t err_size) MUSTCHECK;
 
 /* Breaks off what is under way, without calling anybody. */
 void post_free(struct post *p);
 
 /*
  * Sends by POST, follows no redirect, throws the answer's body away (at most a MiB is read). `done` is called
- * once, later, on this thread, unless post_cancel comes first. NULL: out of memory, or the URL is none.
+ * once, later, on this thread, unless post_cancel comes first. NULL: out of memory, the URL is none, or
+ * post_ready was not, or in vain.
  */
 struct post_call *post_start(struct post *p, const struct post_job *job, post_done *done,
                              void *ctx) MUSTCHECK;

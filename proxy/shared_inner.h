@@ -46,6 +46,7 @@ struct person {
     struct hash128 id;        /* in Redis */
     struct seal_key root;
     uint64_t used; /* 0: empty */
+    bool nameless; /* with more credential fields than are reckoned with: nothing of theirs is shared */
 };
 
 /* A purge: waiting to be confirmed by Redis, or known to have happened. */
@@ -132,6 +133,7 @@ struct shared {
     pthread_mutex_t names_lock;
     struct person *persons; /* secret room */
     uint64_t uses;
+    _Atomic bool forgot; /* a person has been given up for another, whose entries memory may still have */
     struct shared_counts counts;
 };
 

@@ -56,6 +56,7 @@ static bool derive_person(struct shared *s, const struct store_request *request,
     parts.too_many = false;
     bool somebody = store_who(request, gather, &parts);
     struct slice none[1] = {{s->origin, s->origin_n}};
+    out->nameless = parts.too_many;
     if (parts.too_many)
         return false;
     bool ok = somebody ? seal_derive(s->sealer, NULL, "promptops level 2: somebody", parts.part, parts.count,
@@ -122,6 +123,8 @@ bool shared_person_asking(struct shared *s, const struct store_request *request,
         return false;
     pthread_mutex_lock(&s->names_lock);
     struct person *p = slot_of(s, key.partition, &found);
+    if (!found && p->used)
+        atomic_store(&s->forgot, true); /* memory may still have what was theirs: carry_out */
     out->used = ++s->uses;
     *p = *out;
     pthread_mutex_unlock(&s->names_lock);

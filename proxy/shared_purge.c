@@ -10,7 +10,9 @@
  * again until it was heard back; nothing is looked up while not everything in the streams was heard;
  * - where it is not known what was purged (a stream trimmed, wiped, begun anew) entries from before are not
  *   used;
- * - what a sidecar cannot keep apart any more it purges in a coarser way, never not at all.
+ * - what a sidecar cannot keep apart any more it purges in a coarser way, never not at all;
+ * - the record of a place is sent behind the deletion of its value, on one connection: once it was heard
+ * back, the value is gone, and the record is needed only against one that is being written behind it.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -169,25 +171,26 @@ void shared_drop(void *self, const struct level_drop *drop)
 {
     struct shared *s = self;
     struct person person = {0};
-    struct hash128 name = drop->name;
-    bool deletes = drop->kind == LEVEL_DROP_PLACE, tells = true;
+    bool tells = true;
     if (shared_is_own(s)) /* it was heard from another */
         return;
-    if (drop->kind == LEVEL_DROP_PLACE && drop->request)
-        tells = shared_person_asking(s, drop->request, &person) &&
-                shared_name_path(s, &person, drop->text, &name);
-    else if (drop->kind == LEVEL_DROP_PLACE) /* a place of which nothing but its name is known */
+    bool exact = drop->text.n <= SHARED_PURGE_TEXT; /* else it is told in a coarser way: all */
+    if (drop->kind == LEVEL_DROP_PLACE && drop->request) {
+        exact = exact && shared_person_asking(s, drop->request, &person);
+        tells = !person.nameless;                /* who has no name has nothing here */
+    } else if (drop->kind == LEVEL_DROP_PLACE) { /* a place of which nothing but its name is known */
         tells = false;
-    else if (drop->kind == LEVEL_DROP_PARTITION)
-        tells = shared_person_in(s, drop->partition, &person); /* else they never had anything here */
-    bool too_long = drop->text.n > SHARED_PURGE_TEXT;
+    } else if (drop->kind == LEVEL_DROP_PARTITION) {
+        exact = shared_person_in(s, drop->partition, &person);
+        tells = exact || atomic_load(&s->forgot); /* else they never had anything here */
+    }
     struct slice text = drop->kind == LEVEL_DROP_PARTITION ? (struct slice){NULL, 0} : drop->text;
-    struct purge *p = tells && !too_long ? purge_new(drop->kind, person.id, text) : NULL;
+    struct purge *p = tells && exact ? purge_new(drop->kind, person.id, text) : NULL;
     pthread_mutex_lock(&s->lock);
     if (tells)
         add_pending(s, p);
-    if (deletes && s->job_count < SHARED_JOBS_MAX)
-        add_job(s, JOB_DELETE, name);
+    else if (drop->kind == LEVEL_DROP_PLACE && s->job_count < SHARED_JOBS_MAX)
+        add_job(s, JOB_DELETE, drop->name);
     shared_ring(s);
     pthread_mutex_unlock(&s->lock);
     explicit_bzero(&person, sizeof(person));
@@ -196,6 +199,24 @@ void shared_drop(void *self, const struct level_drop *drop)
 static int log_of(enum level_drop_kind kind)
 {
     return kind == LEVEL_DROP_PLACE ? LOG_PLACES : LOG_PURGES;
+}
+
+/* Takes what a purge of a place names out of Redis, so that it stays out when the record of it is forgotten.
+ * False: it could not be asked for. */
+static bool delete_place(struct shared *s, const struct purge *p)
+{
+    struct person person;
+    struct shared_place place;
+    struct hash128 name;
+    bool ok = shared_person_by_id(s, p->who, &person) && shared_name_path(s, &person, text_of(p), &name) &&
+              shared_place_of(s, name, &place);
+    if (ok) {
+        struct slice words[2] = {SLICE("DEL"), {place.key, place.key_n}};
+        ok = redis_send(s->tell, words, 2, SHARED_WRITE_TIMEOUT, NULL, NULL);
+    }
+    explicit_bzero(&person, sizeof(person));
+    explicit_bzero(&place, sizeof(place));
+    return ok;
 }
 
 /* What of a record only its person may read and write. */
@@ -234,7 +255,8 @@ static bool tell(struct shared *s, const struct purge *p)
     char most[16], me[24], serial[24], *sealed = NULL;
     size_t sealed_n = 0;
     struct slice kind = {&kinds[p->kind], 1}, text = text_of(p);
-    if (personal && seal_text(s, p, &sealed, &sealed_n)) {
+    bool exact = personal && (p->kind != LEVEL_DROP_PLACE || delete_place(s, p));
+    if (exact && seal_text(s, p, &sealed, &sealed_n)) {
         text = (struct slice){sealed, sealed_n};
     } else if (personal) { /* its key is forgotten: coarser */
         kind.p = &kinds[LEVEL_DROP_ALL];
@@ -316,8 +338,12 @@ static void carry_out(struct shared *s, const struct purge *p)
     switch ((int)p->kind) {
     case LEVEL_DROP_PLACE:
     case LEVEL_DROP_PARTITION:
-        if (p->sealed || !shared_person_by_id(s, p->who, &person))
-            return; /* whose key is not known has nothing here that came by a name */
+        if (p->sealed || !shared_person_by_id(s, p->who, &person)) {
+            /* Who was never known has nothing here; who was forgotten may be meant. */
+            if (atomic_load(&s->forgot))
+                store_purge(s->store, STORE_PURGE_ALL, (struct slice){NULL, 0});
+            return;
+        }
         key.partition = person.partition;
         if (p->kind == LEVEL_DROP_PLACE)
             store_forget_place(s->store, person.partition, origin, text_of(p));

@@ -11,7 +11,8 @@
 void store_set_levels(struct store *store, const struct level *levels, unsigned count)
 {
     store->level_count = count < LEVELS_MAX ? count : LEVELS_MAX;
-    memcpy(store->levels, levels, store->level_count * sizeof *levels);
+    if (store->level_count > 0)
+        memcpy(store->levels, levels, store->level_count * sizeof *levels);
 }
 
 unsigned store_level_count(const struct store *store)

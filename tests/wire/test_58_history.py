@@ -41,6 +41,8 @@ def test_malformed_queries_name_the_field(t):
     sidecar = t.sidecar(t.origin())
     for name, query, field in [("no type", "", "metric_type"), ("unknown type", "metric_type=LATENCY", "metric_type"), ("bad time", "metric_type=ERROR_RATE&start_time=yesterday", "start_time"),
                                ("bad end", "metric_type=ERROR_RATE&end_time=2024-13-01T00:00:00", "end_time"), ("not finite", "metric_type=ERROR_RATE&start_time=nan", "start_time"),
+                               ("year 9999", "metric_type=ERROR_RATE&start_time=9999-01-01T00:00:00", "start_time"), ("too far apart", "metric_type=ERROR_RATE&start_time=-8999999999&end_time=8999999999", "end_time"),
+                               ("before 1970", "metric_type=ERROR_RATE&start_time=1901-01-01T00:00:00", "start_time"),
                                ("inverted", "metric_type=ERROR_RATE&start_time=2024-01-02T00:00:00&end_time=2024-01-01T00:00:00", "start_time"),
                                ("too many", "metric_type=ERROR_RATE&start_time=-30d&step=1s", "step"), ("no step", "metric_type=ERROR_RATE&step=0", "step"), ("half a second", "metric_type=ERROR_RATE&step=0.5", "step"),
                                ("operation", "metric_type=ERROR_RATE&operation=nobody", "operation"), ("operation of memory", "metric_type=MEMORY_USAGE&operation=get_prompt", "operation"),

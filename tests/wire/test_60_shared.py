@@ -180,6 +180,38 @@ def test_a_purge_while_redis_is_away_is_told_later(t):
     wait_for(lambda: pair.b.request("/p", fields=ME).body != old, "it is told when Redis is back")
 
 
+def test_a_place_purged_while_redis_was_away_is_gone_from_it(t):
+    """The record of a purge is forgotten after some hundred others; its value must be gone by then, and not come up again."""
+    pair = Pair(t, "--appendonly", "yes")
+    pair.counted("/p")
+    pair.a.request("/p", fields=ME)
+    pair.stored(1)
+    key = pair.redis.entries()[0]
+    pair.redis.kill()
+    wait_for(lambda: not used(pair.a), "it is away")
+    pair.a.request("/p", "POST", ME, body=b"x")
+    equal(level(pair.a)["purges_waiting"], 1, "purges that wait")
+    pair.redis.start()
+    check(key in pair.redis.entries(), "Redis has lost it by itself")
+    wait_for(lambda: level(pair.a)["purges_waiting"] == 0, "the purge is confirmed")
+    check(key not in pair.redis.entries(), "the value is still in Redis")
+
+
+def test_a_purge_for_a_credential_that_was_forgotten(t):
+    """More credentials than a sidecar remembers the keys of: what others purge of theirs still leaves its memory."""
+    pair = Pair(t, config={"cache.max_size": 20000})
+    pair.counted("/p")
+    who = [[("Authorization", "Bearer po_number_%06d" % i)] for i in range(7000)]
+    with pair.a.client() as client:
+        old = [client.request("/p", fields=one).body for one in who]
+        for one in who[:5]:
+            check("; hit" in client.request("/p", fields=one).get("Cache-Status"), "not in memory")
+    for one in who[:5]:
+        pair.b.request("/p", "POST", one, body=b"x")
+    for i, one in enumerate(who[:5]):
+        wait_for(lambda: pair.a.request("/p", fields=one).body != old[i], "the write of credential %d is seen" % i)
+
+
 def slowest(sidecar, paths):
     """Seconds of the slowest of these requests; all must be answered."""
     worst = 0
