@@ -13,6 +13,8 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 CFLAGS_release := -O3 -flto=2 -ffat-lto-objects -g -D_FORTIFY_SOURCE=2 -fno-omit-frame-pointer
 LTO_release := -O3 -flto=2
 NO_LTO_release := -fno-lto
+# Quick to build, for the hours of writing: make MODE=dev BUILD=build-dev
+CFLAGS_dev := -O1 -g -fno-omit-frame-pointer
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_ubsan := -O1 -g -fsanitize=undefined -fno-sanitize-recover=all
 CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
