@@ -131,7 +131,8 @@ struct store {
     _Atomic uint64_t fills, fill_bytes;
     _Atomic uint64_t passed; /* verdicts that needed no shard */
     struct level levels[LEVELS_MAX];
-    unsigned level_count; /* settled before the first request */
+    /* Settled before the first request; 0 again at the end, while the threads of the levels still hear purges. */
+    _Atomic unsigned level_count;
 };
 
 /* ---- store_table.c: what happens under a shard's lock ---- */

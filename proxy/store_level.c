@@ -10,9 +10,10 @@
 
 void store_set_levels(struct store *store, const struct level *levels, unsigned count)
 {
-    store->level_count = count < LEVELS_MAX ? count : LEVELS_MAX;
-    if (store->level_count > 0)
-        memcpy(store->levels, levels, store->level_count * sizeof *levels);
+    count = count < LEVELS_MAX ? count : LEVELS_MAX;
+    if (count > 0)
+        memcpy(store->levels, levels, count * sizeof *levels);
+    store->level_count = count;
 }
 
 unsigned store_level_count(const struct store *store)
