@@ -84,6 +84,8 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PROXY) $(LIBS_TEST)
 
+# Sanitizers are slow: what may take long has ten times as long there.
+unit: export CK_TIMEOUT_MULTIPLIER := $(if $(filter asan ubsan tsan coverage,$(MODE)),10,1)
 unit: $(UNIT_BIN)         ## build and run the unit tests (T=policy/test_x for one)
 	$(Q)set -e; for t in $(if $(T),$(BUILD)/unit/$(T),$(UNIT_BIN)); do $$t; done
 
