@@ -28,6 +28,7 @@
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
 #include "proxy/debug.h"
+#include "proxy/frozen.h"
 #include "proxy/guard.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
@@ -149,6 +150,7 @@ static void apply_shared(struct control *c)
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
     control_alerts_tune(c);
+    control_tiers_tune(c);
     log_set_text(c->service.log, cfg->log_format == CONFIG_LOG_FORMAT_TEXT);
     if (c->service.resolver)
         resolver_set_refresh(c->service.resolver, cfg->upstream_dns_refresh);
@@ -409,6 +411,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
+    control_tiers_note(c);
     tick_history(c, now);
     control_alerts_second(c, now);
     adviser_second(c->adviser, now);
@@ -500,6 +503,11 @@ static bool start_levels(struct control *c)
                                     .log = c->service.log,
                                     .seed = (uint64_t)control_now()};
     char err[512];
+    const char *why;
+    if (!control_tiers_start(c, &why))
+        return fail(c, "cache.frozen_path", why);
+    if (c->service.frozen)
+        frozen_level(c->service.frozen, &levels[count++]);
     if (shared.url[0]) {
         if (getrandom(&shared.seed, sizeof(shared.seed), 0) != sizeof(shared.seed))
             return fail(c, "no randomness", strerror(errno));
@@ -670,6 +678,7 @@ static void finish(struct control *c)
         store_set_levels(s->store, NULL, 0); /* what ends from here on tells no level */
     shared_stop(s->shared);
     s->shared = NULL;
+    control_tiers_stop(c);
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);

@@ -96,11 +96,11 @@ static void supply_gauges(void *ctx, struct supplied *out)
     store_stats(c->service.store, &stats);
     note_store(c, &stats);
     note_shared(c);
+    control_tiers_note(c);
     if (c->service.shared)
         supply(out, SUPPLIED_SHARED_USABLE, NULL, shared_usable(c->service.shared));
     guard_look_budget(c->service.guard, &budget, control_now());
-    supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
-    supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);
+    control_tiers_supply(c, &stats, out);
     struct admit_left left[QUOTA_WINDOWS];
     int windows = admit_left(c->service.admit, left, QUOTA_WINDOWS, control_now());
     for (int i = 0; i < windows; i++)
@@ -129,6 +129,7 @@ static void cache(void *ctx, struct view *v)
     view_uint(v, "revalidated", s.revalidated);
     view_uint(v, "stored", s.stored);
     view_uint(v, "evictions", s.evictions);
+    control_tiers_show(c, v);
     if (c->service.shared) {
         view_object(v, "shared");
         shared_show(c->service.shared, v);

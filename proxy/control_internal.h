@@ -63,6 +63,15 @@ void control_alerts_tune(struct control *c);
 void control_alerts_second(struct control *c, tick_t now);
 void control_alerts_stop(struct control *c);
 
+/* control_tiers.c: the tiers of the cache. False with a reason: no memory, no thread. */
+struct store_stats;
+bool control_tiers_start(struct control *c, const char **why);
+void control_tiers_tune(struct control *c);
+void control_tiers_note(struct control *c);
+void control_tiers_supply(struct control *c, const struct store_stats *stats, struct supplied *out);
+void control_tiers_show(struct control *c, struct view *v);
+void control_tiers_stop(struct control *c);
+
 /* control_advice.c: recommendations. False: out of memory. */
 bool control_advice_start(struct control *c);
 

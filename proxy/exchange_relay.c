@@ -144,8 +144,11 @@ void exchange_judge_refusal(struct exchange *x)
         return;
     x->refused = false;
     exchange_credential_refused(x);
-    if (x->drops)
-        store_drop_partition(x->w->service->store, &x->look.key);
+    if (x->drops) {
+        struct store_request ask;
+        exchange_store_request(x, &ask, NULL, NULL, 0);
+        store_drop_asker(x->w->service->store, &ask);
+    }
 }
 
 /* The answer to a POST may be one for later GETs (RFC 9110 9.3.3); not where nobody here has checked who

@@ -13,6 +13,7 @@
 
 struct admit;
 struct debug;
+struct frozen;
 struct guard;
 struct log;
 struct metrics;
@@ -28,6 +29,7 @@ struct service {
     struct log *log;                     /* any thread */
     struct store *store;                 /* any thread */
     struct shared *shared;               /* any thread; NULL: no second level over the network */
+    struct frozen *frozen;               /* any thread; NULL: no tier on disk */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */

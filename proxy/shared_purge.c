@@ -181,7 +181,8 @@ void shared_drop(void *self, const struct level_drop *drop)
     } else if (drop->kind == LEVEL_DROP_PLACE) { /* a place of which nothing but its name is known */
         tells = false;
     } else if (drop->kind == LEVEL_DROP_PARTITION) {
-        exact = persons_in(s->persons, drop->partition, &person);
+        exact = drop->request ? persons_asking(s->persons, drop->request, &person)
+                              : persons_in(s->persons, drop->partition, &person);
         tells = exact || persons_forgot(s->persons); /* else they never had anything here */
     }
     struct slice text = drop->kind == LEVEL_DROP_PARTITION ? (struct slice){NULL, 0} : drop->text;
@@ -208,8 +209,8 @@ static bool delete_place(struct shared *s, const struct purge *p)
     struct person person;
     struct shared_place place;
     struct hash128 name;
-    bool ok = persons_by_id(s->persons, p->who, &person) && persons_name_path(s->persons, &person, text_of(p), &name) &&
-              shared_place_of(s, name, &place);
+    bool ok = persons_by_id(s->persons, p->who, &person) &&
+              persons_name_path(s->persons, &person, text_of(p), &name) && shared_place_of(s, name, &place);
     if (ok) {
         struct slice words[2] = {SLICE("DEL"), {place.key, place.key_n}};
         ok = redis_send(s->tell, words, 2, SHARED_WRITE_TIMEOUT, NULL, NULL);

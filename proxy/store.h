@@ -128,6 +128,9 @@ struct fill *store_adopt(struct store *store, const struct store_request *reques
  * shared scope, where that is everything of everybody. Returns the entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
+/* The same for whom a request is of: levels may know their names, but not what they are in this process. */
+size_t store_drop_asker(struct store *store, const struct store_request *request);
+
 enum store_purge_kind {
     STORE_PURGE_KEY,
     STORE_PURGE_PREFIX,

@@ -55,7 +55,10 @@ void levels_drop(struct store *store, const struct level_drop *drop)
 void levels_drop_home(struct store *store, const struct home *home)
 {
     for (unsigned i = 0; i < store->level_count; i++) {
-        struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = home->place, .name = home->names[i]};
+        struct level_drop drop = {.kind = LEVEL_DROP_PLACE,
+                                  .place = home->place,
+                                  .partition = home->partition,
+                                  .name = home->names[i]};
         store->levels[i].drop(store->levels[i].self, &drop);
     }
 }
