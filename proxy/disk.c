@@ -245,11 +245,13 @@ enum disk_end disk_begin(struct disk *d, bool write)
     return end;
 }
 
+/* LMDB says EIO where not all bytes could be written, which is how a full disk begins. */
 static int do_commit(struct call *c)
 {
     MDB_txn *txn = c->d->txn;
     c->d->txn = NULL;
-    return mdb_txn_commit(txn);
+    int rc = mdb_txn_commit(txn);
+    return rc == EIO ? ENOSPC : rc;
 }
 
 enum disk_end disk_commit(struct disk *d)

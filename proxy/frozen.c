@@ -153,6 +153,7 @@ static void try_open(struct frozen *f)
     enum disk_end end;
     tick_t began = frozen_now();
     f->open_at = began + OPEN_AGAIN;
+    atomic_store(&f->usable, false); /* until all has gone well */
     if (!lock_directory(f)) {
         frozen_count(&f->counts.failures, 1);
         return;
@@ -188,8 +189,17 @@ static void try_open(struct frozen *f)
 
 /* ---- jobs ---- */
 
-static void free_job(struct frozen_job *job)
+/* It waits no more. */
+static void free_job(struct frozen *f, struct frozen_job *job)
 {
+    pthread_mutex_lock(&f->lock);
+    if (job->entry) {
+        f->keep_count--;
+        f->keep_bytes -= entry_length(job->entry);
+    } else {
+        f->drop_count--;
+    }
+    pthread_mutex_unlock(&f->lock);
     entry_release(job->entry);
     free(job);
 }
@@ -205,12 +215,10 @@ static void finish_jobs(struct frozen *f, const struct frozen_job *end)
     while (f->undone != end) {
         struct frozen_job *job = f->undone;
         f->undone = job->next;
-        free_job(job);
+        free_job(f, job);
     }
-    if (!f->undone) {
+    if (!f->undone)
         f->last_undone = NULL;
-        f->undone_drops = false;
-    }
 }
 
 /* Some jobs in one transaction. */
@@ -231,34 +239,37 @@ static enum disk_end do_some(struct frozen *f, unsigned most)
         end = frozen_make_room(f);
     if (end != DISK_OK)
         return end;
+    uint64_t taken = disk_recount(f->disk), entries = disk_count(f->disk, DISK_ENTRIES);
     end = disk_commit(f->disk);
     if (end != DISK_OK)
         return end;
+    atomic_store(&f->counts.entries, entries);
+    atomic_store(&f->counts.bytes, taken);
     frozen_count(&f->counts.stores, written);
     finish_jobs(f, job);
     return DISK_OK;
 }
 
-/* Entries that wait are given up; purges stay, as long as they are not too many: then nothing on the disk is
- * trusted. */
+/* Entries that wait are given up; purges stay. Those that come while the file is not open become one of all
+ * when they are too many (frozen_purge.c): then nothing on the disk is trusted. */
 static void give_up_keeps(struct frozen *f)
 {
     struct frozen_job **at = &f->undone, *last = NULL;
-    unsigned count = 0;
+    bool all = false;
     while (*at) {
         struct frozen_job *job = *at;
         if (!job->entry) {
             last = job;
-            count++;
+            all = all || job->drop.kind == LEVEL_DROP_ALL;
             at = &job->next;
             continue;
         }
         *at = job->next;
         frozen_count(&f->counts.store_failures, 1);
-        free_job(job);
+        free_job(f, job);
     }
     f->last_undone = last;
-    if (count <= FROZEN_DROPS_MAX || f->disk)
+    if (!all || f->disk)
         return;
     f->distrusts = true;
     finish_jobs(f, NULL);
@@ -312,11 +323,6 @@ static void do_jobs(struct frozen *f)
         give_up_keeps(f);
         f->write_at = frozen_now() + WRITE_AGAIN;
     }
-    if (f->disk && disk_begin(f->disk, false) == DISK_OK) {
-        atomic_store(&f->counts.entries, disk_count(f->disk, DISK_ENTRIES));
-        atomic_store(&f->counts.bytes, disk_bytes(f->disk));
-        disk_abort(f->disk);
-    }
 }
 
 /* ---- the thread ---- */
@@ -341,10 +347,8 @@ static void wait_for_bell(struct frozen *f)
 static struct level_look *take_inbox(struct frozen *f)
 {
     struct level_look *looks = f->looks;
-    f->undone_drops = f->undone_drops || f->drop_count > 0;
     f->looks = f->last_look = NULL;
-    f->look_count = f->keep_count = f->drop_count = 0;
-    f->keep_bytes = 0;
+    f->look_count = 0;
     if (f->jobs) {
         *(f->last_undone ? &f->last_undone->next : &f->undone) = f->jobs;
         f->last_undone = f->last_job;
@@ -370,7 +374,7 @@ static void *run(void *arg)
             close_file(f);
             f->open_at = 0;
         }
-        if (!f->disk && frozen_now() >= f->open_at)
+        if (!f->disk && frozen_now() >= f->open_at && !stopping)
             try_open(f);
         while (look) {
             struct level_look *next = look->next;

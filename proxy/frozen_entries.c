@@ -197,7 +197,9 @@ static void drop_later(struct frozen *f, const char place[FROZEN_PLACE])
     memcpy(job->drop.place, place, FROZEN_PLACE);
     *(f->last_undone ? &f->last_undone->next : &f->undone) = job;
     f->last_undone = job;
-    f->undone_drops = true;
+    pthread_mutex_lock(&f->lock);
+    f->drop_count++;
+    pthread_mutex_unlock(&f->lock);
 }
 
 static struct entry *find(struct frozen *f, const struct level_look *look)

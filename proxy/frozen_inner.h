@@ -80,13 +80,12 @@ struct frozen {
     bool forgot_purge; /* there was no memory for one */
     struct level_look *looks, *last_look;
     struct frozen_job *jobs, *last_job;
-    unsigned look_count, keep_count, drop_count;
-    size_t keep_bytes;
+    unsigned look_count, keep_count, drop_count; /* the latter two with what was taken and is not done */
+    uint64_t keep_bytes;
     char trouble[320]; /* for the admin port; empty: none */
 
     struct frozen_job *undone; /* taken from the inbox, not on the disk yet */
     struct frozen_job *last_undone;
-    bool undone_drops; /* there is a purge among them */
     int lock_fd;       /* of the directory; -1: not held */
     struct disk *disk;
     tick_t open_at;  /* when to try again */

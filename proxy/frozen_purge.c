@@ -66,7 +66,7 @@ static bool any_names(const struct frozen_job *job, struct slice key, const stru
 
 bool frozen_was_purged(struct frozen *f, struct slice key, uint64_t serial, const struct packed *packed)
 {
-    if (serial < f->floor || (f->undone_drops && any_names(f->undone, key, packed)))
+    if (serial < f->floor)
         return true;
     for (unsigned i = f->purge_count; i > 0 && f->purges[i - 1]->serial > serial; i--) {
         const struct frozen_purge *p = f->purges[i - 1];
@@ -74,7 +74,9 @@ bool frozen_was_purged(struct frozen *f, struct slice key, uint64_t serial, cons
             return true;
     }
     pthread_mutex_lock(&f->lock);
-    bool found = f->forgot_purge || (f->drop_count > 0 && any_names(f->jobs, key, packed));
+    bool found = f->forgot_purge;
+    if (!found && f->drop_count > 0)
+        found = any_names(f->jobs, key, packed) || any_names(f->undone, key, packed);
     pthread_mutex_unlock(&f->lock);
     return found;
 }
