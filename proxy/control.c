@@ -411,7 +411,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
-    control_tiers_note(c);
+    control_tiers_second(c);
     tick_history(c, now);
     control_alerts_second(c, now);
     adviser_second(c->adviser, now);

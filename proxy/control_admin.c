@@ -129,7 +129,7 @@ static void cache(void *ctx, struct view *v)
     view_uint(v, "revalidated", s.revalidated);
     view_uint(v, "stored", s.stored);
     view_uint(v, "evictions", s.evictions);
-    control_tiers_show(c, v);
+    control_tiers_show(c, &s, v);
     if (c->service.shared) {
         view_object(v, "shared");
         shared_show(c->service.shared, v);

@@ -67,9 +67,10 @@ void control_alerts_stop(struct control *c);
 struct store_stats;
 bool control_tiers_start(struct control *c, const char **why);
 void control_tiers_tune(struct control *c);
+void control_tiers_second(struct control *c);
 void control_tiers_note(struct control *c);
 void control_tiers_supply(struct control *c, const struct store_stats *stats, struct supplied *out);
-void control_tiers_show(struct control *c, struct view *v);
+void control_tiers_show(struct control *c, const struct store_stats *stats, struct view *v);
 void control_tiers_stop(struct control *c);
 
 /* control_advice.c: recommendations. False: out of memory. */

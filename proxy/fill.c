@@ -437,7 +437,7 @@ static void drop_base(struct fill *fill)
     struct store *store = fill->store;
     struct shard *shard = shard_lock(store, fill->home.place);
     struct entry *stored = shard_same_variant(shard, fill->base, fill->home.place);
-    if (stored == fill->base)
+    if (stored && entry_same_version(stored, fill->base))
         shard_unlink(store, shard, stored);
     else
         stored = NULL;

@@ -86,7 +86,7 @@ struct frozen {
 
     struct frozen_job *undone; /* taken from the inbox, not on the disk yet */
     struct frozen_job *last_undone;
-    int lock_fd;       /* of the directory; -1: not held */
+    int lock_fd; /* of the directory; -1: not held */
     struct disk *disk;
     tick_t open_at;  /* when to try again */
     tick_t write_at; /* not before: the disk has no room */

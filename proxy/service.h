@@ -22,6 +22,7 @@ struct publication;
 struct resolver;
 struct shared;
 struct store;
+struct tiers;
 struct worker;
 
 struct service {
@@ -30,6 +31,7 @@ struct service {
     struct store *store;                 /* any thread */
     struct shared *shared;               /* any thread; NULL: no second level over the network */
     struct frozen *frozen;               /* any thread; NULL: no tier on disk */
+    struct tiers *tiers;                 /* any thread */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */

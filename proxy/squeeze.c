@@ -4,6 +4,7 @@
  */
 #include "proxy/squeeze.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <zstd.h>
 
@@ -26,6 +27,34 @@ void squeezer_free(struct squeezer *s)
     ZSTD_freeCCtx(s->in);
     ZSTD_freeDCtx(s->out);
     free(s);
+}
+
+static pthread_key_t key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static void free_own(void *own)
+{
+    squeezer_free(own);
+}
+
+static void make_key(void)
+{
+    if (pthread_key_create(&key, free_own) != 0)
+        abort(); /* at the first use: a process has a thousand keys */
+}
+
+struct squeezer *squeezer_here(void)
+{
+    pthread_once(&once, make_key);
+    struct squeezer *own = pthread_getspecific(key);
+    if (own)
+        return own;
+    own = squeezer_new();
+    if (own && pthread_setspecific(key, own) != 0) {
+        squeezer_free(own);
+        own = NULL;
+    }
+    return own;
 }
 
 size_t squeeze(struct squeezer *s, struct slice in, char *out, size_t cap)

@@ -15,6 +15,9 @@ enum { FEW_BUCKETS = 1024 };
 /* A verdict of the inside: a fill is needed, and must be allocated first. */
 #define NEEDS_FILL ((enum store_verdict) - 1)
 
+/* What was found is compressed, and must be thawed first. */
+#define NEEDS_THAW ((enum store_verdict) - 2)
+
 /* ---- life ---- */
 
 static unsigned shards_for(uint64_t max_entries)
@@ -178,6 +181,7 @@ struct lookup {
     bool conditional;
     bool one_range;     /* it asks for one range of bytes */
     struct fill *spare; /* for when this request is to lead */
+    struct thaw thaw;   /* of what was found compressed */
     bool no_memory;
 };
 
@@ -229,7 +233,7 @@ static void lead(struct lookup *l, struct shard *shard, const struct find *find,
     l->spare = NULL;
     fill->joinable = joinable;
     if (find->best && find->best->fresh.has_validator)
-        fill->base = entry_ref(find->best);
+        fill->base = entry_ref(thaw_plain(&l->thaw, find->best));
     if (sibling) {
         fill->sibling = entry_ref(sibling);
         vary_select(entry_span(sibling, sibling->names), head, l->store->seed_vary, &fill->vary);
@@ -302,7 +306,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     }
     if (!validate)
         return count(&shard->stats.misses, STORE_LEAD);
-    result->entry = entry_ref(find->best);
+    result->entry = entry_ref(thaw_plain(&l->thaw, find->best));
     return count(&shard->stats.misses, STORE_REVALIDATE);
 }
 
@@ -324,7 +328,9 @@ static enum store_verdict serve(struct lookup *l, struct shard *shard, struct en
                                 enum store_verdict verdict)
 {
     count_hit(l->store, shard, entry, l->request->now);
-    l->result->entry = entry_ref(entry);
+    l->result->entry = entry_ref(thaw_plain(&l->thaw, entry));
+    if (l->result->entry != entry)
+        thaw_used(l->store, shard, &l->thaw, l->request->now);
     return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
 }
 
@@ -348,6 +354,8 @@ static enum store_verdict decide(struct lookup *l, struct shard *shard)
         result->fwd = find.part ? CACHE_FWD_PARTIAL : find.any ? CACHE_FWD_VARY_MISS : CACHE_FWD_URI_MISS;
         return part_or_miss(l, shard, &find);
     }
+    if (thaw_wants(&l->thaw, find.best))
+        return NEEDS_THAW;
     enum store_verdict verdict = STORE_HIT_STALE;
     switch (freshness_reuse(&find.best->fresh, &l->ask, l->request->now, &result->fwd)) {
     case REUSE_FRESH:
@@ -395,12 +403,17 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
         struct shard *shard = shard_lock(store, result->key.place);
         verdict = decide(&l, shard);
         shard_unlock(shard);
+        if (verdict == NEEDS_THAW) {
+            thaw_do(store, &l.thaw);
+            continue;
+        }
         if (verdict != NEEDS_FILL)
             break;
         l.spare = fill_new(store, request, &result->key);
         l.no_memory = !l.spare;
     }
     fill_unref(l.spare);
+    thaw_end(store, &l.thaw);
     if (result->entry) {
         result->age = freshness_age(&result->entry->fresh, request->now);
         result->ttl = result->entry->fresh.lifetime - result->age;
@@ -418,17 +431,26 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
         return false;
     store_key_of(store, request, &result->key);
     cache_ask_read(request->head, &ask);
+    struct thaw thaw = {NULL, NULL, NULL, NULL};
     struct shard *shard = shard_lock(store, result->key.place);
     shard_find(store, shard, result->key.place, request->head, &find);
+    while (thaw_wants(&thaw, find.best)) {
+        shard_unlock(shard);
+        thaw_do(store, &thaw);
+        shard = shard_lock(store, result->key.place);
+        shard_find(store, shard, result->key.place, request->head, &find);
+    }
     struct entry *entry = find.best;
     if (!entry && find.part && part_covers(find.part, request->head))
         entry = find.part;
     if (entry && freshness_for_error(&entry->fresh, &ask, request->now)) {
         count_hit(store, shard, entry, request->now);
         shard->stats.stale++;
-        result->entry = entry_ref(entry);
+        result->entry = entry_ref(thaw_plain(&thaw, entry));
+        shard->stats.cold_hits += result->entry != entry;
     }
     shard_unlock(shard);
+    thaw_end(store, &thaw);
     if (!result->entry)
         return false;
     result->age = freshness_age(&result->entry->fresh, request->now);
@@ -452,6 +474,8 @@ static void add_stats(struct store_stats *to, const struct store_stats *from)
     to->expired += from->expired;
     to->invalidated += from->invalidated;
     to->oom += from->oom;
+    to->regrets += from->regrets;
+    to->cold_hits += from->cold_hits;
 }
 
 void store_stats(struct store *store, struct store_stats *out)
@@ -463,9 +487,14 @@ void store_stats(struct store *store, struct store_stats *out)
         .fill_bytes = atomic_load_explicit(&store->fill_bytes, memory_order_relaxed),
         .passed = atomic_load_explicit(&store->passed, memory_order_relaxed),
     };
+    for (unsigned i = 0; i < TIER_COUNT; i++) {
+        out->tier_entries[i] = atomic_load_explicit(&store->tier_entries[i], memory_order_relaxed);
+        out->tier_bytes[i] = atomic_load_explicit(&store->tier_bytes[i], memory_order_relaxed);
+    }
     for (unsigned i = 0; i <= store->shard_mask; i++) {
         pthread_mutex_lock(&store->shards[i].lock);
         add_stats(out, &store->shards[i].stats);
+        out->ghost_bytes += store->shards[i].ghost_bytes;
         pthread_mutex_unlock(&store->shards[i].lock);
     }
 }

@@ -9,6 +9,7 @@
 #include "policy/evict.h"
 #include "policy/freshness.h"
 #include "policy/hash.h"
+#include "policy/tier.h"
 #include "proxy/fill.h"
 #include "proxy/store_entry.h"
 
@@ -149,10 +150,35 @@ struct store_stats {
     uint64_t hits, misses, stale, coalesced, revalidated, passed,
         refused; /* lookups by verdict; revalidated = 304s merged */
     uint64_t stored, evictions, expired,
-        invalidated; /* expired = replaced or dropped when found too old to use */
-    uint64_t oom;    /* something was not stored for want of memory */
+        invalidated;      /* expired = replaced or dropped when found too old to use */
+    uint64_t oom;         /* something was not stored for want of memory */
+    uint64_t regrets;     /* misses on what had been given up for room shortly before */
+    uint64_t ghost_bytes; /* of what was given up and is still remembered */
+    uint64_t cold_hits;
+    uint64_t tier_entries[TIER_COUNT], tier_bytes[TIER_COUNT]; /* by enum tier; parts of entries and bytes */
 };
 void store_stats(struct store *store, struct store_stats *out);
+
+/*
+ * Judges in which tier each entry belongs, and compresses what is to be cold. On a thread that may take its
+ * time; never two at once.
+ */
+struct squeezer;
+struct store_sweep {
+    struct tier_market market;
+    uint64_t threshold; /* smaller bodies are not compressed */
+    tick_t now;
+    bool active; /* entries are compressed */
+    bool eager;  /* also such as were used since the last sweep */
+    bool wanted; /* something was given up for room since then */
+};
+struct store_swept {
+    uint64_t chilled, from, to;       /* entries, and their bytes before and after compression */
+    bool pressed;                     /* there is still more in memory than there should be */
+    uint64_t unpack_ns, unpack_bytes; /* all that was spent on thawing so far, and the bytes that came out */
+};
+void store_sweep(struct store *store, struct squeezer *squeezer, const struct store_sweep *how,
+                 struct store_swept *out);
 
 /*
  * What other settings would have hit, in miniature on a sample of the keys. whatif_begin starts anew from

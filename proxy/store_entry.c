@@ -157,8 +157,7 @@ static void put_status_line(struct writer *w, int status, struct slice reason)
     put_text(w, SLICE("\r\n"));
 }
 
-/* An empty entry with so much room for text. */
-static struct entry *entry_alloc(unsigned tag_count, uint64_t text)
+struct entry *entry_alloc(unsigned tag_count, uint64_t text)
 {
     size_t links = tag_count * sizeof(struct tag_link);
     if (text > HEAD_MAX)

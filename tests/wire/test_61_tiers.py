@@ -1,7 +1,9 @@
 """The tiers of the cache: what was seen before a restart is answered after it, from disk; purges and refusals reach the disk; damage, full disks and other processes cost hits, not requests."""
+import json
 import os
 import signal
 import stat
+import time
 
 from harness import *
 from test_30_cache import PLAIN, Counted
@@ -343,3 +345,53 @@ def test_kill_9_under_load(t):
             equal(disk.get(path).body, bodies[path], "the body after kill -9")
         equal(disk.origin.count(), seen, "acknowledged entries that are missing")
         equal((disk.tier()["damaged"], disk.sidecar.logged("damaged")), (0, False), "damage")
+
+
+def test_more_fits_compressed(t):
+    """A working set of twice the memory: what is given up and missed makes memory dear, so that it is compressed, and all of it fits."""
+    origin = t.origin()
+    text = json.dumps({"prompt": {"id": "a", "name": "a name", "content": "You are a helpful assistant. " * 60}, "success": True}).encode()
+
+    def answer(conn, request):
+        conn.reply(200, FRESH + [("Content-Type", "application/json")], request.target.encode() + text)
+    origin.default = answer
+    sidecar = t.sidecar(origin, {**PLAIN, "cache.max_memory_bytes": "1MiB"})
+    paths = ["/c%d" % i for i in range(900)]
+
+    def turn(client):
+        before = origin.count()
+        for path in paths:
+            response = client.request(path, fields=ME)
+            equal((response.status, response.body), (200, path.encode() + text), path)
+        return origin.count() - before
+
+    with sidecar.client() as client:
+        misses = []
+        wait_for(lambda: misses.append(turn(client)) or misses[-1] == 0, "all of it fits", timeout=25)
+    tiers = sidecar.admin("/api/v1/cache")[2]["tiers"]
+    check(tiers["cold"]["entries"] > 400, tiers)
+    check(tiers["compression_ratio"] > 2, tiers)
+    check(tiers["cold_hits"] > 400 and tiers["thaw_ns_per_byte"] > 0, tiers)
+    check(sum(tiers[name]["bytes"] for name in ("hot", "warm", "cold")) <= 1 << 20, tiers)
+    equal(sum(sidecar.metric("promptops_cache_entries", tier=name) for name in ("hot", "warm", "cold")), 900, "entries by tier")
+    wait_for(lambda: sidecar.metric("promptops_compression_ratio") > 2, "the ratio is told")
+    check(sidecar.admin("/api/v1/summary")[2]["compression_ratio"] > 2, "in the summary")
+    kinds = {e["tier"] for e in sidecar.admin("/api/v1/cache/entries?limit=1000")[2]["entries"]}
+    check("cold" in kinds and kinds <= {"hot", "warm", "cold"}, kinds)
+    wait_for(lambda: sidecar.admin("/api/v1/metrics?metric_type=COMPRESSION_RATIO")[2], "a time series")
+
+
+def test_without_compression_or_tiering_nothing_is_compressed(t):
+    for name in ("cache.enable_compression", "cache.enable_tiering"):
+        with t.case(name):
+            origin = t.origin()
+            origin.default = lambda conn, request: conn.reply(200, FRESH, request.target.encode() * 1000)
+            sidecar = t.sidecar(origin, {**PLAIN, "cache.max_memory_bytes": "1MiB", name: False})
+            began = time.monotonic()
+            with sidecar.client() as client:
+                while time.monotonic() - began < 2.5:
+                    for i in range(400):
+                        client.request("/c%d" % i, fields=ME)
+            tiers = sidecar.admin("/api/v1/cache")[2]["tiers"]
+            equal(tiers["cold"]["entries"], 0, "cold entries")
+            check(tiers["price_ns_per_byte_second"] > 0, "memory is wanted")
