@@ -1,7 +1,7 @@
 /*
  * How many requests may be at the upstream at once, learnt: additive increase, multiplicative decrease
- * between a floor that health has proved (Little's law: throughput times latency while all was well) and
- * three times that. There is no probing window: nothing is held back in order to measure.
+ * around what health has proved (Little's law: throughput times latency while all was well), guided by
+ * whether calls queue at the upstream. There is no probing window: nothing is held back in order to measure.
  *
  * Over the limit requests wait, first come first served; when the queue has not drained for 100 ms (CoDel's
  * sign of a standing queue; Nichols, Jacobson 2012) the newest go first, because the oldest have the least
@@ -40,16 +40,27 @@ struct concurrency {
     const struct concurrency_rules *rules; /* not owned */
     double limit;
     double healthy; /* h: X.W while all was well; 0 = not known yet */
-    double trust;   /* e: how much of it is still believed to be there, 0.05 ... 1 */
     double fastest; /* Wmin, seconds; 0 = not known yet */
     double usual;   /* mean latency of the newest windows, seconds; 0 = not known */
+    double mean, low; /* of healthy windows, seconds: what of a latency's shape tells queueing from slowness */
+    double reached;   /* throughput before the newest step up of a ramp; 0 = no ramp */
+    double top;       /* the limit of the newest collapse, and less: no ramp goes beyond it; 0 = none */
+    int stale;        /* calls sent before a collapse that are not over yet */
     int in_flight;
     int peak; /* of in_flight in this window */
     struct {
         tick_t began;
         uint32_t good, dropped, shed, other;
-        double sum; /* of good ones' latencies, seconds */
+        double sum;  /* of good ones' latencies, seconds */
+        double lost; /* of dropped ones' */
+        double lows; /* of the least of each ten of them */
+        uint32_t batches;
     } window;
+    struct {
+        uint32_t n;
+        double low;
+    } batch; /* of the newest good ones, up to ten */
+
     struct concurrency_waiter *first, *last; /* in order of arrival */
     uint32_t waiting;
     tick_t standing; /* since when the queue has been standing; 0 = it is not */
