@@ -25,7 +25,6 @@
 #define FEW            5  /* of a probe */
 #define STANDING_DELAY (5 * TICK_MS)
 #define STANDING_FOR   (100 * TICK_MS)
-#define BATCH          10
 #define HEADROOM       1.5
 #define LIMIT_LEAST    20 /* of what is known to be well: no limit below it */
 #define PROBE_SHARE    0.25 /* of what was healthy, to find out whether it is over */
@@ -169,7 +168,7 @@ static void collapse(struct concurrency *c)
         c->top = 0.6 * c->limit;
     c->limit = c->limit * 0.5 < probe || c->reached > 0 ? c->limit * 0.5 : probe;
     c->reached = RAMP_BEGINS;
-    c->stale = c->in_flight; /* their ends say nothing about how few fare */
+    c->stale = (uint32_t)c->in_flight; /* their ends say nothing about how few fare */
 }
 
 /* Back up in doubling steps, for as long as each step brings more. */
@@ -180,7 +179,7 @@ static bool ramp(struct concurrency *c, const struct look *l, double wait)
         return false;
     if (l->failed > 0.5)
         return true; /* wait and see */
-    bool no_more = wait < 0 && l->throughput < 1.2 * c->reached && c->window.good >= 2 * BATCH;
+    bool no_more = wait < 0 && l->throughput < 1.2 * c->reached && c->window.good >= 2 * CONCURRENCY_BATCH;
     double most = wait < 0 && c->top > 0 && c->top < c->healthy ? c->top : c->healthy;
     if (queues || no_more || c->limit >= most) {
         c->reached = 0;
@@ -256,10 +255,21 @@ static void close_window(struct concurrency *c, tick_t now)
     c->peak = c->in_flight;
 }
 
+/* True: these ends are of calls sent before a collapse. Behind the last of them a window begins. */
+static bool pass_stale(struct concurrency *c, uint32_t ends, tick_t now)
+{
+    if (!c->stale)
+        return false;
+    c->stale -= ends < c->stale ? ends : c->stale;
+    memset(&c->window, 0, sizeof c->window);
+    c->window.began = now;
+    return true;
+}
+
 static void note_low(struct concurrency *c, double took)
 {
     c->batch.low = !c->batch.n || took < c->batch.low ? took : c->batch.low;
-    if (++c->batch.n < BATCH)
+    if (++c->batch.n < CONCURRENCY_BATCH)
         return;
     c->window.lows += c->batch.low;
     c->window.batches++;
@@ -271,13 +281,8 @@ void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, t
     const struct outcome_row *row = outcome_row(outcome);
     if (c->in_flight > 0)
         c->in_flight--;
-    if (c->stale > 0) {
-        if (--c->stale == 0) {
-            memset(&c->window, 0, sizeof c->window);
-            c->window.began = now;
-        }
+    if (pass_stale(c, 1, now))
         return;
-    }
     if (row->load == OUTCOME_LOAD_GOOD) {
         c->window.good++;
         c->window.sum += (double)took / (double)TICK_S;
@@ -293,11 +298,15 @@ void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, t
     close_window(c, now);
 }
 
-void concurrency_gathered(struct concurrency *c, uint32_t let_go, uint32_t good, int64_t sum, tick_t now)
+void concurrency_gathered(struct concurrency *c, const struct concurrency_gathering *g, tick_t now)
 {
-    c->let_go += let_go;
-    c->window.good += good;
-    c->window.sum += (double)sum / (double)TICK_S;
+    c->let_go += g->let_go;
+    if (pass_stale(c, g->good, now))
+        return;
+    c->window.good += g->good;
+    c->window.sum += (double)g->sum / (double)TICK_S;
+    c->window.batches += g->batches;
+    c->window.lows += (double)g->lows / (double)TICK_S;
     close_window(c, now);
 }
 

@@ -17,6 +17,8 @@
 #include "policy/base.h"
 #include "policy/outcome.h"
 
+enum { CONCURRENCY_BATCH = 10 };
+
 enum concurrency_mode {
     CONCURRENCY_ADAPTIVE,
     CONCURRENCY_FIXED, /* `max` all the time */
@@ -45,7 +47,7 @@ struct concurrency {
     double mean, low; /* of healthy windows, seconds: what of a latency's shape tells queueing from slowness */
     double reached;   /* throughput before the newest step up of a ramp; 0 = no ramp */
     double top;       /* the limit of the newest collapse, and less: no ramp goes beyond it; 0 = none */
-    int stale;        /* calls sent before a collapse that are not over yet */
+    uint32_t stale;   /* calls sent before a collapse that are not over yet */
     int in_flight;
     int peak; /* of in_flight in this window */
     struct {
@@ -59,7 +61,7 @@ struct concurrency {
     struct {
         uint32_t n;
         double low;
-    } batch; /* of the newest good ones, up to ten */
+    } batch; /* of the newest good ones, up to CONCURRENCY_BATCH */
 
     struct concurrency_waiter *first, *last; /* in order of arrival */
     uint32_t waiting;
@@ -88,9 +90,15 @@ enum concurrency_verdict concurrency_ask(struct concurrency *c, struct concurren
  * concurrency_turn after it. */
 void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, tick_t now);
 
-/* So many were let go and ended well, `sum` ns in all, of which the caller kept count of its own: in_flight
- * is set by it. */
-void concurrency_gathered(struct concurrency *c, uint32_t let_go, uint32_t good, int64_t sum, tick_t now);
+/* What the caller has kept count of by itself since the last time: so many were let go and ended well, `sum`
+ * ns in all; and the shortest of each CONCURRENCY_BATCH of them, added up. in_flight is set by the caller. */
+struct concurrency_gathering {
+    uint32_t let_go, good;
+    int64_t sum;
+    uint32_t batches;
+    int64_t lows; /* ns */
+};
+void concurrency_gathered(struct concurrency *c, const struct concurrency_gathering *g, tick_t now);
 
 /* Lets go who may go now, refuses whose time is over. Returns when the first one's time is over, TICK_NEVER
  * with nobody waiting. */
