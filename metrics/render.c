@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/render_inner.h"
 #include "metrics/series.h"
 
 struct bound {
@@ -29,6 +30,46 @@ static const struct bound count_bounds[] = {
     {"1.0", 1},   {"2.0", 2},     {"5.0", 5},     {"10.0", 10},   {"20.0", 20},
     {"50.0", 50}, {"100.0", 100}, {"200.0", 200}, {"500.0", 500},
 };
+
+/* Help text: backslash and newline escaped; in OpenMetrics the quote, too. */
+static void put_escaped(struct text *out, const char *s, bool quote)
+{
+    const char *special = quote ? "\\\n\"" : "\\\n";
+    for (;;) {
+        size_t plain = strcspn(s, special);
+        text_bytes(out, s, plain);
+        s += plain;
+        if (!*s)
+            return;
+        text_string(out, *s == '\\' ? "\\\\" : *s == '\n' ? "\\n" : "\\\"");
+        s++;
+    }
+}
+
+void render_family(struct text *out, bool open_metrics, const char *name, const char *type, const char *help)
+{
+    size_t n = strlen(name);
+    if (open_metrics && strcmp(type, "counter") == 0 && n > 6 && strcmp(name + n - 6, "_total") == 0)
+        n -= 6;
+    text_string(out, "# HELP ");
+    text_bytes(out, name, n);
+    text_string(out, " ");
+    put_escaped(out, help, open_metrics);
+    text_string(out, "\n# TYPE ");
+    text_bytes(out, name, n);
+    text_string(out, " ");
+    text_string(out, type);
+    text_string(out, "\n");
+}
+
+void render_label(struct text *out, bool first, const char *key, const char *value)
+{
+    text_string(out, first ? "" : ",");
+    text_string(out, key);
+    text_string(out, "=\"");
+    put_escaped(out, value, true);
+    text_string(out, "\"");
+}
 
 struct writer {
     const struct render_input *in;
@@ -57,45 +98,14 @@ void supply(struct supplied *s, enum supplied_id id, const char *label, double v
 
 /* ---- pieces ---- */
 
-/* Help text: backslash and newline escaped; in OpenMetrics the quote, too. */
-static void put_escaped(struct text *out, const char *s, bool quote)
-{
-    const char *special = quote ? "\\\n\"" : "\\\n";
-    for (;;) {
-        size_t plain = strcspn(s, special);
-        text_bytes(out, s, plain);
-        s += plain;
-        if (!*s)
-            return;
-        text_string(out, *s == '\\' ? "\\\\" : *s == '\n' ? "\\n" : "\\\"");
-        s++;
-    }
-}
-
 static void put_family(struct writer *w, const char *name, const char *type, const char *help)
 {
-    size_t n = strlen(name);
-    if (w->in->open_metrics && strcmp(type, "counter") == 0 && n > 6 && strcmp(name + n - 6, "_total") == 0)
-        n -= 6;
-    text_string(w->out, "# HELP ");
-    text_bytes(w->out, name, n);
-    text_string(w->out, " ");
-    put_escaped(w->out, help, w->in->open_metrics);
-    text_string(w->out, "\n# TYPE ");
-    text_bytes(w->out, name, n);
-    text_string(w->out, " ");
-    text_string(w->out, type);
-    text_string(w->out, "\n");
+    render_family(w->out, w->in->open_metrics, name, type, help);
 }
 
-/* `,key="value"` or, as the first, without the comma. */
 static void put_label(struct writer *w, bool first, const char *key, const char *value)
 {
-    text_string(w->out, first ? "" : ",");
-    text_string(w->out, key);
-    text_string(w->out, "=\"");
-    put_escaped(w->out, value, true);
-    text_string(w->out, "\"");
+    render_label(w->out, first, key, value);
 }
 
 static void put_real_sample(struct writer *w, const char *name, double v)
@@ -382,6 +392,8 @@ bool render_metrics(const struct render_input *input, struct text *out)
     put_compression_ratio(&w);
     if (input->process)
         put_process(&w, input->process);
+    if (input->custom)
+        render_custom(input->custom, input->open_metrics, out);
     if (input->open_metrics)
         text_string(out, "# EOF\n");
     free(w.scratch);

@@ -13,6 +13,8 @@
 #include "metrics/observe.h"
 #include "metrics/text.h"
 
+struct custom;
+
 enum supplied_id {
 #define SUPPLIED(id, name, label, help) SUPPLIED_##id,
 #include "metrics/counters.def"
@@ -51,6 +53,7 @@ struct render_input {
     const struct supplied *supplied;      /* may be NULL */
     const struct process_values *process; /* may be NULL */
     bool open_metrics;
+    const struct custom *custom; /* may be NULL */
 };
 
 #define RENDER_TYPE_PROMETHEUS  "text/plain; version=0.0.4; charset=utf-8"

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "metrics/recent.h"
 #include "policy/reason.h"
@@ -381,8 +382,10 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
 static void tick_history(struct control *c, tick_t now)
 {
     struct process_values process = {0};
-    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis)
+    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis) {
+        custom_second_over(c->custom);
         return;
+    }
     process_read(&process);
     struct history_gauges gauges = {process.resident_bytes, process.cpu_ns};
     history_retain(c->history, (int64_t)c->cfg->performance_max_metrics_retention_hours * 3600 * TICK_S);
@@ -468,7 +471,11 @@ static bool make_metrics(struct control *c, int workers)
     c->history = c->recent
                      ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
                      : NULL;
-    return c->history ? true : fail(c, "out of memory", NULL);
+    c->custom = custom_new();
+    if (!c->history || !c->custom)
+        return fail(c, "out of memory", NULL);
+    history_follow(c->history, c->custom);
+    return true;
 }
 
 static bool make_shared(struct control *c)
@@ -683,6 +690,7 @@ static void finish(struct control *c)
     adviser_free(c->adviser);
     recent_free(c->recent);
     history_free(c->history);
+    custom_free(c->custom);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)

@@ -233,6 +233,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .metrics = c->service.metrics,
         .recent = c->recent,
         .history = c->history,
+        .custom = c->custom,
         .health = health,
         .now = now_of,
         .process = process,

@@ -17,6 +17,7 @@ struct event_base;
 struct adviser;
 struct notify;
 struct post;
+struct custom;
 struct history;
 struct recent;
 struct sentry;
@@ -35,6 +36,7 @@ struct control {
     struct admin *admin;
     struct recent *recent;
     struct history *history;
+    struct custom *custom; /* what the application posts */
     struct sentry *sentry;
     struct post *post; /* what the control thread sends by itself */
     struct notify *notify;
