@@ -34,6 +34,15 @@ struct supplied {
     size_t dropped; /* stated beyond SUPPLIED_MAX */
 };
 
+/* The row of a gauge that is supplied; never NULL. */
+struct supplied_row {
+    const char *name, *label, *help;
+};
+const struct supplied_row *supplied_row(enum supplied_id id);
+
+/* Bytes before compression over bytes after, of all that was stored; 1 when nothing was compressed. */
+double metrics_compression_ratio(const struct metrics *m);
+
 /* States one. `label` may be NULL. Any order. */
 void supply(struct supplied *s, enum supplied_id id, const char *label, double value);
 

@@ -150,6 +150,7 @@ static void apply_shared(struct control *c)
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
     control_alerts_tune(c);
+    control_telemetry_tune(c);
     log_set_text(c->service.log, cfg->log_format == CONFIG_LOG_FORMAT_TEXT);
     if (c->service.resolver)
         resolver_set_refresh(c->service.resolver, cfg->upstream_dns_refresh);
@@ -375,7 +376,7 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (c->stage >= STAGE_DRAINING)
         check_drain(c);
-    if (c->stage == STAGE_STOPPING && all_left(c))
+    if (c->stage == STAGE_STOPPING && all_left(c) && control_telemetry_ended(c, control_now()))
         event_base_loopbreak(c->base);
 }
 
@@ -414,6 +415,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     }
     tick_history(c, now);
     control_alerts_second(c, now);
+    control_telemetry_second(c, now);
     adviser_second(c->adviser, now);
 }
 
@@ -468,6 +470,7 @@ static bool make_metrics(struct control *c, int workers)
     c->service.metrics = names_metrics_new(workers);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
+    c->began_wall = (int64_t)time(NULL) * TICK_S;
     c->history = c->recent
                      ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
                      : NULL;
@@ -649,8 +652,8 @@ static bool start(struct control *c)
     name_ineffective(c, NULL);
     if (!start_levels(c) || !listen_for_events(c) || !start_workers(c, workers))
         return false;
-    if (!control_alerts_start(c) ||
-        !control_advice_start(c)) /* behind the workers, whose number says which block is ours */
+    if (!control_alerts_start(c) || !control_advice_start(c) ||
+        !control_telemetry_start(c)) /* behind the workers, whose number says which block is ours */
         return fail(c, "out of memory", NULL);
     if (!start_admin(c))
         return false;
@@ -687,6 +690,7 @@ static void finish(struct control *c)
     permits_free(s->permits);
     publication_unref(c->published);
     control_alerts_stop(c);
+    control_telemetry_stop(c);
     adviser_free(c->adviser);
     recent_free(c->recent);
     history_free(c->history);

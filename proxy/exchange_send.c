@@ -308,6 +308,7 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     if (!x->attempt_began)
         return;
     x->a.operation = x->o.operation;
+    x->a.method = x->o.method;
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
     x->a.kind = x->original ? ATTEMPT_HEDGE : x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
