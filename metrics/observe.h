@@ -81,6 +81,7 @@ struct attempt {
     uint16_t reason; /* index into metrics_config.reasons; 0: a whole answer came */
     uint8_t kind;    /* enum attempt_kind */
     uint8_t method;  /* as in an observation */
+    uint8_t span;    /* its place in the request's trace, plus one; 0: it is not traced */
     uint8_t outcome; /* index into metrics_config.outcomes */
     bool failed;     /* by the upstream's fault, or refused by its rate limit */
     bool throttled;  /* the latter, whatever its status */

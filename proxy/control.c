@@ -42,6 +42,7 @@
 #include "proxy/shared.h"
 #include "proxy/signer.h"
 #include "proxy/store.h"
+#include "proxy/tracing.h"
 #include "proxy/worker.h"
 
 tick_t control_now(void)
@@ -374,6 +375,7 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     struct control *c = arg;
     (void)fd;
     (void)what;
+    control_telemetry_turn(c);
     if (c->stage >= STAGE_DRAINING)
         check_drain(c);
     if (c->stage == STAGE_STOPPING && all_left(c) && control_telemetry_ended(c, control_now()))
@@ -640,6 +642,9 @@ static bool start(struct control *c)
         return fail(c, "out of memory", NULL);
     if (!make_metrics(c, workers) || !make_shared(c))
         return false;
+    c->service.tracing = tracing_new(workers);
+    if (!c->service.tracing)
+        return fail(c, "out of memory", NULL);
     file_watch_init(&c->watch);
     if (!file_watch_add(&c->watch, c->sources->file))
         return fail(c, "out of memory", NULL);
@@ -683,6 +688,8 @@ static void finish(struct control *c)
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);
+    tracing_free(s->tracing);
+    s->tracing = NULL;
     if (s->store)
         store_free(s->store);
     admit_free(s->admit);

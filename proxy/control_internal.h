@@ -74,6 +74,8 @@ void control_alerts_stop(struct control *c);
 /* control_telemetry.c: what is sent to collectors. False: out of memory. */
 bool control_telemetry_start(struct control *c);
 void control_telemetry_tune(struct control *c);
+/* A few times a second: takes over what the workers have traced. */
+void control_telemetry_turn(struct control *c);
 void control_telemetry_second(struct control *c, tick_t now);
 /* The workers have left: sends the last. True: it has arrived, or is waited for no more. */
 bool control_telemetry_ended(struct control *c, tick_t now);

@@ -49,6 +49,12 @@ void control_telemetry_tune(struct control *c)
     custom_push_tune(c->custom_push, c->cfg);
 }
 
+void control_telemetry_turn(struct control *c)
+{
+    if (c->telemetry)
+        telemetry_gather(c->telemetry, control_now());
+}
+
 void control_telemetry_second(struct control *c, tick_t now)
 {
     telemetry_second(c->telemetry, now);

@@ -12,7 +12,7 @@
 #include <time.h>
 
 #include "metrics/custom.h"
-#include "metrics/otlp.h"
+#include "metrics/otlp_spans.h"
 #include "policy/config.h"
 #include "policy/route.h"
 #include "proxy/courier.h"
@@ -20,6 +20,7 @@
 #include "proxy/service.h"
 #include "proxy/telemetry_answer.h"
 #include "proxy/telemetry_resource.h"
+#include "proxy/tracing.h"
 #include "proxy/version.h"
 
 #define TIMEOUT (10 * TICK_S)
@@ -27,7 +28,10 @@
 enum {
     FIELDS_MOST = 16,
     ATTEMPTS = 6, /* about a minute */
-    GRPC_FRAME = 5
+    GRPC_FRAME = 5,
+    SPANS_A_MESSAGE = 512,
+    RECORDS_A_TURN = 4096, /* then others have their turn */
+    EXEMPLARS = 128
 };
 
 enum signal { SIGNAL_METRICS, SIGNAL_SPANS, SIGNALS };
@@ -67,6 +71,12 @@ struct telemetry {
     char *route_texts[METRICS_MAX_OPERATIONS];
     int64_t http_start;
     tick_t interval, next;
+    struct text spans; /* of the next message, encoded */
+    size_t span_count;
+    struct span_record record;
+    struct otlp_exemplar
+        exemplars[EXEMPLARS]; /* since the last message with metrics: the slowest of each kind */
+    size_t exemplar_count;
 };
 
 static int64_t wall_now(void)
@@ -207,7 +217,8 @@ static bool start(struct telemetry *t, const struct config *cfg)
             explicit_bzero(fields[i], strlen(fields[i]));
         free(fields[i]);
     }
-    return good;
+    return good && tracing_set(t->setup.service->tracing, cfg->performance_opentelemetry_traces,
+                               cfg->performance_sample_rate);
 }
 
 static void add_route(struct telemetry *t, const struct route_spec *spec)
@@ -280,8 +291,10 @@ void telemetry_tune(struct telemetry *t, const struct config *cfg)
         free(t->endpoint);
         t->endpoint = NULL;
     }
-    if (!on)
+    if (!on) {
+        (void)tracing_set(t->setup.service->tracing, false, 0);
         return;
+    }
     t->interval = cfg->performance_export_interval;
     t->next = 0;
     t->grpc = grpc;
@@ -327,6 +340,7 @@ void telemetry_free(struct telemetry *t)
     free(t->server_path);
     free(t->endpoint);
     text_dispose(&t->resource);
+    text_dispose(&t->spans);
     free(t);
 }
 
@@ -365,13 +379,98 @@ static void send_metrics(struct telemetry *t, tick_t now)
                                     .supplied = supplied,
                                     .process = &process,
                                     .custom = t->setup.custom,
+                                    .exemplars = t->exemplars,
+                                    .exemplar_count = t->exemplar_count,
                                     .start = t->setup.start,
                                     .http_start = t->http_start,
                                     .now = wall};
     begin_message(t, &message);
     message.failed |= !otlp_metrics(&in, &message, &points);
     free(supplied);
+    t->exemplar_count = 0;
     give(t, SIGNAL_METRICS, &message, points, now);
+}
+
+/* ---- traces ---- */
+
+static bool same_key(const struct otlp_exemplar *a, const struct otlp_exemplar *b)
+{
+    return a->side == b->side && a->key.operation == b->key.operation && a->key.status == b->key.status &&
+           a->key.cause == b->key.cause && a->key.method == b->key.method;
+}
+
+static void keep_exemplar(struct telemetry *t, const struct otlp_exemplar *e)
+{
+    for (size_t i = 0; i < t->exemplar_count; i++)
+        if (same_key(&t->exemplars[i], e)) {
+            if (e->value > t->exemplars[i].value)
+                t->exemplars[i] = *e;
+            return;
+        }
+    if (t->exemplar_count < EXEMPLARS)
+        t->exemplars[t->exemplar_count++] = *e;
+}
+
+/* The request and its attempts as examples of what the histograms hold. */
+static void keep_exemplars(struct telemetry *t, const struct span_record *s)
+{
+    const struct span_head *h = &s->head;
+    struct observation o = {.operation = h->operation,
+                            .method = h->method,
+                            .status = h->status,
+                            .reason = h->reason,
+                            .flags = h->observed};
+    struct otlp_exemplar e = {.side = METRICS_HTTP_SERVER,
+                              .key = metrics_http_key(&o),
+                              .value = (double)h->total / 1e9,
+                              .at = h->ended + t->scene.offset};
+    memcpy(e.trace_id, h->trace_id, sizeof e.trace_id);
+    memcpy(e.span_id, h->id, sizeof e.span_id);
+    if (!h->internal)
+        keep_exemplar(t, &e);
+    for (unsigned i = 0; i < h->attempts; i++) {
+        const struct span_attempt *a = &s->attempts[i];
+        e.side = METRICS_HTTP_CLIENT;
+        e.key = (struct http_key){
+            .operation = e.key.operation, .status = a->status, .cause = a->outcome, .method = h->method};
+        e.value = (double)a->total / 1e9;
+        e.at = a->ended + t->scene.offset;
+        memcpy(e.span_id, a->id, sizeof e.span_id);
+        if (a->ended)
+            keep_exemplar(t, &e);
+    }
+}
+
+static void send_spans(struct telemetry *t, tick_t now)
+{
+    struct text message = {0};
+    if (!t->span_count)
+        return;
+    begin_message(t, &message);
+    otlp_traces(&message, &t->scene, &t->spans);
+    give(t, SIGNAL_SPANS, &message, t->span_count, now);
+    text_clear(&t->spans);
+    t->spans.failed = false;
+    t->span_count = 0;
+}
+
+void telemetry_gather(struct telemetry *t, tick_t now)
+{
+    bool wanted = t->channels[SIGNAL_SPANS].courier != NULL;
+    struct tracing *tracing = t->setup.service->tracing;
+    if (!wanted && !t->counting)
+        return; /* it was never on */
+    t->scene.offset = wall_now() - now;
+    for (int i = 0; i < RECORDS_A_TURN && tracing_take(tracing, &t->record); i++) {
+        if (!wanted) {
+            metric_add(t->setup.block, METRIC_OTLP_SPANS_DROPPED, span_count(&t->record));
+            continue;
+        }
+        keep_exemplars(t, &t->record);
+        t->span_count += otlp_spans(&t->spans, &t->scene, &t->record);
+        if (t->span_count >= SPANS_A_MESSAGE)
+            send_spans(t, now);
+    }
 }
 
 void telemetry_second(struct telemetry *t, tick_t now)
@@ -386,6 +485,8 @@ void telemetry_second(struct telemetry *t, tick_t now)
             t->next = now + t->interval - TICK_S / 2;
         send_metrics(t, now);
     }
+    if (t->channels[SIGNAL_SPANS].courier)
+        send_spans(t, now);
     for (int i = 0; i < SIGNALS; i++)
         if (t->channels[i].courier)
             courier_second(t->channels[i].courier, now);
@@ -406,6 +507,9 @@ bool telemetry_idle(const struct telemetry *t)
 
 bool telemetry_flush(struct telemetry *t, tick_t now)
 {
+    telemetry_gather(t, now);
+    if (t->channels[SIGNAL_SPANS].courier)
+        send_spans(t, now);
     if (t->channels[SIGNAL_METRICS].courier)
         send_metrics(t, now);
     return telemetry_idle(t);

@@ -35,6 +35,9 @@ void telemetry_free(struct telemetry *t); /* breaks off what is under way; NULL 
 /* Another configuration: it is read here and not kept. */
 void telemetry_tune(struct telemetry *t, const struct config *cfg);
 
+/* A few times a second: takes over what was traced, before the workers' rings are full. */
+void telemetry_gather(struct telemetry *t, tick_t now);
+
 /* Once a second. */
 void telemetry_second(struct telemetry *t, tick_t now);
 

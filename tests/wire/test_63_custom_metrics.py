@@ -100,3 +100,40 @@ def test_alerts(t):
         equal(find(kind)["value"], value, kind)
     post(sidecar, sample("app.gauge", 1, "gauge", c="d"))
     wait_for(lambda: find("gauge")["state"] != "firing", "its end")
+
+
+def test_pushed_on(t):
+    statuses = [503]
+
+    def script(conn):
+        while True:
+            conn.request()
+            conn.reply(status=statuses.pop(0) if statuses else 200)
+    endpoint = t.origin(script)
+    sidecar = t.sidecar(t.origin(), {"performance.custom_metrics_endpoint": endpoint.url + "/hook?token=hidden", "performance.export_interval": "1s", "performance.service_name": 'a"b'})
+    sidecar.leak_check = False                 # the connection is kept for the next message
+    post(sidecar, sample(value=2, queue='x"y'), sample("app.size", 3, "histogram"))
+    endpoint.wait_requests(2)                  # refused once, and tried again
+    request = endpoint.requests[1]
+    equal((request.method, request.target, request.get("Content-Type"), request.body), ("POST", "/hook?token=hidden", "application/json", endpoint.requests[0].body), "request")
+    told = json.loads(request.body)
+    equal((told["version"], told["service"]), (1, 'a"b'), "message")
+    found = {m["name"]: m for m in told["metrics"]}
+    equal((found["app.jobs"]["type"], found["app.jobs"]["value"], found["app.jobs"]["attributes"]), ("counter", 2, {"queue": 'x"y'}), "the counter")
+    equal((found["app.size"]["count"], found["app.size"]["sum"], found["app.size"]["max"], found["app.size"]["p50"]), (1, 3, 3, 3), "the histogram")
+    post(sidecar, sample(value=5, queue='x"y'))
+    endpoint.wait_requests(3)
+    told = json.loads(endpoint.requests[2].body)["metrics"]
+    equal([(m["name"], m["value"]) for m in told], [("app.jobs", 7)], "only what changed, with all that it counts")
+    wait_for(lambda: sidecar.metric("promptops_push_messages_total", result="sent") == 2, "the count")
+    equal(sidecar.metric("promptops_push_messages_total", result="retried"), 1, "retries")
+    check(not sidecar.logged("hidden"), "the log shows the endpoint's secret")
+
+
+def test_what_was_posted_last_arrives_at_the_end(t):
+    endpoint = t.origin()
+    sidecar = t.sidecar(t.origin(), {"performance.custom_metrics_endpoint": endpoint.url, "performance.export_interval": "600s"})
+    post(sidecar, sample())
+    sidecar.signal(signal.SIGINT)
+    equal(sidecar.wait_exit(), 0, "exit")
+    equal(json.loads(endpoint.requests[0].body)["metrics"][0]["value"], 1, "message")

@@ -217,3 +217,166 @@ def test_the_last_of_it_arrives_at_the_end(t):
     sidecar.signal(signal.SIGINT)
     equal(sidecar.wait_exit(), 0, "exit")
     equal([p.value for p in c.points("promptops.requests")], [1], "the last message")
+
+
+# Traces
+
+SERVER, CLIENT, INTERNAL, ERROR = 2, 3, 1, 2
+TRACED = {"performance.opentelemetry_traces": True}
+
+
+def trace_of(c, n, root=1):
+    """Waits for n spans in all; returns (server span, [client spans by time]) when there is one trace."""
+    wait_for(lambda: len(c.spans()) >= n, "%d spans" % n)
+    spans = c.spans()
+    equal(len({s.trace for s in spans}), 1, "traces")
+    server = [s for s in spans if s.kind == SERVER]
+    equal(len(server), root, "server spans")
+    return server[0], sorted((s for s in spans if s.kind == CLIENT), key=lambda s: s.start)
+
+
+def test_a_retry_makes_a_tree(t):
+    for protocol in PROTOCOLS:
+        with t.case(protocol):
+            c = collector(t, protocol)
+            statuses = [503, 200]
+
+            def script(conn):
+                while True:
+                    conn.request()
+                    conn.reply(status=statuses.pop(0))
+            origin = t.origin(script)
+            sidecar = start(t, c, origin, dict(TRACED, **{"retry.max_attempts": 3, "retry.base_delay": "20ms", "retry.budget": 1, "cache.enabled": True,
+                                                          "routes": [{"match": {"path": "/v1/{id}"}, "operation": "get_it"}]}))
+            parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+            equal(sidecar.request("/v1/7?api_key=hidden-query", fields=[("traceparent", parent), ("tracestate", "a=b"), ("Authorization", "Bearer hidden-key")]).status, 200, "status")
+            server, clients = trace_of(c, 3)
+            equal((server.trace, server.parent), (parent[3:35], parent[36:52]), "whose child it is")
+            equal((server.name, server.attributes["http.route"], server.attributes["url.path"], server.attributes["http.response.status_code"]), ("GET /v1/{id}", "/v1/{id}", "/v1/7", 200), "server")
+            equal((server.attributes["http.request.method"], server.attributes["url.scheme"], server.attributes["promptops.cache"], server.status), ("GET", "http", "miss", 0), "server")
+            check(server.attributes["server.address"], server.attributes)
+            equal([s.parent for s in clients], [server.id] * 2, "parents")
+            equal([s.attributes["http.response.status_code"] for s in clients], [503, 200], "statuses")
+            equal([(s.status, s.attributes.get("error.type"), s.attributes.get("http.request.resend_count")) for s in clients], [(ERROR, "503", None), (0, None, 1)], "status of the spans")
+            equal(clients[0].attributes["url.full"], "http://127.0.0.1:%d/v1/7" % origin.port, "url.full")
+            events = dict(server.events)
+            check("promptops.cache.lookup" in events and events["promptops.retry"]["promptops.retry.delay"] > 0, server.events)
+            equal((events["promptops.retry"]["promptops.retry.cause"], events["promptops.retry"]["http.response.status_code"]), ("unavailable", 503), "retry")
+            check(server.start <= clients[0].start <= clients[0].end <= clients[1].start <= clients[1].end <= server.end + 1000000, "times")
+            sent = [r.get("traceparent") for r in origin.requests]
+            equal(sent, ["00-%s-%s-01" % (server.trace, s.id) for s in clients], "what went up")
+            equal(origin.requests[0].get("tracestate"), "a=b", "tracestate")
+            check("hidden" not in str([(s.attributes, s.events, s.name) for s in c.spans()]), "a secret is shown")
+            equal(c.wrong, [], "messages")
+
+
+def test_who_is_sampled(t):
+    c = collector(t, "http/protobuf")
+    origin = t.origin()
+    sidecar = start(t, c, origin, dict(TRACED, **{"performance.sample_rate": 0}))
+    trace = "00-%032x-%016x-%02x"
+    sidecar.request("/root")
+    sidecar.request("/unsampled", fields=[("traceparent", trace % (1, 1, 0))])
+    sidecar.request("/sampled", fields=[("traceparent", trace % (2, 2, 1))])
+    wait_for(lambda: len(c.spans()) == 2, "the sampled one")
+    equal({s.trace for s in c.spans()}, {"%032x" % 2}, "who was sampled")
+    flags = {r.target: r.get("traceparent")[-2:] for r in origin.requests}
+    equal((flags["/sampled"], flags["/unsampled"]), ("01", "00"), "flags")
+    check(int(flags["/root"], 16) & 1 == 0, flags)
+    equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.sample_rate": 0.5})[0], 200, "status")
+    for _ in range(200):
+        sidecar.request("/half")
+    roots = lambda: [s for s in c.spans(url__path="/half") if s.kind == SERVER]
+    wait_for(lambda: len(roots()) > 60, "half of them")
+    sampled = {r.get("traceparent")[3:35] for r in origin.requests if r.target == "/half" and int(r.get("traceparent")[-2:], 16) & 1}
+    wait_for(lambda: {s.trace for s in roots()} == sampled, "each that was sent on as sampled")
+    near(len(sampled), 60, 140, "share")
+    equal({s.parent for s in roots()}, {""}, "parents of roots")
+
+
+def test_hits_refreshes_and_failures(t):
+    c = collector(t, "grpc")
+
+    def script(conn):
+        while True:
+            request = conn.request()
+            if request.target == "/broken":
+                conn.reset()
+                return
+            conn.reply(fields=[("Cache-Control", "max-age=1, stale-while-revalidate=60" if request.target == "/stale" else "max-age=60")])
+    sidecar = start(t, c, t.origin(script), dict(TRACED, **{"cache.enabled": True}))
+    for _ in range(2):
+        sidecar.request("/hit")
+    spans = lambda path, kind=None: [s for s in c.spans() if (s.attributes.get("url.path") == path or s.attributes.get("url.full", "").endswith(path)) and kind in (None, s.kind)]
+    wait_for(lambda: len(spans("/hit")) == 3, "two requests, one of them from the cache")
+    equal(sorted(s.attributes["promptops.cache"] for s in spans("/hit", SERVER)), ["hit", "miss"], "verdicts")
+    equal(len(spans("/hit", CLIENT)), 1, "attempts")
+    check(all(s.end > s.start for s in spans("/hit")), "a span of no length")
+    equal(sidecar.request("/broken").status, 502, "status")
+    wait_for(lambda: len(spans("/broken")) == 3, "the failed one, and the connection that might have been stale")
+    server, client = spans("/broken", SERVER)[0], spans("/broken", CLIENT)[-1]
+    equal((server.status, server.attributes["error.type"], client.status), (ERROR, "502", ERROR), "errors")
+    check("http.response.status_code" not in client.attributes and client.attributes["error.type"].startswith("reset"), client.attributes)
+    sidecar.request("/stale")
+    time.sleep(1.2)                            # max-age is over: the age of what is stored is what is tested
+    sidecar.request("/stale")
+    wait_for(lambda: spans("/stale", INTERNAL), "the refresh")
+    refresh = spans("/stale", INTERNAL)[0]
+    stale = [s for s in spans("/stale", SERVER) if s.attributes["promptops.cache"] == "stale"][0]
+    equal((refresh.parent, refresh.trace), (stale.id, stale.trace), "the refresh's parent")
+    wait_for(lambda: [s for s in spans("/stale", CLIENT) if s.parent == refresh.id and s.attributes["promptops.attempt"] == "refresh"], "its attempt")
+
+
+def test_exemplars_point_to_traces(t):
+    c = collector(t, "grpc")
+    sidecar = start(t, c, t.origin(mixed), TRACED)
+    for target in ("/", "/slow", "/bad"):
+        sidecar.request(target)
+    found = {}
+
+    def exemplars():
+        for message in list(c.metric_messages):
+            for p in message:
+                if p.name.startswith("http."):
+                    for e in p.data.exemplars:
+                        found[(p.name, p.attributes.get("http.response.status_code"))] = (e.trace_id.hex(), e.span_id.hex(), e.as_double)
+        return len(found) == 4
+    wait_for(exemplars, "exemplars of both histograms, for 200 and 503")
+    for (name, status), (trace, span, value) in found.items():
+        spans = [s for s in c.spans() if s.id == span]
+        equal([(s.trace, s.kind) for s in spans], [(trace, SERVER if "server" in name else CLIENT)], "the span of an exemplar")
+        check(value >= 0 and spans[0].attributes["http.response.status_code"] == status, "its value")
+
+
+def test_off_costs_no_spans(t):
+    c = collector(t, "grpc")
+    origin = t.origin()
+    sidecar = start(t, c, origin, {"performance.opentelemetry_traces": False})
+    sidecar.request("/", fields=[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")])
+    c.wait_metrics(2)
+    equal(c.spans(), [], "spans")
+    check(origin.requests[0].get("traceparent").startswith("00-0af7651916cd43dd8448eb211c80319c-"), "the trace goes on")
+    equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.opentelemetry_traces": True})[0], 200, "status")
+    sidecar.request("/")
+    wait_for(lambda: len(c.spans()) == 2, "spans once it is on")
+
+
+@slow(60)
+def test_spans_that_find_no_room_are_counted(t):
+    c = collector(t, "grpc", lambda kind, number: "hang" if kind == "TraceRequest" else None)
+    sidecar = start(t, c, t.origin(), dict(TRACED, **{"cache.enabled": True, "cache.default_ttl": 60}))
+    with sidecar.client() as client:
+        client.request("/")
+        for _ in range(400):
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
+            for _ in range(100):
+                client.response("GET")
+    sent = 40002
+    counted = lambda: sum(items(sidecar, "traces", result) for result in ("exported", "rejected", "failed", "dropped"))
+    wait_for(lambda: items(sidecar, "traces", "dropped") > 0, "spans that are dropped")
+    check(counted() < sent, "more than were sent: %d" % counted())
+    near(sidecar.rss_kib(), 1, 100000 if not sanitized() else 1e9, "memory")
+    c.script = lambda kind, number: None
+    c.released.set()
+    wait_for(lambda: counted() == sent, "each span to be counted once", timeout=30)
+    equal(len({s.id for s in c.spans()}), items(sidecar, "traces", "exported"), "what arrived")   # the hung message came twice
