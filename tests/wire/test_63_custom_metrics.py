@@ -110,12 +110,12 @@ def test_pushed_on(t):
             conn.request()
             conn.reply(status=statuses.pop(0) if statuses else 200)
     endpoint = t.origin(script)
-    sidecar = t.sidecar(t.origin(), {"performance.custom_metrics_endpoint": endpoint.url + "/hook?token=hidden", "performance.export_interval": "1s", "performance.service_name": 'a"b'})
+    sidecar = t.sidecar(t.origin(), {"performance.custom_metrics_endpoint": endpoint.url + "/hook/hidden", "performance.export_interval": "1s", "performance.service_name": 'a"b'})
     sidecar.leak_check = False                 # the connection is kept for the next message
     post(sidecar, sample(value=2, queue='x"y'), sample("app.size", 3, "histogram"))
     endpoint.wait_requests(2)                  # refused once, and tried again
     request = endpoint.requests[1]
-    equal((request.method, request.target, request.get("Content-Type"), request.body), ("POST", "/hook?token=hidden", "application/json", endpoint.requests[0].body), "request")
+    equal((request.method, request.target, request.get("Content-Type"), request.body), ("POST", "/hook/hidden", "application/json", endpoint.requests[0].body), "request")
     told = json.loads(request.body)
     equal((told["version"], told["service"]), (1, 'a"b'), "message")
     found = {m["name"]: m for m in told["metrics"]}
