@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "main.h"
+
 static const double allowed = 1.0 / 128;
 
 static uint64_t seed = 42;
@@ -94,17 +96,4 @@ START_TEST(neighbours_are_joined_when_it_is_full)
 }
 END_TEST
 
-int main(void)
-{
-    Suite *suite = suite_create("metrics/real_sketch");
-    TCase *c = tcase_create("all");
-    tcase_add_test(c, one_value_of_any_size);
-    tcase_add_test(c, quantiles_are_near);
-    tcase_add_test(c, neighbours_are_joined_when_it_is_full);
-    suite_add_tcase(suite, c);
-    SRunner *r = srunner_create(suite);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
-}
+SUITE("metrics/real_sketch", one_value_of_any_size, quantiles_are_near, neighbours_are_joined_when_it_is_full)
