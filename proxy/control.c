@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "metrics/recent.h"
 #include "policy/reason.h"
@@ -42,6 +43,7 @@
 #include "proxy/shared.h"
 #include "proxy/signer.h"
 #include "proxy/store.h"
+#include "proxy/tracing.h"
 #include "proxy/worker.h"
 
 tick_t control_now(void)
@@ -151,6 +153,7 @@ static void apply_shared(struct control *c)
     log_set_access(c->service.log, cfg->log_access);
     control_alerts_tune(c);
     control_tiers_tune(c);
+    control_telemetry_tune(c);
     log_set_text(c->service.log, cfg->log_format == CONFIG_LOG_FORMAT_TEXT);
     if (c->service.resolver)
         resolver_set_refresh(c->service.resolver, cfg->upstream_dns_refresh);
@@ -374,17 +377,20 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     struct control *c = arg;
     (void)fd;
     (void)what;
+    control_telemetry_turn(c);
     if (c->stage >= STAGE_DRAINING)
         check_drain(c);
-    if (c->stage == STAGE_STOPPING && all_left(c))
+    if (c->stage == STAGE_STOPPING && all_left(c) && control_telemetry_ended(c, control_now()))
         event_base_loopbreak(c->base);
 }
 
 static void tick_history(struct control *c, tick_t now)
 {
     struct process_values process = {0};
-    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis)
+    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis) {
+        custom_second_over(c->custom);
         return;
+    }
     process_read(&process);
     struct history_gauges gauges = {process.resident_bytes, process.cpu_ns};
     history_retain(c->history, (int64_t)c->cfg->performance_max_metrics_retention_hours * 3600 * TICK_S);
@@ -414,6 +420,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     control_tiers_second(c);
     tick_history(c, now);
     control_alerts_second(c, now);
+    control_telemetry_second(c, now);
     adviser_second(c->adviser, now);
 }
 
@@ -468,10 +475,15 @@ static bool make_metrics(struct control *c, int workers)
     c->service.metrics = names_metrics_new(workers);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
+    c->began_wall = (int64_t)time(NULL) * TICK_S;
     c->history = c->recent
                      ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
                      : NULL;
-    return c->history ? true : fail(c, "out of memory", NULL);
+    c->custom = custom_new();
+    if (!c->history || !c->custom)
+        return fail(c, "out of memory", NULL);
+    history_follow(c->history, c->custom);
+    return true;
 }
 
 static bool make_shared(struct control *c)
@@ -638,6 +650,9 @@ static bool start(struct control *c)
         return fail(c, "out of memory", NULL);
     if (!make_metrics(c, workers) || !make_shared(c))
         return false;
+    c->service.tracing = tracing_new(workers);
+    if (!c->service.tracing)
+        return fail(c, "out of memory", NULL);
     file_watch_init(&c->watch);
     if (!file_watch_add(&c->watch, c->sources->file))
         return fail(c, "out of memory", NULL);
@@ -650,8 +665,8 @@ static bool start(struct control *c)
     name_ineffective(c, NULL);
     if (!start_levels(c) || !listen_for_events(c) || !start_workers(c, workers))
         return false;
-    if (!control_alerts_start(c) ||
-        !control_advice_start(c)) /* behind the workers, whose number says which block is ours */
+    if (!control_alerts_start(c) || !control_advice_start(c) ||
+        !control_telemetry_start(c)) /* behind the workers, whose number says which block is ours */
         return fail(c, "out of memory", NULL);
     if (!start_admin(c))
         return false;
@@ -682,6 +697,8 @@ static void finish(struct control *c)
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);
+    tracing_free(s->tracing);
+    s->tracing = NULL;
     if (s->store)
         store_free(s->store);
     admit_free(s->admit);
@@ -689,9 +706,11 @@ static void finish(struct control *c)
     permits_free(s->permits);
     publication_unref(c->published);
     control_alerts_stop(c);
+    control_telemetry_stop(c);
     adviser_free(c->adviser);
     recent_free(c->recent);
     history_free(c->history);
+    custom_free(c->custom);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)

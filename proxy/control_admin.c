@@ -87,7 +87,7 @@ static void note_shared(struct control *c)
         metric_set(b, rows[i].metric, rows[i].value);
 }
 
-static void supply_gauges(void *ctx, struct supplied *out)
+void control_supply(void *ctx, struct supplied *out)
 {
     struct control *c = ctx;
     struct store_stats stats;
@@ -234,10 +234,11 @@ void control_sources(struct control *c, struct admin_sources *out)
         .metrics = c->service.metrics,
         .recent = c->recent,
         .history = c->history,
+        .custom = c->custom,
         .health = health,
         .now = now_of,
         .process = process,
-        .supply = supply_gauges,
+        .supply = control_supply,
         .cache = cache,
         .cache_entries = control_entries,
         .pool = pool,

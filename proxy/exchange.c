@@ -53,6 +53,8 @@ void exchange_set_phase(struct exchange *x, enum phase phase)
     if (debug_tracing(x->w->service->debug))
         debug_phase_slow(x->w->service->debug, x->request_id, phase_names[x->phase], phase_names[phase],
                          x->w->now - x->began);
+    if (x->span)
+        tracing_phase_slow(x, phase);
     x->phase = (uint8_t)phase;
 }
 
@@ -176,6 +178,8 @@ static void identify(struct exchange *x)
         x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
     }
     x->trace_valid = trace_from_head(&x->req, &x->trace); /* else exchange_forward() starts one */
+    if (tracing_on(x->w->service->tracing) && !x->health)
+        tracing_begin_slow(x);
 }
 
 static bool method_idempotent(uint8_t method)
@@ -230,6 +234,8 @@ void exchange_look(struct exchange *x)
     exchange_store_request(x, &ask, tags, room, sizeof(room));
     x->looked = true;
     enum store_verdict verdict = store_lookup(x->w->service->store, &ask, &x->look);
+    if (x->span)
+        tracing_lookup_slow(x);
     if (!exchange_second(x, verdict))
         exchange_act(x, verdict);
 }
@@ -360,6 +366,8 @@ static void account(struct exchange *x, bool whole)
     note_text(x->o.request_id, RING_ID_BYTES, x->request_id);
     note_text(x->o.path, RING_PATH_BYTES, path);
     metrics_observe(w->metrics, &x->o);
+    if (x->span)
+        tracing_answered_slow(x);
     if (!log_access_on(w->service->log))
         return;
     struct access_record record = {
@@ -415,6 +423,7 @@ void exchange_over(struct exchange *x, bool whole)
     fill_leave(&x->waiter);
     if (!x->refresh)
         account(x, whole);
+    exchange_trace_over(x);
     if (x->health && (x->a.status == 0 || x->a.status >= 500))
         metric_add(w->metrics, METRIC_HEALTH_CHECKS_FAILED, 1);
     metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);

@@ -115,6 +115,7 @@ static struct exchange *copy_of(struct exchange *x)
     h->request_id = x->request_id;
     h->trace = x->trace;
     h->trace_valid = x->trace_valid;
+    h->trace_begun = true; /* it sends the original's */
     h->o.operation = x->o.operation;
     h->o.method = x->o.method;
     h->deadline = x->deadline;

@@ -26,6 +26,7 @@
 #include "proxy/pool.h"
 #include "proxy/settings.h"
 #include "proxy/store.h"
+#include "proxy/tracing.h"
 #include "proxy/worker.h"
 
 /* Where an exchange stands. PHASE(name, allowed from) */
@@ -71,6 +72,9 @@ struct exchange {
     struct route_match route;
     struct slice request_id;
     struct trace_context trace;
+    struct span_record *span; /* what the trace of this request will show; NULL: it is not traced */
+    tick_t phase_since;       /* with span: when the phase was entered */
+    bool trace_begun;         /* `trace` is there, though the client sent none */
     bool idempotent, trace_valid, body_whole, body_sent, end_sent, replayable, body_held;
     struct {
         char *p;
@@ -142,6 +146,13 @@ struct exchange {
 static inline const struct config *x_config(const struct exchange *x)
 {
     return x->settings->p->cfg;
+}
+
+/* Traces: nothing but a look at a pointer when the request is not traced. */
+static inline void exchange_trace_over(struct exchange *x)
+{
+    if (x->span)
+        tracing_over_slow(x);
 }
 
 /* exchange.c */

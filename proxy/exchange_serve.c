@@ -225,6 +225,8 @@ static struct exchange *refresher(struct exchange *x)
     y->route = x->route;
     y->trace = x->trace;
     y->trace_valid = x->trace_valid;
+    y->trace_begun = x->trace_begun;
+    tracing_begin_behind(y, x);
     y->idempotent = true;
     y->body_whole = true;
     y->looked = true;

@@ -23,6 +23,7 @@ struct resolver;
 struct shared;
 struct store;
 struct tiers;
+struct tracing;
 struct worker;
 
 struct service {
@@ -36,6 +37,7 @@ struct service {
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
     struct debug *debug;                 /* any thread; may be NULL */
+    struct tracing *tracing;             /* any thread; may be NULL */
     struct resolver *resolver;           /* any thread */
     char instance[VIA_INSTANCE_LEN + 1]; /* constant: tells this process in Via, to find loops */
     struct worker **workers;             /* constant once started */
