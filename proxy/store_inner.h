@@ -62,6 +62,7 @@ struct entry {
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
     struct span uri, names, tag_text, head, etag, last_modified, language,
         coding;         /* tag_text: each tag with a newline behind it */
+    uint32_t fetch_us;  /* what fetching it whole took, in microseconds; 0: not known */
     uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
@@ -410,6 +411,7 @@ struct fill {
     uint64_t expected;  /* length of the body, UINT64_MAX when unknown */
     struct fill_chunk *chunks, *last_chunk;
     uint64_t counted; /* bytes in store->fill_bytes */
+    tick_t sent;      /* when the request left whose answer this is; 0: it is not known */
     bool overflowed, useless;
     bool rest_loose; /* FAILED: but who was given nothing may go and try again */
     unsigned handovers;
