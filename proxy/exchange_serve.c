@@ -136,6 +136,7 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     x->o.saved = word == VERDICT_REVALIDATED || x->attempts > 0 ? 0 : entry_fetch_time(entry);
     x->why = REASON_NONE;
     if (!x->down) {
+        x->brought = true;
         exchange_over(x, true);
         return;
     }

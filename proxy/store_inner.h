@@ -27,6 +27,8 @@
 #define STORE_MAX_MARKERS       1024 /* a shard */
 #define STORE_PASS_LIFE         (10 * TICK_S)
 #define VARY_NAMES_CAP          512
+#define AHEAD_READ              4   /* of entry.ahead and fill.ahead */
+#define STORE_UNREAD            256 /* places remembered for store_unread */
 
 /* An entry's place among all with the same tag, or partition. */
 struct tag_link {
@@ -57,6 +59,7 @@ struct entry {
     bool complete;
     bool partial;  /* only bytes from `first` on, of `total` (RFC 9111 3.3): entry_place */
     uint8_t level; /* it came from the level with this number, counted from 1; 0: from the origin */
+    uint8_t ahead; /* enum store_ahead; with AHEAD_READ once it was read. Under the shard's lock */
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
@@ -134,6 +137,8 @@ struct store {
     struct level levels[LEVELS_MAX];
     /* Settled before the first request; 0 again at the end, while the threads of the levels still hear purges. */
     _Atomic unsigned level_count;
+    _Atomic uint32_t unread_count;
+    _Atomic uint64_t unread[STORE_UNREAD]; /* the newest is at (unread_count - 1) % STORE_UNREAD */
 };
 
 /* ---- store_table.c: what happens under a shard's lock ---- */
@@ -161,6 +166,7 @@ struct find {
     struct entry *any;  /* a variant that does not fit, to learn the names of Vary from; NULL: none */
 };
 struct entry *shard_first_variant(const struct shard *shard, struct hash128 place);
+struct entry *shard_next_variant(const struct entry *entry);
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out);
 
@@ -392,6 +398,7 @@ struct fill {
     struct table_link link; /* in the shard's table from creation until the leader's role ends */
     struct home home;
     bool joinable, doomed; /* under the shard's lock */
+    uint8_t ahead;         /* likewise; as entry.ahead */
     bool tags_known;       /* likewise, as are the tags in home; if not, any purge of tags dooms it */
     struct store *store;
     struct entry *base;    /* is being validated */
