@@ -352,8 +352,10 @@ static void count_cache(struct metrics_block *b, const struct observation *o)
     if (o->cache == VERDICT_NONE || o->cache >= VERDICT_COUNT)
         return;
     metric_add(b, metric[o->cache], 1);
-    if (words[o->cache].saved) {
+    if (words[o->cache].saved && o->attempts == 0) { /* else the upstream was asked, in vain */
         metric_add(b, METRIC_CACHE_SAVED, o->saved > 0 ? (uint64_t)o->saved : 0);
+        if (o->flags & OBSERVED_AHEAD)
+            return;
         metric_add(b, METRIC_CACHE_SAVED_REQUESTS, 1);
         metric_add(b, METRIC_CACHE_SAVED_BYTES, o->bytes_out);
     }

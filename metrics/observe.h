@@ -38,7 +38,9 @@ enum observation_flag {
     OBSERVED_CLIENT_GONE = 4,
     OBSERVED_HEDGED = 8,
     OBSERVED_STREAMED = 16, /* the answer had no known length */
-    OBSERVED_OWN = 32       /* the answer was made by the sidecar, not relayed nor stored */
+    OBSERVED_OWN = 32,      /* the answer was made by the sidecar, not relayed nor stored */
+    OBSERVED_AHEAD = 64     /* it is the first use of an answer that was fetched ahead, which was a request to
+                               the upstream as well: time is saved, but no request */
 };
 
 /* One finished request of a client. Zero it, then fill in what is known. */

@@ -25,6 +25,7 @@
 #include "proxy/address.h"
 #include "proxy/admit.h"
 #include "proxy/adviser.h"
+#include "proxy/ahead.h"
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
@@ -141,7 +142,7 @@ static void apply_shared(struct control *c)
         [CONFIG_CACHE_STRATEGY_LFU] = EVICT_LFU,
         [CONFIG_CACHE_STRATEGY_FIFO] = EVICT_FIFO,
         [CONFIG_CACHE_STRATEGY_ADAPTIVE] = EVICT_ADAPTIVE,
-        [CONFIG_CACHE_STRATEGY_PREDICTIVE] = EVICT_ADAPTIVE,
+        [CONFIG_CACHE_STRATEGY_PREDICTIVE] = EVICT_PREDICTIVE,
     };
     struct store_limits limits = {(uint64_t)cfg->cache_max_size, cfg->cache_max_memory_bytes,
                                   cfg->cache_max_object_bytes, strategies[cfg->cache_strategy]};
@@ -149,6 +150,7 @@ static void apply_shared(struct control *c)
     permits_set_max(c->service.permits, (unsigned)cfg->pool_max_size);
     guard_tune(c->service.guard, cfg, control_now());
     admit_tune(c->service.admit, cfg, control_now());
+    ahead_tune(c->service.ahead, cfg);
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
     control_alerts_tune(c);
@@ -500,7 +502,8 @@ static bool make_shared(struct control *c)
     s->admit =
         admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
     s->debug = debug_new(s->log);
-    return s->debug && s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    s->ahead = s->store ? ahead_new(s->store, c->cfg, (struct hash_key){seed[2], seed[0]}) : NULL;
+    return s->debug && s->ahead && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 /* The levels below memory, in the order in which they are asked. */
@@ -699,6 +702,7 @@ static void finish(struct control *c)
     free(s->workers);
     tracing_free(s->tracing);
     s->tracing = NULL;
+    ahead_free(s->ahead);
     if (s->store)
         store_free(s->store);
     admit_free(s->admit);

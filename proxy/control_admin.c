@@ -6,6 +6,7 @@
 
 #include "metrics/recent.h"
 #include "proxy/admit.h"
+#include "proxy/ahead.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/permits.h"
@@ -50,6 +51,8 @@ static void note_store(struct control *c, const struct store_stats *s)
     metric_set(block, METRIC_CACHE_EVICTIONS, s->evictions);
     metric_set(block, METRIC_CACHE_EXPIRED, s->expired);
     metric_set(block, METRIC_CACHE_PURGED, s->invalidated);
+    metric_set(block, METRIC_PREFETCH_WASTED, s->unread[STORE_GUESSED]);
+    metric_set(block, METRIC_RENEW_WASTED, s->unread[STORE_RENEWED]);
 }
 
 _Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each operation");
@@ -111,6 +114,23 @@ void control_supply(void *ctx, struct supplied *out)
         supply(out, SUPPLIED_CIRCUIT_STATE, circuit_name(c, &guard), (double)guard.state);
 }
 
+/* What is fetched ahead of requests. */
+static void show_ahead(struct control *c, struct view *v)
+{
+    struct ahead_counts counts = {
+        .issued = control_gauge(c, METRIC_PREFETCH_ISSUED),
+        .used = control_gauge(c, METRIC_PREFETCH_USED),
+        .hits = control_gauge(c, METRIC_PREFETCH_HITS),
+        .wasted = control_gauge(c, METRIC_PREFETCH_WASTED),
+        .renew_issued = control_gauge(c, METRIC_RENEW_ISSUED),
+        .renew_used = control_gauge(c, METRIC_RENEW_USED),
+        .renew_wasted = control_gauge(c, METRIC_RENEW_WASTED),
+    };
+    view_object(v, "prefetch");
+    ahead_show(c->service.ahead, v, &counts, control_now());
+    view_end(v);
+}
+
 static void cache(void *ctx, struct view *v)
 {
     struct control *c = ctx;
@@ -137,6 +157,8 @@ static void cache(void *ctx, struct view *v)
     }
     view_uint(v, "expired", s.expired);
     view_uint(v, "invalidated", s.invalidated);
+    note_store(c, &s);
+    show_ahead(c, v);
 }
 
 static void pool(void *ctx, struct view *v)

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/ahead.h"
 #include "proxy/client.h"
 #include "proxy/debug.h"
 #include "proxy/exchange_internal.h"
@@ -154,6 +155,8 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
         .wall = worker_wall(x->w),
+        .ahead = (enum store_ahead)x->ahead,
+        .renew = x->renew,
     };
     if (!tag_room)
         return;
@@ -236,6 +239,8 @@ void exchange_look(struct exchange *x)
     enum store_verdict verdict = store_lookup(x->w->service->store, &ask, &x->look);
     if (x->span)
         tracing_lookup_slow(x);
+    if (x->down && (ahead_on(x->w->service->ahead) || x->look.ahead))
+        exchange_ahead_note(x, verdict);
     if (!exchange_second(x, verdict))
         exchange_act(x, verdict);
 }
@@ -426,7 +431,10 @@ void exchange_over(struct exchange *x, bool whole)
     exchange_trace_over(x);
     if (x->health && (x->a.status == 0 || x->a.status >= 500))
         metric_add(w->metrics, METRIC_HEALTH_CHECKS_FAILED, 1);
-    metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    if (!x->ahead)
+        metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    else
+        exchange_ahead_over(x);
     exchange_set_phase(x, PHASE_OVER);
     x->down = NULL;
     if (d)

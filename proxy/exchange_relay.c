@@ -8,6 +8,7 @@
 
 #include "policy/http_date.h"
 #include "policy/retry_mark.h"
+#include "proxy/ahead.h"
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/guard.h"
@@ -148,6 +149,7 @@ void exchange_judge_refusal(struct exchange *x)
         struct store_request ask;
         exchange_store_request(x, &ask, NULL, NULL, 0);
         store_drop_asker(x->w->service->store, &ask);
+        ahead_refused(x->w->service->ahead, x->look.key.partition);
     }
 }
 
@@ -203,6 +205,13 @@ static void offer_to_cache(struct exchange *x, const struct head *response)
         x->fill = NULL;
         count_refusal(x, x->storable);
     }
+}
+
+/* An answer that nobody asked for takes the place of what is stored only when it says what is true now; a
+ * failure, or a refusal, leaves that until somebody asks. */
+static bool is_news(const struct exchange *x, int status)
+{
+    return !x->ahead || status < 400 || status == 404 || status == 410;
 }
 
 static void send_reply(struct exchange *x, const struct head *response)
@@ -335,6 +344,8 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     exchange_set_phase(x, PHASE_RELAY);
     x->deadline = TICK_NEVER; /* from here on the stream's own clock counts */
     tell_cache(x, response);
+    if (!is_news(x, status))
+        exchange_abandon_fill(x, REASON_FILL_FAILED, true);
     offer_to_cache(x, response);
     if (x->down)
         send_reply(x, response);
@@ -434,8 +445,8 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     x->fill = NULL;
     if (fill && fill_outgrown(fill))
         count_refusal(x, STORABLE_SIZE);
-    if (fill)
-        fill_end(fill, worker_now(x->w));
+    if (fill && fill_end(fill, worker_now(x->w)) && x->a.status == 200)
+        exchange_ahead_stored(x);
     if (x->down)
         x->down->ops->end(x->down, trailers);
     exchange_over(x, true);

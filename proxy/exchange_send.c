@@ -310,7 +310,10 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->a.method = x->o.method;
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
-    x->a.kind = x->original ? ATTEMPT_HEDGE : x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
+    x->a.kind = x->original                 ? ATTEMPT_HEDGE
+                : x->ahead == STORE_GUESSED ? ATTEMPT_PREFETCH
+                : x->refresh                ? ATTEMPT_REFRESH
+                                            : ATTEMPT_REQUEST;
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);
@@ -470,7 +473,9 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
 {
     tick_t now = worker_now(x->w);
     struct retry_rules rules = x->settings->p->retry;
-    bool waited_for = x->down ? !x->down->half_closed : x->refresh;
+    bool waited_for = x->down    ? !x->down->half_closed
+                      : x->ahead ? x->fill && fill_waiters(x->fill) > 0
+                                 : x->refresh;
     if (!waited_for || x->health || x->w->stopping)
         return false;
     if (x->route.route->max_attempts > 0)

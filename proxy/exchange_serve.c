@@ -133,8 +133,10 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     entry_release(x->entry);
     x->entry = entry;
     x->o.cache = (uint8_t)word;
+    x->o.saved = word == VERDICT_REVALIDATED || x->attempts > 0 ? 0 : entry_fetch_time(entry);
     x->why = REASON_NONE;
     if (!x->down) {
+        x->brought = true;
         exchange_over(x, true);
         return;
     }
@@ -346,7 +348,8 @@ static void begin_serving(struct exchange *x, const struct fill_news *news)
     x->o.status = reply.status;
     x->o.cache = VERDICT_COLLAPSED;
     x->down->ops->reply(x->down, &reply);
-    entry_release(news->entry);
+    entry_release(x->entry);
+    x->entry = news->entry; /* tells in the end what the fetch took */
 }
 
 /* Passes on what the fetch has brought so far. */
@@ -367,6 +370,7 @@ static void pump(struct exchange *x)
         uint64_t n = 0;
         int count = fill_read(&x->waiter, iov, RUNS_MAX, &why);
         if (count == FILL_READ_END) {
+            x->o.saved = entry_fetch_time(x->entry);
             d->ops->end(d, (struct slice){NULL, 0});
             exchange_over(x, true);
             return;

@@ -12,6 +12,7 @@
 #include "policy/via.h"
 
 struct admit;
+struct ahead;
 struct debug;
 struct frozen;
 struct guard;
@@ -36,6 +37,7 @@ struct service {
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
+    struct ahead *ahead;                 /* any thread */
     struct debug *debug;                 /* any thread; may be NULL */
     struct tracing *tracing;             /* any thread; may be NULL */
     struct resolver *resolver;           /* any thread */

@@ -248,6 +248,14 @@ static enum store_verdict count(uint64_t *counter, enum store_verdict verdict)
     return verdict;
 }
 
+/* What is served or joined may have been fetched ahead: is this its first use? */
+static void note_ahead(uint8_t *ahead, struct store_result *result)
+{
+    result->ahead = *ahead & (AHEAD_READ - 1);
+    result->ahead_first = result->ahead && !(*ahead & AHEAD_READ);
+    *ahead |= AHEAD_READ;
+}
+
 /* May the rest of a stored beginning be asked for, instead of all (RFC 9111 3.3)? */
 static bool completes(const struct lookup *l, const struct find *find)
 {
@@ -283,6 +291,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
             return count(&shard->stats.passed, STORE_PASS);
         count_use(l->store, shard, find, l->request->now);
         atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
+        note_ahead(&running->ahead, result);
         result->fill = running;
         return count(&shard->stats.coalesced, STORE_JOIN);
     }
@@ -327,6 +336,9 @@ static enum store_verdict refresh(struct lookup *l, struct shard *shard, const s
 static enum store_verdict serve(struct lookup *l, struct shard *shard, struct entry *entry,
                                 enum store_verdict verdict)
 {
+    l->result->first = entry->noted == 0;
+    l->result->hits = entry->hits;
+    note_ahead(&entry->ahead, l->result);
     count_hit(l->store, shard, entry, l->request->now);
     l->result->entry = entry_ref(thaw_plain(&l->thaw, entry));
     if (l->result->entry != entry)
@@ -342,6 +354,32 @@ static enum store_verdict part_or_miss(struct lookup *l, struct shard *shard, co
         return miss(l, shard, find);
     l->result->fwd = CACHE_FWD_NONE;
     return serve(l, shard, part, STORE_HIT);
+}
+
+/* Nobody asks: is there something to fetch ahead, and nobody who does? */
+static enum store_verdict decide_ahead(struct lookup *l, struct shard *shard)
+{
+    const struct store_request *request = l->request;
+    struct hash128 place = l->result->key.place;
+    struct find find;
+    shard_find(l->store, shard, place, request->head, &find);
+    tick_t left = find.best ? freshness_left(&find.best->fresh, request->now) : 0;
+    bool renews = request->ahead == STORE_RENEWED;
+    if (find.best && left > (renews ? request->renew : 0)) {
+        l->result->entry = entry_ref(find.best);
+        return STORE_HIT;
+    }
+    if ((renews && !find.best) || shard_joinable(l->store, shard, place, request->head) ||
+        marker_live(shard, place, request->now) || l->no_memory)
+        return STORE_PASS;
+    if (!l->spare)
+        return NEEDS_FILL;
+    lead(l, shard, &find, true);
+    l->result->fill->ahead = (uint8_t)request->ahead;
+    if (!l->result->fill->base)
+        return STORE_LEAD;
+    l->result->entry = entry_ref(find.best);
+    return STORE_REVALIDATE;
 }
 
 /* The whole decision, under the shard's lock. */
@@ -401,7 +439,7 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
     l.one_range = head_has(head, FIELD_RANGE) && asks_for_one_range(head);
     for (;;) {
         struct shard *shard = shard_lock(store, result->key.place);
-        verdict = decide(&l, shard);
+        verdict = request->ahead ? decide_ahead(&l, shard) : decide(&l, shard);
         shard_unlock(shard);
         if (verdict == NEEDS_THAW) {
             thaw_do(store, &l.thaw);
@@ -476,6 +514,9 @@ static void add_stats(struct store_stats *to, const struct store_stats *from)
     to->oom += from->oom;
     to->regrets += from->regrets;
     to->cold_hits += from->cold_hits;
+    to->ahead += from->ahead;
+    for (size_t i = 0; i < ARRAY_LEN(to->unread); i++)
+        to->unread[i] += from->unread[i];
 }
 
 void store_stats(struct store *store, struct store_stats *out)

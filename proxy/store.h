@@ -47,6 +47,12 @@ struct store_request {
                                  meanwhile dooms the fetch */
     tick_t now;
     int64_t wall; /* the same moment in unix seconds */
+    enum store_ahead {
+        STORE_ASKED,   /* somebody waits for the answer */
+        STORE_GUESSED, /* nobody does: it will likely be asked for next */
+        STORE_RENEWED  /* nobody does: what is stored will soon be stale */
+    } ahead;
+    tick_t renew; /* RENEWED: what has more than this left is fresh enough */
 };
 
 /* Where a request's answers live. */
@@ -84,6 +90,10 @@ struct store_result {
                           given to fill_join or fill_drop. Else NULL */
     enum cache_fwd fwd; /* for Cache-Status */
     tick_t age, ttl;    /* of entry, now; ttl below 0 when stale */
+    bool first;         /* HIT: nobody has read this version before */
+    uint32_t hits;      /* ... and so often were the versions before it read */
+    uint8_t ahead;      /* HIT, HIT_STALE, JOIN: what made the sidecar fetch the answer (enum store_ahead) */
+    bool ahead_first;   /* ... and this is its first use */
     struct store_key key;
 };
 
@@ -94,6 +104,13 @@ struct store_result {
  */
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
                                 struct store_result *result);
+
+/*
+ * A request that nobody waits for (request->ahead) counts in no statistics, and is no use of an entry. It
+ * leads a fill when there is something to fetch: nothing usable stored (GUESSED), or something that is about
+ * to be stale (RENEWED; also when that is gone meanwhile, nothing is led). Else HIT with the entry, or PASS:
+ * nothing is to be done.
+ */
 
 /*
  * The fetch failed (status 0), or brought 500, 502, 503 or 504: is there an entry that may be served instead
@@ -156,6 +173,8 @@ struct store_stats {
     uint64_t ghost_bytes; /* of what was given up and is still remembered */
     uint64_t cold_hits;
     uint64_t tier_entries[TIER_COUNT], tier_bytes[TIER_COUNT]; /* by enum tier; parts of entries and bytes */
+    uint64_t ahead;     /* answers that were fetched ahead and stored */
+    uint64_t unread[3]; /* fetched ahead, and gone or replaced before anybody read it: by enum store_ahead */
 };
 void store_stats(struct store *store, struct store_stats *out);
 
@@ -204,6 +223,27 @@ struct store_whatif {
         changed; /* answers that took another's place, or said that it is the same; changed ones */
 };
 bool store_whatif(struct store *store, struct store_whatif *out);
+
+/* What is stored at a place, as far as who fetches ahead wants to know. */
+struct store_peek {
+    tick_t left;       /* of its lifetime */
+    tick_t received;   /* when this version came */
+    tick_t lifetime;   /* from its receipt on */
+    tick_t fetch_time; /* entry_fetch_time */
+    tick_t read_at;    /* its last read, to within 50 ms; 0: none */
+    uint32_t hits;     /* reads of all its versions */
+};
+/* The version of a whole answer that was received at `received`; 0: the one with the longest life before it.
+ * False: there is none. Counts nothing. */
+bool store_peek(struct store *store, struct hash128 place, tick_t received, tick_t now,
+                struct store_peek *out);
+
+/*
+ * The places (their `lo`) of what was GUESSED and left memory before anybody read it, since the last call:
+ * at most `max`. *seen is the caller's, 0 at first. When more than 256 left meanwhile, the oldest are
+ * missing.
+ */
+unsigned store_unread(struct store *store, uint32_t *seen, uint64_t *out, unsigned max);
 
 /* Ends a window in which there were `requests` that asked the cache, and so many hits; then the predicted hit
  * ratio by size (see policy/curve.h), at most CURVE_MAX_SIZES points, of which the first three are sizes. */

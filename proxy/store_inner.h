@@ -29,6 +29,8 @@
 #define STORE_GHOSTS            512  /* a shard */
 #define STORE_PASS_LIFE         (10 * TICK_S)
 #define VARY_NAMES_CAP          512
+#define AHEAD_READ              4   /* of entry.ahead and fill.ahead */
+#define STORE_UNREAD            256 /* places remembered for store_unread */
 
 /* An entry's place among all with the same tag, or partition. */
 struct tag_link {
@@ -64,11 +66,13 @@ struct entry {
     uint8_t tier;  /* under the lock */
     bool stiff;    /* under the lock: compression gains nothing */
     float heat;    /* under the lock: uses a second */
+    uint8_t ahead; /* enum store_ahead; with AHEAD_READ once it was read. Under the shard's lock */
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
     struct span uri, names, tag_text, head, etag, last_modified, language,
         coding;         /* tag_text: each tag with a newline behind it */
+    uint32_t fetch_us;  /* what fetching it whole took, in microseconds; 0: not known */
     uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
@@ -150,6 +154,8 @@ struct store {
     struct level levels[LEVELS_MAX];
     /* Settled before the first request; 0 again at the end, while the threads of the levels still hear purges. */
     _Atomic unsigned level_count;
+    _Atomic uint32_t unread_count;
+    _Atomic uint64_t unread[STORE_UNREAD]; /* the newest is at (unread_count - 1) % STORE_UNREAD */
 };
 
 /* ---- store_table.c: what happens under a shard's lock ---- */
@@ -187,6 +193,7 @@ struct find {
     struct entry *any;  /* a variant that does not fit, to learn the names of Vary from; NULL: none */
 };
 struct entry *shard_first_variant(const struct shard *shard, struct hash128 place);
+struct entry *shard_next_variant(const struct entry *entry);
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out);
 
@@ -464,6 +471,7 @@ struct fill {
     struct table_link link; /* in the shard's table from creation until the leader's role ends */
     struct home home;
     bool joinable, doomed; /* under the shard's lock */
+    uint8_t ahead;         /* likewise; as entry.ahead */
     bool tags_known;       /* likewise, as are the tags in home; if not, any purge of tags dooms it */
     struct store *store;
     struct entry *base;    /* is being validated */
@@ -483,6 +491,7 @@ struct fill {
     uint64_t expected;  /* length of the body, UINT64_MAX when unknown */
     struct fill_chunk *chunks, *last_chunk;
     uint64_t counted; /* bytes in store->fill_bytes */
+    tick_t sent;      /* when the request left whose answer this is; 0: it is not known */
     bool overflowed, useless;
     bool rest_loose; /* FAILED: but who was given nothing may go and try again */
     unsigned handovers;

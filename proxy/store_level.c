@@ -137,7 +137,7 @@ bool store_take_up(struct store *store, const struct store_request *request, str
         *verdict = STORE_REVALIDATE;
         return validate(fill, request->now, entry, result);
     }
-    bool good = take_off(store, fill, leads);
+    bool good = take_off(store, fill, leads && request->ahead == STORE_ASKED);
     bool for_all = good && (reuse == REUSE_FRESH || reuse == REUSE_REFRESH);
     fill_found(fill, for_all ? entry : NULL);
     if (!for_all)

@@ -101,7 +101,10 @@ bool shard_link(struct store *store, struct shard *shard, struct entry *entry, c
     }
     entry->place_hi = home->place.hi;
     table_insert(&shard->entries, &entry->link, home->place.lo);
-    struct evict_item item = {.hash = home->place.lo, .bytes = entry->footprint, .cost = 1};
+    struct evict_item item = {.hash = home->place.lo,
+                              .bytes = entry->footprint,
+                              .cost = 1,
+                              .guessed = entry->ahead == STORE_GUESSED};
     evict_insert(shard->index, &entry->node, &item);
     atomic_fetch_add_explicit(&store->tier_bytes[entry->tier], entry->footprint, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->tier_entries[entry->tier], 1, memory_order_relaxed);
@@ -111,9 +114,21 @@ bool shard_link(struct store *store, struct shard *shard, struct entry *entry, c
     return true;
 }
 
+/* Who fetched it ahead hears that nobody read it. */
+static void note_unread(struct store *store, struct shard *shard, const struct entry *entry)
+{
+    shard->stats.unread[entry->ahead]++;
+    if (entry->ahead != STORE_GUESSED)
+        return;
+    uint32_t at = atomic_fetch_add_explicit(&store->unread_count, 1, memory_order_relaxed);
+    atomic_store_explicit(&store->unread[at % STORE_UNREAD], entry->link.hash, memory_order_relaxed);
+}
+
 /* All of unlinking but the index. */
 static void forget(struct store *store, struct shard *shard, struct entry *entry)
 {
+    if (entry->ahead == STORE_GUESSED || entry->ahead == STORE_RENEWED)
+        note_unread(store, shard, entry);
     for (unsigned i = 0; i < entry->tag_count; i++)
         untag_entry(shard, entry, i);
     table_remove(&shard->entries, &entry->link);
@@ -195,7 +210,7 @@ struct entry *shard_first_variant(const struct shard *shard, struct hash128 plac
     return variant_at(table_first(&shard->entries, place.lo), place.hi);
 }
 
-static struct entry *next_variant(const struct entry *entry)
+struct entry *shard_next_variant(const struct entry *entry)
 {
     return variant_at(table_next(&entry->link), entry->place_hi);
 }
@@ -214,7 +229,7 @@ void shard_find(struct store *store, struct shard *shard, struct hash128 place, 
     struct vary_key asked = {{0, 0}, 0, 0};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
     *out = (struct find){NULL, NULL, NULL};
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
+    for (struct entry *e = shard_first_variant(shard, place); e; e = shard_next_variant(e)) {
         struct slice own = entry_span(e, e->names);
         if (own.n > 0 && !slice_equal(own, names)) {
             vary_select(own, request, store->seed_vary, &asked);
@@ -240,7 +255,7 @@ static bool same_variant(const struct entry *a, const struct entry *b)
 static struct entry *find_variant(struct shard *shard, const struct entry *entry, struct hash128 place,
                                   bool partial)
 {
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e))
+    for (struct entry *e = shard_first_variant(shard, place); e; e = shard_next_variant(e))
         if (e->partial == partial && same_variant(e, entry))
             return e;
     return NULL;
@@ -260,7 +275,7 @@ struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place)
 {
     struct entry *oldest = NULL;
     unsigned count = 0;
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e), count++)
+    for (struct entry *e = shard_first_variant(shard, place); e; e = shard_next_variant(e), count++)
         if (!oldest || newer(oldest, e))
             oldest = e;
     return count > STORE_MAX_VARIANTS ? oldest : NULL;
@@ -621,6 +636,8 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
     if (fill) {
         table_remove(&shard->fills, &fill->link);
         fill->joinable = false;
+        entry->ahead = fill->ahead;
+        shard->stats.ahead += fill->ahead != STORE_ASKED;
         in = in && !fill->doomed;
     }
     in = in && insert_locked(store, shard, entry, home, out);
@@ -635,6 +652,7 @@ bool store_insert_behind(struct store *store, struct entry *entry, struct fill *
     bool in = make_room_for(store, entry, home->place);
     struct shard *shard = shard_lock(store, home->place);
     struct entry *old = shard_same_variant(shard, entry, home->place);
+    entry->ahead = fill->ahead;
     in = in && !fill->doomed && !(old && newer(old, entry));
     in = in && insert_locked(store, shard, entry, home, out);
     inserted(store, shard, entry, home, in, out);
