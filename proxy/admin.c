@@ -593,9 +593,10 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
     if (!asked.open && too_many(r, false))
         return;
     copy_name(r, name);
-    r->who = admin_gate_guarded(a->door.gate) ? (asked.session ? "session" : "token")
-             : asked.origin                   ? "page"
-                                              : "local";
+    r->who = verdict.token                      ? "token"
+             : !admin_gate_guarded(a->door.gate) ? (asked.origin ? "page" : "local")
+             : asked.session                     ? "session"
+                                                 : "nobody";
     if (!e)
         reply_no_endpoint(r, method, allowed);
     else if (method == ADMIN_GET || e->handle == admin_absent)

@@ -32,7 +32,7 @@ struct admin_request {
     int status;             /* answered with; 0 = not yet */
     char detail[256];       /* of a change, for the audit log; set by the handler */
     struct json_t *changes; /* likewise: [{key, from, to}]; a reference, or NULL */
-    const char *who;        /* "token", "session", "page" or "local" */
+    const char *who;        /* "token", "session", "page", "local", or "nobody" at a login */
 };
 
 enum admin_method {

@@ -58,6 +58,7 @@ struct replay {
     struct rng rng;
     uint16_t batchable; /* the operation's number; OPERATION_OTHER: none */
     size_t calls;
+    bool whole;    /* every request is recorded */
     tick_t *begun; /* of its calls; BATCH_MOST of them at most. NULL: not wanted */
 };
 
@@ -83,7 +84,7 @@ static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, stru
                       struct advise_facts *f)
 {
     struct observation o;
-    for (uint64_t i = end - from > RING_ENTRIES ? end - RING_ENTRIES : from; i < end; i++) {
+    for (uint64_t i = end - from > ring_room(ring) ? end - ring_room(ring) : from; i < end; i++) {
         if (!ring_get(ring, i, &o) || !o.attempts)
             continue;
         unsigned n = o.attempts < ADVISE_ATTEMPTS ? o.attempts : ADVISE_ATTEMPTS;
@@ -92,7 +93,8 @@ static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, stru
         if (r->begun && r->calls < BATCH_MOST && o.operation == r->batchable && o.cache == VERDICT_MISS)
             r->begun[r->calls++] = o.ended_wall - o.total;
         f->recorded_good[n] += !observation_failed(&o);
-        replay(r, &o, f);
+        if (r->whole)
+            replay(r, &o, f);
     }
 }
 
@@ -110,10 +112,11 @@ static void read_recorded(const struct adviser_sources *s, const struct facts_ma
 {
     const struct config *cfg = s->config(s->ctx);
     struct breaker_rules rules;
-    struct replay r = {.batchable = batchable(s->metrics)};
+    bool all = cfg->performance_sample_rate >= 1; /* of a sample neighbours are missing */
+    struct replay r = {.batchable = batchable(s->metrics), .whole = all};
     guard_breaker_rules(cfg, &rules);
     rules.enabled = true;
-    f->batching_possible = !cfg->batching_enabled && r.batchable != OPERATION_OTHER &&
+    f->batching_possible = all && !cfg->batching_enabled && r.batchable != OPERATION_OTHER &&
                            config_option_row(config_option_find("batching.enabled"))->effective;
     r.begun = f->batching_possible ? calloc(BATCH_MOST, sizeof *r.begun) : NULL;
     for (int b = 0; b < metrics_blocks(s->metrics) && b < FACTS_BLOCKS; b++) {

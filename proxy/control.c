@@ -75,6 +75,8 @@ static void carry_out(struct letter *letter, void *owner)
         }
         break;
     case ORDER_ADDRESSES:
+        if (!w->name_known)
+            w->name_known = worker_now(w);
         if (w->service->resolver) /* else this letter came too late: see finish() */
             pool_refresh(w->pool);
         break;
@@ -144,6 +146,7 @@ static void apply_shared(struct control *c)
                                   cfg->cache_max_object_bytes, strategies[cfg->cache_strategy]};
     store_set_limits(c->service.store, &limits);
     permits_set_max(c->service.permits, (unsigned)cfg->pool_max_size);
+    metrics_set_sampling(c->service.metrics, cfg->performance_enabled, cfg->performance_sample_rate);
     guard_tune(c->service.guard, cfg, control_now());
     admit_tune(c->service.admit, cfg, control_now());
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
@@ -395,6 +398,15 @@ static void tick_history(struct control *c, tick_t now)
                   "out of memory: a second is missing in the time series");
 }
 
+/* How long the name's lookups took: the resolver's thread has no block to count in. */
+static void note_lookups(struct control *c)
+{
+    tick_t times[RESOLVER_TIMES];
+    unsigned n = resolver_times(c->service.resolver, &c->lookups, times);
+    for (unsigned i = 0; i < n; i++)
+        metrics_lookup(metrics_block(c->service.metrics, c->service.worker_count), times[i]);
+}
+
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
     struct control *c = arg;
@@ -402,6 +414,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     debug_tick(c->service.debug, now);
+    note_lookups(c);
     if (file_watch_changed(&c->watch)) {
         log_write(c->service.log, LOG_INFO, "config", "a watched file has changed");
         reload(c);
@@ -468,6 +481,9 @@ static bool open_log(struct control *c)
 static bool make_metrics(struct control *c, int workers)
 {
     c->service.metrics = names_metrics_new(workers);
+    if (c->service.metrics &&
+        !metrics_make_room(c->service.metrics, (size_t)c->cfg->performance_metrics_buffer_size))
+        return fail(c, "performance.metrics_buffer_size: out of memory", NULL);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
     c->history = c->recent

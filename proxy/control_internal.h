@@ -47,6 +47,7 @@ struct control {
     bool forced;        /* what is in flight was cut */
     bool reload_failed; /* the last reload was refused: said by readiness views */
     unsigned workers_running;
+    uint64_t lookups; /* of the upstream's name, that are counted */
     struct { /* to those who hear the live stream */
         uint64_t breaker;
         uint8_t advice[ADVISE_KINDS]; /* enum adviser_state */

@@ -434,7 +434,7 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     if (fill)
         fill_end(fill, worker_now(x->w));
     if (x->down)
-        x->down->ops->end(x->down, trailers);
+        x->down->ops->end(x->down, exchange_last_lines(x, trailers));
     exchange_over(x, true);
 }
 
