@@ -32,6 +32,12 @@ void facts_mark(const struct adviser_sources *s, struct facts_mark *out)
                                .attempts = metrics_sum(m, METRIC_UPSTREAM_DONE)};
     histogram(m, HISTOGRAM_REQUEST, METRICS_ALL, &out->latency, &ignored);
     histogram(m, HISTOGRAM_POOL_WAIT, METRICS_ALL, &out->pool_wait, &ignored);
+    out->received = metrics_sum(m, METRIC_UPSTREAM_RECEIVED_BYTES);
+    out->plain = metrics_sum(m, METRIC_PLAIN_BYTES);
+    out->plain_bodies = metrics_sum(m, METRIC_PLAIN_BODIES);
+    out->sampled = metrics_sum(m, METRIC_PLAIN_SAMPLED);
+    out->sampled_smaller = metrics_sum(m, METRIC_PLAIN_SMALLER);
+    histogram(m, HISTOGRAM_CONNECT, 0, &out->looking, &out->lookups);
     histogram(m, HISTOGRAM_CONNECT, 1, &out->connecting, &out->connects);
     histogram(m, HISTOGRAM_CONNECT, 2, &out->connecting, &opened);
     for (int b = 0; b < metrics_blocks(m) && b < FACTS_BLOCKS; b++)
@@ -173,7 +179,17 @@ void facts_read(const struct adviser_sources *s, const struct facts_mark *from, 
         .max_idle_time = cfg->pool_max_idle_time,
         .max_attempts = (unsigned)cfg->retry_max_attempts,
         .breaker_enabled = cfg->circuit_breaker_enable_circuit_breaker,
+        .names_looked_up = to->lookups,
+        .received = to->received - from->received,
+        .plain = to->plain - from->plain,
+        .plain_bodies = to->plain_bodies - from->plain_bodies,
+        .sampled = to->sampled - from->sampled,
+        .sampled_smaller = to->sampled_smaller - from->sampled_smaller,
     };
+    /* There may be none in a short window: then all of them. */
+    const struct facts_mark none = {0}, *since = to->lookups > from->lookups ? from : &none;
+    if (to->lookups > since->lookups)
+        out->lookup = (double)(to->looking - since->looking) / 1e9 / (double)(to->lookups - since->lookups);
     read_cache(from, to, cfg, out);
     read_recorded(s, from, to, out);
 }

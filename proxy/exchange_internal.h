@@ -129,6 +129,7 @@ struct exchange {
     struct attempt a;
 
     /* The answer. */
+    bool plain;     /* a large text without a content coding */
     bool replied;   /* a final head went to the client */
     bool refused;   /* this credential was, by a 401 or 403: acted on at the end of the answer */
     bool drops;     /* and what is stored under look.key's partition goes with it */

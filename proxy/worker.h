@@ -64,6 +64,7 @@ struct worker {
     tick_t now;      /* 0 = not read yet in this turn: use worker_now() */
     tick_t end;      /* the clock at an end of a request in this turn: worker_end() */
     unsigned ends;   /* how many asked for it in this turn */
+    tick_t plain_due;  /* when to look at a text that came uncompressed again */
     tick_t name_known; /* when the upstream's addresses came here first; 0: not yet */
     int64_t wall;    /* unix seconds, likewise */
     char date[32];   /* `wall` as IMF-fixdate */

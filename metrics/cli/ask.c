@@ -183,11 +183,6 @@ bool ask_raw(const struct args *a, const char *path, FILE *out)
     return good;
 }
 
-void free_answer(struct json_t *tree)
-{
-    json_decref(tree);
-}
-
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body)
 {
     struct curl_slist *fields = fields_of(a, strcmp(method, "GET") != 0);

@@ -67,8 +67,6 @@ enum exit_code run_cache(const struct args *a);
  */
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body);
 
-void free_answer(struct json_t *tree); /* NULL is fine */
-
 /* Sets where a handle of libcurl goes: a path of the admin port. */
 void ask_set_url(void *curl, const char *admin, const char *path);
 
@@ -82,8 +80,8 @@ void escape_query(const char *s, char *out, size_t room);
 enum { TOKEN_FIELD_MAX = 1024 + 64 };
 bool read_token(const char *path, char out[TOKEN_FIELD_MAX]);
 
-/* web.c: serves the admin port, and with it the dashboard, on 127.0.0.1:port until *stopped. */
-enum exit_code serve_web(const struct args *a, unsigned port, const volatile sig_atomic_t *stopped);
+/* web.c: serves the admin port, and with it the dashboard, on 127.0.0.1:port until *ended. */
+enum exit_code serve_web(const struct args *a, unsigned port, const volatile sig_atomic_t *ended);
 
 /* Writes a message to standard error, after the program's name. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

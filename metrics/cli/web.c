@@ -9,6 +9,7 @@
 #include <arpa/inet.h>
 #include <curl/curl.h>
 #include <errno.h>
+#include <jansson.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -317,13 +318,13 @@ static int listen_here(struct web *w, unsigned port)
     return fd;
 }
 
-enum exit_code serve_web(const struct args *a, unsigned port, const volatile sig_atomic_t *stopped)
+enum exit_code serve_web(const struct args *a, unsigned port, const volatile sig_atomic_t *ended)
 {
     static struct web w; /* threads may outlive this call by a moment */
-    struct json_t *told = ask(a, "GET", "/api/v1", NULL);
+    json_t *told = ask(a, "GET", "/api/v1", NULL);
     if (!told)
         return EXIT_REFUSED;
-    free_answer(told);
+    json_decref(told);
     w.args = a;
     curl_global_init(CURL_GLOBAL_DEFAULT);
     int fd = listen_here(&w, port);
@@ -331,7 +332,7 @@ enum exit_code serve_web(const struct args *a, unsigned port, const volatile sig
         return EXIT_REFUSED;
     printf("http://127.0.0.1:%u/\n", w.port);
     fflush(stdout);
-    while (!*stopped) {
+    while (!*ended) {
         struct pollfd p = {fd, POLLIN, 0};
         if (poll(&p, 1, 500) <= 0)
             continue;
