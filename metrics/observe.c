@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "metrics/hist_table.h"
+#include "metrics/keeper.h"
 #include "metrics/series.h"
 
 /* A code is an outcome (below 100), a status, or a reason (from REASON_BASE on). */
@@ -28,9 +29,12 @@ struct metrics_detail {
     struct hist shared[HISTOGRAM_COUNT]; /* those without parts */
     struct hist connect[METRICS_CONNECT_PHASES];
     struct series *series[SERIES_COUNT];
-    struct ring *ring;
+    struct keeper *keeper;
+    _Atomic uint64_t sample; /* of 2^32 requests so many; NOT_MEASURED: nothing is measured */
     struct hist_table *_Atomic http[METRICS_HTTP_SIDES]; /* NULL: nobody wants it */
 };
+#define NOT_MEASURED UINT64_MAX
+#define SAMPLE_ALL   (UINT64_C(1) << 32)
 
 struct metrics {
     struct metrics_block **blocks;
@@ -110,7 +114,7 @@ static void detail_free(struct metrics_detail *d)
         hist_dispose(&d->connect[i]);
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         series_free(d->series[i]);
-    ring_free(d->ring);
+    keeper_free(d->keeper);
     for (int i = 0; i < METRICS_HTTP_SIDES; i++)
         hist_table_free(atomic_load_explicit(&d->http[i], memory_order_relaxed));
     free(d);
@@ -121,7 +125,8 @@ static struct metrics_detail *detail_new(void)
     struct metrics_detail *d = calloc(1, sizeof *d);
     if (!d)
         return NULL;
-    bool whole = (d->ring = ring_new()) != NULL;
+    bool whole = (d->keeper = keeper_new(RING_ENTRIES)) != NULL;
+    atomic_init(&d->sample, SAMPLE_ALL);
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         whole &= (d->series[i] = series_new(series_room[i])) != NULL;
     if (whole)
@@ -219,6 +224,20 @@ void metrics_free(struct metrics *m)
     names_free(m->reasons, m->reason_count);
     names_free(m->outcomes, m->outcome_count);
     free(m);
+}
+
+bool metrics_make_room(struct metrics *m, size_t requests)
+{
+    size_t workers = m->block_count > 1 ? (size_t)m->block_count - 1 : 1;
+    for (int i = 0; i < m->block_count; i++) {
+        bool control = i == m->block_count - 1; /* it answers no requests */
+        struct keeper *fresh = keeper_new(control ? 1 : (requests + workers - 1) / workers);
+        if (!fresh)
+            return false;
+        keeper_free(m->blocks[i]->detail->keeper);
+        m->blocks[i]->detail->keeper = fresh;
+    }
+    return true;
 }
 
 struct metrics_block *metrics_block(struct metrics *m, int i)
@@ -398,11 +417,30 @@ static void http_record(struct metrics_block *b, struct hist_table *t, const str
         metric_add(b, METRIC_OBSERVATIONS_LOST, 1);
 }
 
-void metrics_observe(struct metrics_block *b, const struct observation *o)
+void metrics_set_sampling(struct metrics *m, bool measure, double share)
 {
+    uint64_t sample = !measure     ? NOT_MEASURED
+                      : share >= 1 ? SAMPLE_ALL
+                      : share <= 0 ? 0
+                                   : (uint64_t)(share * (double)SAMPLE_ALL);
+    for (int i = 0; i < m->block_count; i++)
+        atomic_store_explicit(&m->blocks[i]->detail->sample, sample, memory_order_relaxed);
+}
+
+bool metrics_measuring(const struct metrics_block *b)
+{
+    return atomic_load_explicit(&b->detail->sample, memory_order_relaxed) != NOT_MEASURED;
+}
+
+void metrics_observe(struct metrics_block *b, struct observation *o)
+{
+    uint64_t sample = atomic_load_explicit(&b->detail->sample, memory_order_relaxed);
+    if (sample == NOT_MEASURED)
+        return;
+    bool failed = observation_failed(o);
     uint16_t operation = operation_bound(o->operation);
     metric_add(b, METRIC_REQUESTS_DONE, 1);
-    if (observation_failed(o))
+    if (failed)
         metric_add(b, METRIC_REQUESTS_FAILED, 1);
     else if (o->status >= 400 && o->status < 500)
         metric_add(b, METRIC_REQUESTS_REFUSED, 1);
@@ -419,7 +457,7 @@ void metrics_observe(struct metrics_block *b, const struct observation *o)
         record(b, &detail->request, o->total);
         count_operation(detail, o);
     }
-    ring_put(b->detail->ring, o);
+    keeper_see(b->detail->keeper, o, sample, failed);
     struct hist_table *http =
         atomic_load_explicit(&b->detail->http[METRICS_HTTP_SERVER], memory_order_acquire);
     if (http) {
@@ -430,8 +468,8 @@ void metrics_observe(struct metrics_block *b, const struct observation *o)
 
 static void count_connect(struct metrics_block *b, const struct attempt *a)
 {
-    const int64_t phase[METRICS_CONNECT_PHASES] = {a->dns, a->tcp, a->tls};
-    for (int i = 0; i < METRICS_CONNECT_PHASES; i++)
+    const int64_t phase[METRICS_CONNECT_PHASES] = {0, a->tcp, a->tls};
+    for (int i = 1; i < METRICS_CONNECT_PHASES; i++)
         if (phase[i] > 0)
             record(b, &b->detail->connect[i], phase[i]);
     int64_t round_trip = a->round_trip > 0 ? a->round_trip : a->tcp;
@@ -439,8 +477,16 @@ static void count_connect(struct metrics_block *b, const struct attempt *a)
         record(b, &b->detail->shared[HISTOGRAM_ROUND_TRIP], round_trip);
 }
 
+void metrics_lookup(struct metrics_block *b, int64_t took)
+{
+    if (metrics_measuring(b))
+        record(b, &b->detail->connect[0], took);
+}
+
 void metrics_upstream(struct metrics_block *b, const struct attempt *a)
 {
+    if (!metrics_measuring(b))
+        return;
     uint16_t operation = operation_bound(a->operation);
     metric_add(b, METRIC_UPSTREAM_DONE, 1);
     if (a->failed)
@@ -477,6 +523,8 @@ void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason,
 {
     uint16_t code =
         (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
+    if (!metrics_measuring(b))
+        return;
     struct operation_detail *detail = operation_detail(b, operation_bound(operation));
     metric_add(b, METRIC_RETRIES_DONE, 1);
     if (detail)
@@ -677,5 +725,10 @@ const struct series *metrics_series(const struct metrics *m, int block, enum ser
 
 const struct ring *metrics_ring(const struct metrics *m, int block)
 {
-    return m->blocks[block]->detail->ring;
+    return keeper_sample(m->blocks[block]->detail->keeper);
+}
+
+const struct keeper *metrics_keeper(const struct metrics *m, int block)
+{
+    return m->blocks[block]->detail->keeper;
 }

@@ -79,6 +79,8 @@ static void carry_out(struct letter *letter, void *owner)
         }
         break;
     case ORDER_ADDRESSES:
+        if (!w->name_known)
+            w->name_known = worker_now(w);
         if (w->service->resolver) /* else this letter came too late: see finish() */
             pool_refresh(w->pool);
         break;
@@ -148,6 +150,7 @@ static void apply_shared(struct control *c)
                                   cfg->cache_max_object_bytes, strategies[cfg->cache_strategy]};
     store_set_limits(c->service.store, &limits);
     permits_set_max(c->service.permits, (unsigned)cfg->pool_max_size);
+    metrics_set_sampling(c->service.metrics, cfg->performance_enabled, cfg->performance_sample_rate);
     guard_tune(c->service.guard, cfg, control_now());
     admit_tune(c->service.admit, cfg, control_now());
     ahead_tune(c->service.ahead, cfg);
@@ -217,9 +220,11 @@ bool control_adopt(struct control *c, const struct config *fresh, struct file_wa
     order_all(&c->service, ORDER_PUBLISH, p);
     publication_unref(c->published);
     c->published = p;
-    config_unref(c->cfg);
+    const struct config *before = c->cfg;
     c->cfg = fresh;
     apply_shared(c);
+    control_events_config(c, before);
+    config_unref(before);
     file_watch_dispose(&c->watch);
     c->watch = *watch;
     return true;
@@ -302,6 +307,7 @@ static void stop_now(struct control *c)
         return;
     set_stage(c, STAGE_STOPPING);
     log_write(c->service.log, LOG_INFO, "control", "stopping: what is in flight is finished first");
+    admin_leave(c->admin);
     stop_all(&c->service, false);
 }
 
@@ -380,6 +386,7 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     control_telemetry_turn(c);
+    control_events_turn(c);
     if (c->stage >= STAGE_DRAINING)
         check_drain(c);
     if (c->stage == STAGE_STOPPING && all_left(c) && control_telemetry_ended(c, control_now()))
@@ -401,6 +408,15 @@ static void tick_history(struct control *c, tick_t now)
                   "out of memory: a second is missing in the time series");
 }
 
+/* How long the name's lookups took: the resolver's thread has no block to count in. */
+static void note_lookups(struct control *c)
+{
+    tick_t times[RESOLVER_TIMES];
+    unsigned n = resolver_times(c->service.resolver, &c->lookups, times);
+    for (unsigned i = 0; i < n; i++)
+        metrics_lookup(metrics_block(c->service.metrics, c->service.worker_count), times[i]);
+}
+
 static void on_second(evutil_socket_t fd, short what, void *arg)
 {
     struct control *c = arg;
@@ -408,6 +424,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     debug_tick(c->service.debug, now);
+    note_lookups(c);
     if (file_watch_changed(&c->watch)) {
         log_write(c->service.log, LOG_INFO, "config", "a watched file has changed");
         reload(c);
@@ -424,6 +441,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     control_alerts_second(c, now);
     control_telemetry_second(c, now);
     adviser_second(c->adviser, now);
+    control_events_second(c);
 }
 
 static bool listen_for_events(struct control *c)
@@ -475,6 +493,9 @@ static bool open_log(struct control *c)
 static bool make_metrics(struct control *c, int workers)
 {
     c->service.metrics = names_metrics_new(workers);
+    if (c->service.metrics &&
+        !metrics_make_room(c->service.metrics, (size_t)c->cfg->performance_metrics_buffer_size))
+        return fail(c, "performance.metrics_buffer_size: out of memory", NULL);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
     c->began_wall = (int64_t)time(NULL) * TICK_S;

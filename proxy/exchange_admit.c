@@ -167,6 +167,8 @@ void exchange_admit_answered(struct exchange *x, const struct head *response, en
     bool speaks = rate_header_in(response);
     if (speaks)
         (void)rate_reading_head(&reading, response, worker_wall(x->w));
+    if (speaks)
+        exchange_note_quota(x, &reading);
     ended(x, outcome, speaks ? &reading : &silent, response->status);
 }
 

@@ -61,6 +61,7 @@ static void take_over(struct exchange *x)
     x->attempt_began = h->attempt_began;
     x->wait_began = h->wait_began;
     x->sent_at = h->sent_at;
+    x->whole_at = h->whole_at;
     x->sent_until = h->sent_until;
     x->hedge_at = 0;
     x->end_sent = true;

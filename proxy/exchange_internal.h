@@ -65,6 +65,8 @@ struct exchange {
     tick_t began, deadline; /* deadline: of everything, TICK_NEVER when there is none */
     tick_t grace;           /* a half-closed client is given up then */
     uint8_t phase;
+    tick_t phase_began;       /* 0: with the exchange */
+    tick_t spent[PHASE_COUNT]; /* in the phases that are over */
 
     /* The request. */
     struct head req;
@@ -132,9 +134,11 @@ struct exchange {
     tick_t sent_until;            /* SENT: when the attempt is given up */
     enum retry_hint should_retry; /* what the answer said of another attempt */
     tick_t attempt_began, sent_at, wait_began, last_delay;
+    tick_t whole_at; /* SENT: the request's last byte was handed over; 0: not yet */
     struct attempt a;
 
     /* The answer. */
+    bool plain;     /* a large text without a content coding */
     bool replied;   /* a final head went to the client */
     bool refused;   /* this credential was, by a 401 or 403: acted on at the end of the answer */
     bool drops;     /* and what is stored under look.key's partition goes with it */
@@ -183,6 +187,17 @@ static inline bool exchange_client(const struct exchange *x)
 
 /* Arms the clock between two bytes of an answer. */
 void exchange_arm_stream(struct exchange *x);
+
+/* exchange_account.c */
+/* How long it has been in a phase, the present stay included. */
+tick_t exchange_spent(struct exchange *x, enum phase phase);
+/* Counts it and writes its line of the access log; once a request of a client. */
+void exchange_account(struct exchange *x, bool whole);
+/* Notes an attempt that is over, for who looks at the request later. */
+void exchange_note_attempt(struct exchange *x);
+/* What the API's answer said of its rate limit. */
+struct rate_reading;
+void exchange_note_quota(struct exchange *x, const struct rate_reading *reading);
 
 /* exchange_auth.c */
 /* Settles whose credential goes up; once the head and the settings are there. */
@@ -318,6 +333,9 @@ void exchange_act(struct exchange *x, enum store_verdict verdict);
 void exchange_poll_fill(struct exchange *x);
 /* An answer of our own. retry_after 0: no such field. */
 void exchange_answer(struct exchange *x, enum reason why, tick_t retry_after);
+/* The trailers of an answer: those of the upstream and, where the client takes any, Server-Timing for what the
+ * head could not tell. In the worker's `lines`, until those are used again. */
+struct slice exchange_last_lines(struct exchange *x, struct slice trailers);
 /* Our own field lines of a final answer: Via, X-Request-Id, Cache-Status, ... into out; returns the bytes. */
 size_t exchange_own_lines(struct exchange *x, const struct cache_status *status, char *out, size_t cap);
 

@@ -39,6 +39,11 @@ void worker_read_now(struct worker *w)
     w->wall = 0;
 }
 
+void worker_read_end(struct worker *w)
+{
+    w->end = read_clock(CLOCK_MONOTONIC);
+}
+
 int64_t worker_wall(struct worker *w)
 {
     if (w->wall == 0)
@@ -156,6 +161,7 @@ static void end_turn(struct worker *w)
         exchange_ahead_turn(w);
     worker_log_flush(w->log);
     w->now = 0;
+    w->ends = 0;
 }
 
 static void *run(void *arg)

@@ -270,6 +270,7 @@ static void *write_all(void *arg)
     for (uint32_t i = 1; i <= WRITES; i++) {
         struct observation o = {.operation = (uint16_t)(i % 50),
                                 .status = (uint16_t)(200 + i % 3),
+                                .detailed = 1,
                                 .total = i,
                                 .tcp = i,
                                 .saved = i,
