@@ -336,7 +336,8 @@ class Sidecar:
             if self.exit_code is None and self.alive():
                 if self.leak_check and hasattr(self, "base_sockets"):
                     self.check_leaks()
-                self.signal(signal.SIGINT)
+                if self.alive():       # it may have been told before, by the test
+                    self.signal(signal.SIGINT)
             if self.exit_code is None:
                 self.wait_exit()
         except BaseException:
