@@ -44,15 +44,20 @@ static uint64_t fetch_ns(struct control *c)
     return counts.sum / counts.count;
 }
 
-void control_tiers_tune(struct control *c)
+static void tune(struct control *c, uint64_t fetch)
 {
     const struct config *cfg = c->cfg;
     if (c->service.tiers)
         tiers_tune(c->service.tiers, cfg->cache_enable_tiering && cfg->cache_enable_compression,
-                   cfg->cache_compression_threshold, fetch_ns(c));
+                   cfg->cache_compression_threshold, fetch);
     if (c->service.frozen)
         frozen_tune(c->service.frozen, cfg->cache_enable_tiering,
                     cfg->cache_enable_compression ? cfg->cache_compression_threshold : UINT64_MAX);
+}
+
+void control_tiers_tune(struct control *c)
+{
+    tune(c, 0);
 }
 
 void control_tiers_stop(struct control *c)
@@ -65,7 +70,7 @@ void control_tiers_stop(struct control *c)
 
 void control_tiers_second(struct control *c)
 {
-    control_tiers_tune(c);
+    tune(c, fetch_ns(c));
     control_tiers_note(c);
 }
 
