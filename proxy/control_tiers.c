@@ -8,6 +8,7 @@
 #include "proxy/control_internal.h"
 #include "proxy/frozen.h"
 #include "proxy/level.h"
+#include "proxy/log.h"
 #include "proxy/settings.h"
 #include "proxy/store.h"
 #include "proxy/tiers.h"
@@ -66,6 +67,13 @@ void control_tiers_stop(struct control *c)
     c->service.tiers = NULL;
     frozen_stop(c->service.frozen);
     c->service.frozen = NULL;
+}
+
+void control_tiers_settle(struct control *c)
+{
+    if (c->service.frozen && !frozen_settle(c->service.frozen, TICK_S))
+        log_write(c->service.log, LOG_WARNING, "frozen",
+                  "a purge is carried out, but not on the disk yet: it is as soon as the disk allows");
 }
 
 void control_tiers_second(struct control *c)

@@ -206,8 +206,8 @@ static void free_job(struct frozen *f, struct frozen_job *job)
     if (job->entry) {
         f->keep_count--;
         f->keep_bytes -= entry_length(job->entry);
-    } else {
-        f->drop_count--;
+    } else if (--f->drop_count == 0) {
+        pthread_cond_broadcast(&f->settled);
     }
     pthread_mutex_unlock(&f->lock);
     entry_release(job->entry);
@@ -352,13 +352,15 @@ static bool has_something(const struct frozen *f)
     return f->looks || f->jobs || f->stopping;
 }
 
+static struct timespec after(tick_t time)
+{
+    tick_t then = frozen_now() + time;
+    return (struct timespec){.tv_sec = then / TICK_S, .tv_nsec = then % TICK_S};
+}
+
 static void wait_for_bell(struct frozen *f)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (f->undone ? 10 : 250) * 1000 * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = after((f->undone ? 10 : 250) * TICK_MS);
     atomic_store(&f->busy_since, 0);
     if (!has_something(f))
         pthread_cond_timedwait(&f->bell, &f->lock, &until);
@@ -450,6 +452,7 @@ struct frozen *frozen_new(const struct frozen_options *o)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&f->bell, &attributes);
+    pthread_cond_init(&f->settled, &attributes);
     pthread_condattr_destroy(&attributes);
     if (set_up(f, o))
         return f;
@@ -478,6 +481,18 @@ void frozen_tune(struct frozen *f, bool active, uint64_t compress_from)
 {
     atomic_store(&f->active, active);
     atomic_store(&f->compress_from, compress_from);
+}
+
+bool frozen_settle(struct frozen *f, tick_t patience)
+{
+    struct timespec until = after(patience);
+    int rc = 0;
+    pthread_mutex_lock(&f->lock);
+    while (f->drop_count > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&f->settled, &f->lock, &until);
+    bool settled = f->drop_count == 0;
+    pthread_mutex_unlock(&f->lock);
+    return settled;
 }
 
 static void stop_thread(struct frozen *f)
@@ -510,6 +525,7 @@ void frozen_stop(struct frozen *f)
     squeezer_free(f->squeezer);
     sealer_free(f->sealer);
     pthread_cond_destroy(&f->bell);
+    pthread_cond_destroy(&f->settled);
     pthread_mutex_destroy(&f->lock);
     free(f->purges);
     free((void *)f->filter);

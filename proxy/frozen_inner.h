@@ -81,7 +81,7 @@ struct frozen {
     _Atomic uint64_t compress_from;
 
     pthread_mutex_t lock;
-    pthread_cond_t bell;
+    pthread_cond_t bell, settled; /* settled: no purge waits any more */
     bool stopping;
     bool forgot_purge; /* there was no memory for one */
     struct level_look *looks, *last_look;
