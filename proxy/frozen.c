@@ -360,7 +360,7 @@ static struct timespec after(tick_t time)
 
 static void wait_for_bell(struct frozen *f)
 {
-    struct timespec until = after((f->undone ? 10 : 250) * TICK_MS);
+    struct timespec until = after(f->undone ? 10 * TICK_MS : FROZEN_GATHER);
     atomic_store(&f->busy_since, 0);
     if (!has_something(f))
         pthread_cond_timedwait(&f->bell, &f->lock, &until);

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import time
 
 from harness import *
@@ -224,7 +225,7 @@ def test_damage_is_found_and_never_served(t):
                 response = disk.get(path)
                 equal((response.status, response.body), (200, path.encode() * 300), path)
             if name in list(ways)[:5] and name != "emptied":
-                check(disk.sidecar.logged("is damaged"), "no line in the log")
+                wait_for(lambda: disk.sidecar.logged("is damaged"), "a line in the log")
                 equal(disk.sidecar.metric("promptops_frozen_damaged_total"), 1, "damaged files")
             disk.end(signal.SIGTERM)
             os.unlink(disk.file)
@@ -257,7 +258,7 @@ def test_another_process_has_the_directory(t):
     wait_for(lambda: second.logged("another process uses this directory"), "a line in the log")
     check(not disk.tier()["in_use"], "it is in use twice")
     check("another process" in disk.tier()["why_not"], disk.tier()["why_not"])
-    check(second.metric("promptops_cache_errors_total") >= 1, "not counted")
+    wait_for(lambda: second.metric("promptops_cache_errors_total") >= 1, "it is counted")
     equal(second.metric("promptops_frozen_usable"), 0, "usable")
     disk.sidecar = first
     disk.end()
@@ -288,21 +289,24 @@ def test_no_room_and_too_large(t):
     equal(disk.origin.count(), seen + 1, "the oldest is not")
 
 
-def test_the_disk_is_full(t):
+def mounted(t, disk):
+    """A small file system of its own under the tier's directory."""
     command_or_skip("mount")
-    disk = Disk(t)
-    import subprocess
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk.path], capture_output=True).returncode:
         raise Skip("this machine mounts no tmpfs")
     t.at_end(lambda: subprocess.run(["umount", "-l", disk.path], capture_output=True))
+
+
+def test_the_disk_is_full(t):
+    disk = Disk(t)
+    mounted(t, disk)
     disk.start(cache__enable_compression=False)
     for i in range(60):
         disk.counted("/p%d" % i, body=os.urandom(8000))
         equal(disk.get("/p%d" % i).status, 200, "status")
     wait_for(lambda: disk.tier()["store_failures"] > 0, "it is counted")
-    check(disk.sidecar.logged("no room for the frozen tier"), "no line in the log")
-    check(disk.sidecar.metric("promptops_cache_errors_total") > 0, "errors")
-    old = disk.get("/p0").body
+    wait_for(lambda: disk.sidecar.logged("no room for the frozen tier"), "a line in the log")
+    wait_for(lambda: disk.sidecar.metric("promptops_cache_errors_total") > 0, "errors are counted")
     equal(disk.sidecar.admin("/api/v1/cache/purge", "POST", {"prefix": "/p"})[0], 200, "purge")
     disk.settled()
     disk.counted("/p0", body=b"new")
@@ -454,12 +458,20 @@ def test_ready_at_once_with_many_on_disk(t):
     disk.end()
     bare = Disk(t)
     bare.settings["cache.frozen_path"] = ""
-    began = time.monotonic()
-    bare.start(wait=False)
-    without = time.monotonic() - began
-    seen, began = disk.origin.count(), time.monotonic()
+
+    def quickest(which):
+        """Seconds to readiness, at best: other tests run beside this one."""
+        times = []
+        for _ in range(4):
+            began = time.monotonic()
+            which.start(wait=False)
+            times.append(time.monotonic() - began)
+            which.end()
+        return min(times)
+    without, ready = quickest(bare), quickest(disk)
+    check(ready < without + 0.1, "ready after %.3f s, without a tier on disk after %.3f s" % (ready, without))
+    seen = disk.origin.count()
     disk.start(wait=False)
-    check(time.monotonic() - began < without + 0.1, "ready after %.3f s, without a tier on disk after %.3f s" % (time.monotonic() - began, without))
     ask(paths[::40])
     check(disk.origin.count() - seen <= count / 40 / 100, "%d of %d were fetched again" % (disk.origin.count() - seen, count / 40))
 
