@@ -251,7 +251,9 @@ static int64_t purge(void *ctx, enum admin_purge kind, struct slice what)
         [PURGE_TAG] = STORE_PURGE_TAG,
         [PURGE_ALL] = STORE_PURGE_ALL,
     };
-    return (int64_t)store_purge(c->service.store, kinds[kind], what);
+    size_t count = store_purge(c->service.store, kinds[kind], what);
+    control_tiers_settle(c);
+    return (int64_t)count;
 }
 
 static bool reset(void *ctx, const char *name)

@@ -96,6 +96,7 @@ void control_tiers_second(struct control *c);
 void control_tiers_note(struct control *c);
 void control_tiers_supply(struct control *c, const struct store_stats *stats, struct supplied *out);
 void control_tiers_show(struct control *c, const struct store_stats *stats, struct view *v);
+void control_tiers_settle(struct control *c); /* a purge that is told is on the disk, if the disk is quick */
 void control_tiers_stop(struct control *c);
 /* control_telemetry.c: what is sent to collectors. False: out of memory. */
 bool control_telemetry_start(struct control *c);
