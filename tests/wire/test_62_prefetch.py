@@ -91,10 +91,13 @@ class Walk:
         """Gives the words of Cache-Status. `wait`: each prefetch has come in before the next request goes."""
         words = []
         for path in self.paths:
+            seen = state(self.sidecar)["observed"]
             response = client.request(path, fields=fields) if client else self.sidecar.request(path, fields=fields)
             equal(response.status, 200, "status")
-            words.append("hit" if "; hit" in response.get("Cache-Status") else "miss")
+            status = response.get("Cache-Status")
+            words.append("hit" if "; hit" in status or "collapsed" in status else "miss")
             if wait:
+                wait_for(lambda: state(self.sidecar)["observed"] > seen, "the request is learnt from")
                 wait_for(lambda: state(self.sidecar)["in_flight"] == 0, "nothing is being fetched ahead")
         return words
 
