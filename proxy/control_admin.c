@@ -55,6 +55,7 @@ static void note_store(struct control *c, const struct store_stats *s)
     metric_set(block, METRIC_CACHE_PURGED, s->invalidated);
     metric_set(block, METRIC_PREFETCH_WASTED, s->unread[STORE_GUESSED]);
     metric_set(block, METRIC_RENEW_WASTED, s->unread[STORE_RENEWED]);
+    metric_set(block, METRIC_AHEAD_HELD, ahead_held_count(c->service.ahead));
 }
 
 _Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each operation");
