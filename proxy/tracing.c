@@ -287,6 +287,7 @@ static void describe(struct exchange *x)
     h->host_bytes = copy_text(s->host, SPAN_HOST_BYTES, host);
     h->request_id_bytes = copy_text(s->request_id, SPAN_ID_BYTES, x->request_id);
     h->operation = x->o.operation;
+    h->route = x->o.route;
     h->method = x->o.method;
     h->minor = x->req.minor;
 }

@@ -88,26 +88,32 @@ def mixed(conn):
 
 @slow(90)
 def test_metrics_agree(t):
-    for protocol in PROTOCOLS:
-        with t.case(protocol):
-            c = collector(t, protocol)
-            sidecar = start(t, c, t.origin(mixed), {"routes": [{"match": {"path": "/slow"}, "operation": "slow"}], "workers": 2, "cache.enabled": True})
-            began = time.time()
-            for target in ("/", "/slow", "/slow", "/bad", "/a?token=secret"):
-                sidecar.request(target)
-            sidecar.request("/", method="POST", body=b"x")
-            post(sidecar, {"name": "app.jobs_total", "value": 2, "type": "counter", "attributes": {"app.queue": "a"}}, {"name": "app.size", "value": -3.5, "type": "histogram"},
-                 {"name": "app.size", "value": 400, "type": "histogram"}, {"name": "app.load", "value": 0.25, "type": "gauge"})
+    """/metrics, gRPC and HTTP show the same, all three of one run."""
+    first, second = collector(t, "grpc"), collector(t, "http/protobuf")
+    sidecar = start(t, first, t.origin(mixed), {"routes": [{"match": {"path": "/slow"}, "operation": "slow"}], "workers": 2, "cache.enabled": True})
+    sidecar.leak_check = False                 # the second keeps its connection
+    began = time.time()
+    for target in ("/", "/slow", "/slow", "/bad", "/a?token=secret"):
+        sidecar.request(target)
+    sidecar.request("/", method="POST", body=b"x")
+    post(sidecar, {"name": "app.jobs_total", "value": 2, "type": "counter", "attributes": {"app.queue": "a"}}, {"name": "app.size", "value": -3.5, "type": "histogram"},
+         {"name": "app.size", "value": 400, "type": "histogram"}, {"name": "app.load", "value": 0.25, "type": "gauge"})
+    for c in (first, second):
+        if c is second:
+            equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.opentelemetry_endpoint": c.url, "performance.opentelemetry_protocol": c.protocol})[0], 200, "status")
+        with t.case(c.protocol):
             check(compare(sidecar, c) > 80, "few metrics")
             equal(c.wrong, [], "messages")
             resource = c.points()[0].resource
             equal((resource["service.name"], resource["host.arch"] != "", resource["process.pid"]), ("promptops-sidecar", True, sidecar.pid), "resource")
             look_at_conventions(c, sidecar, began)
-            sidecar.request("/slow")
-            before = c.points("promptops.requests", operation="slow")[0]
-            wait_for(lambda: c.points("promptops.requests", operation="slow")[0].value == 3, "the next message")
-            after = c.points("promptops.requests", operation="slow")[0]
-            equal((after.start, after.time > before.time), (before.start, True), "times")
+    told = [{k: v for k, v in as_prometheus(c.points()).items() if not k.startswith(LIVELY)} for c in (first, second)]
+    equal({k: v for k, v in told[0].items() if not k.startswith("promptops_config")}, {k: v for k, v in told[1].items() if not k.startswith("promptops_config")}, "gRPC and HTTP of one run")
+    sidecar.request("/slow")
+    before = second.points("promptops.requests", operation="slow")[0]
+    wait_for(lambda: second.points("promptops.requests", operation="slow")[0].value == 3, "the next message")
+    after = second.points("promptops.requests", operation="slow")[0]
+    equal((after.start, after.time > before.time), (before.start, True), "times")
 
 
 def look_at_conventions(c, sidecar, began):
@@ -115,7 +121,7 @@ def look_at_conventions(c, sidecar, began):
     server = c.points("http.server.request.duration", http__route="/slow")
     equal(len(server), 1, "points of /slow")
     point = server[0]
-    equal({k: v for k, v in point.attributes.items()}, {"http.request.method": "GET", "url.scheme": "http", "http.response.status_code": 200, "http.route": "/slow", "promptops.operation": "slow"}, "attributes")
+    equal({k: v for k, v in point.attributes.items()}, {"http.request.method": "GET", "url.scheme": "http", "http.response.status_code": 200, "http.route": "/slow"}, "attributes")
     equal((point.unit, point.data.count), ("s", 2), "point")
     near(point.data.sum, 0.1, 1, "sum")
     scale, offset = point.data.scale, point.data.positive.offset
