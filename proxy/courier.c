@@ -290,7 +290,8 @@ bool courier_holds(const struct courier *c, unsigned kind)
 
 void courier_look(const struct courier *c, struct courier_view *out)
 {
-    *out = (struct courier_view){c->waiting, c->bytes, c->sent, c->failed, c->dropped, c->error};
+    *out = (struct courier_view){c->waiting, c->bytes,        c->sent, c->failed,
+                                 c->dropped, c->call != NULL, c->error};
 }
 
 const char *courier_url(const struct courier *c)

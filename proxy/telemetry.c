@@ -461,18 +461,17 @@ bool telemetry_idle(const struct telemetry *t)
         if (!t->channels[i].courier)
             continue;
         courier_look(t->channels[i].courier, &v);
-        if (v.waiting)
+        if (v.busy)
             return false;
     }
     return true;
 }
 
-bool telemetry_flush(struct telemetry *t, tick_t now)
+void telemetry_flush(struct telemetry *t, tick_t now)
 {
     telemetry_gather(t, now);
     if (t->channels[SIGNAL_SPANS].courier)
         send_spans(t, now);
     if (t->channels[SIGNAL_METRICS].courier)
         send_metrics(t, now);
-    return telemetry_idle(t);
 }
