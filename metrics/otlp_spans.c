@@ -160,9 +160,12 @@ static void put_request(struct text *t, const struct otlp_scene *scene, const st
 {
     const struct span_head *h = &s->head;
     const char *route = metrics_route_name(scene->metrics, h->route);
+    const char *internal = !h->internal                                             ? ""
+                           : h->attempts && s->attempts[0].kind == ATTEMPT_PREFETCH ? "prefetch "
+                                                                                    : "refresh ";
     char name[SPAN_PATH_BYTES + 16];
-    snprintf(name, sizeof name, "%s%s%s%s", h->internal ? "refresh " : "", method_name(scene, h->method),
-             *route ? " " : "", route);
+    snprintf(name, sizeof name, "%s%s%s%s", internal, method_name(scene, h->method), *route ? " " : "",
+             route);
     size_t mark = pb_open(t, 2);
     pb_bytes(t, 1, h->trace_id, sizeof h->trace_id);
     pb_bytes(t, 2, h->id, sizeof h->id);

@@ -387,3 +387,18 @@ def test_spans_that_find_no_room_are_counted(t):
     c.released.set()
     wait_for(lambda: counted() == sent, "each span to be counted once", timeout=30)
     equal(len({s.id for s in c.spans()}), items(sidecar, "traces", "exported"), "what arrived")   # the hung message came twice
+
+
+def test_what_is_fetched_ahead_has_a_trace_of_its_own(t):
+    from test_62_prefetch import Walk
+    c = collector(t, "grpc")
+    walk = Walk(t, dict(TRACED, **{"performance.opentelemetry_enabled": True, "performance.opentelemetry_endpoint": c.url}))
+    walk.learn()
+    walk.walk()
+    issued = walk.sidecar.metric("promptops_prefetch_issued_total")
+    check(issued >= 4, "only %d were fetched ahead" % issued)
+    ahead = lambda: [s for s in c.spans() if s.kind == INTERNAL]
+    wait_for(lambda: len(ahead()) == issued, "their spans")
+    for span in ahead():
+        equal((span.name[:9], span.parent), ("prefetch ", ""), "span")
+        equal([s.attributes["promptops.attempt"] for s in c.spans() if s.parent == span.id], ["prefetch"], "its attempt")
