@@ -7,10 +7,10 @@ from harness import *
 PROTOCOLS = ("grpc", "http/protobuf")
 
 
-def collector(t, protocol, script=None):
+def collector(t, protocol, script=None, certificate=None):
     try:
         from lib.otlp import Collector
-        made = Collector(protocol, script)
+        made = Collector(protocol, script, certificate)
     except ImportError as error:
         raise Skip("python3-grpcio and python3-protobuf are not here: %s" % error)
     t.cleanups.append((made.close, ()))
@@ -157,6 +157,22 @@ def test_who_reports(t):
     equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.service_name": "set", "performance.opentelemetry_endpoint": other.url, "performance.opentelemetry_protocol": "grpc"})[0], 200, "status")
     other.wait_metrics()
     equal((other.points()[0].resource["service.name"], other.fields[-1].get("authorization")), ("set", "Bearer s3cret"), "after a change")
+
+
+def test_by_tls(t):
+    from test_43_tls import Authority
+    authority = Authority(t)
+    certificate = authority.issue("collector", "IP:127.0.0.1")
+    for protocol in PROTOCOLS:
+        with t.case(protocol):
+            c = collector(t, protocol, certificate=certificate)
+            sidecar = start(t, c, t.origin(), env={"OTEL_EXPORTER_OTLP_CERTIFICATE": authority.certificate})
+            sidecar.leak_check = False         # the connection is kept, by gRPC as well
+            c.wait_metrics(2)
+            equal(sidecar.metric("promptops_otlp_calls_total", result="ok") >= 2, True, "calls")
+            equal(sidecar.metric("promptops_otlp_calls_total") - sidecar.metric("promptops_otlp_calls_total", result="ok"), 0, "failed calls")
+            stranger = start(t, c, t.origin())
+            wait_for(lambda: stranger.metric("promptops_otlp_calls_total", result="unreachable") >= 1, "an authority that is not known to be refused")
 
 
 def items(sidecar, signal, result):
