@@ -213,10 +213,20 @@ void config_check(struct config_build *b)
 const char *config_warning(const struct config *cfg, size_t i)
 {
     bool holds = cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH;
+    bool grpc = cfg->performance_opentelemetry_protocol == CONFIG_PERFORMANCE_OPENTELEMETRY_PROTOCOL_GRPC;
+    uint16_t other = grpc ? 4318 : 4317; /* where a collector speaks the other protocol */
+    bool mixed =
+        cfg->performance_opentelemetry_enabled && cfg->performance_opentelemetry_endpoint.port == other;
     const struct {
         bool applies;
         const char *text;
     } table[] = {
+        {mixed && grpc, "performance.opentelemetry_endpoint: port 4318 is a collector's for HTTP most often; "
+                        "gRPC has 4317, or set "
+                        "performance.opentelemetry_protocol: http/protobuf"},
+        {mixed && !grpc, "performance.opentelemetry_endpoint: port 4317 is a collector's for gRPC most "
+                         "often; HTTP has 4318, or set "
+                         "performance.opentelemetry_protocol: grpc"},
         {holds && !cfg->upstream_url.tls && !cfg->upstream_url.loopback,
          "auth.scheme: the API key goes to another machine over plain http (upstream.url), where it can be "
          "read on the way; "

@@ -277,6 +277,7 @@ void exchange_begin(struct downstream *d, const struct head *request)
     x->body_whole = request->body == BODY_NONE;
     routes_find(x->settings->p->routes, (enum method)request->method, head_path(request), &x->route);
     x->o.operation = x->settings->p->operations[x->route.route->operation];
+    x->o.route = x->settings->p->templates[x->route.route->number];
     x->o.method = request->method;
     x->idempotent = method_idempotent(request->method) || x->route.route->safe;
     if (x->route.route->timeout > 0)

@@ -127,9 +127,12 @@ static struct exchange *exchange_of(struct worker *w, const struct recipe *recip
     x->kept = x->refresh = x->idempotent = x->body_whole = x->looked = true;
     routes_find(x->settings->p->routes, METHOD_GET, head_path(&x->req), &x->route);
     x->o.operation = x->settings->p->operations[x->route.route->operation];
+    x->o.route = x->settings->p->templates[x->route.route->number];
     x->o.method = METHOD_GET;
     request_id_make(x->id, &w->rng);
     x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
+    if (tracing_on(w->service->tracing))
+        tracing_begin_ahead(x);
     exchange_settle_credential(x);
     exchange_store_request(x, &ask, NULL, NULL, 0);
     store_key_of(w->service->store, &ask, &key);

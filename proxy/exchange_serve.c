@@ -259,6 +259,7 @@ static struct exchange *refresher(struct exchange *x)
     y->looked = true;
     y->look = x->look;
     y->o.operation = x->o.operation;
+    y->o.route = x->o.route;
     y->o.method = x->o.method;
     y->fill = x->look.fill;
     y->entry = entry_ref(x->look.entry);

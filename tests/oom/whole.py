@@ -82,7 +82,8 @@ class Sidecar:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(BUILD, "oom/promptops-sidecar"), "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-                 "--set", "workers=2", "--set", "drain_idle=0s", "--set", "circuit_breaker.enable_circuit_breaker=false"],
+                 "--set", "workers=2", "--set", "drain_idle=0s", "--set", "circuit_breaker.enable_circuit_breaker=false",
+                 "--set", "performance.opentelemetry_enabled=true", "--set", "performance.opentelemetry_endpoint=http://127.0.0.1:1", "--set", "performance.export_interval=1s"],
                 stderr=log, stdout=log, env=environment)
         running.append(self.process)
         self.port = wait_for(self.log, r'"event":"listening","address":"127\.0\.0\.1:(\d+)"', self.process)

@@ -162,6 +162,20 @@ static const char *warning_about(const char *const lines[4], size_t i)
     return text;
 }
 
+START_TEST(the_port_of_the_other_protocol)
+{
+    const char *on = "performance.opentelemetry_enabled=true";
+    const char *http = "performance.opentelemetry_protocol=http/protobuf";
+    ck_assert_ptr_null(warning_about(FILE_OF(on), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF(http), 0));
+    ck_assert(strstr(warning_about(FILE_OF(on, http), 0), "port 4317"));
+    ck_assert(strstr(warning_about(FILE_OF(on, "performance.opentelemetry_endpoint=http://c:4318"), 0),
+                     "port 4318"));
+    ck_assert_ptr_null(
+        warning_about(FILE_OF(on, http, "performance.opentelemetry_endpoint=http://c:4318"), 0));
+}
+END_TEST
+
 START_TEST(a_key_for_everybody)
 {
     const char *text = warning_about(
@@ -188,6 +202,7 @@ int main(void)
     tcase_add_test(t, timestamps_after_a_change);
     tcase_add_test(t, partitions_of_one_request);
     tcase_add_test(t, a_key_in_the_clear);
+    tcase_add_test(t, the_port_of_the_other_protocol);
     tcase_add_test(t, a_key_for_everybody);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
