@@ -8,6 +8,7 @@
 #include "proxy/admit.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
+#include "proxy/ledger.h"
 #include "proxy/permits.h"
 #include "proxy/process.h"
 #include "proxy/resolve.h"
@@ -189,6 +190,8 @@ static void rate_limits(void *ctx, struct view *v)
 {
     struct control *c = ctx;
     admit_show(c->service.admit, v, control_now());
+    if (c->service.ledger)
+        ledger_show(c->service.ledger, v);
 }
 
 static const struct config *snapshot(void *ctx)

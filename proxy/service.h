@@ -14,6 +14,7 @@
 struct admit;
 struct debug;
 struct guard;
+struct ledger;
 struct log;
 struct metrics;
 struct permits;
@@ -28,6 +29,7 @@ struct service {
     struct log *log;                     /* any thread */
     struct store *store;                 /* any thread */
     struct shared *shared;               /* any thread; NULL: no second level over the network */
+    struct ledger *ledger;               /* any thread; NULL: rate limits are not shared */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
