@@ -11,7 +11,7 @@ from lib.redis import Redis
 
 KEY = [("Authorization", "Bearer po_shared_by_all_of_them_1")]
 OTHER = [("Authorization", "Bearer po_shared_by_all_of_them_2")]
-SHARED = {"rate_limit.enable_rate_limit_detection": True, "rate_limit.mode": "pace", "retry.max_attempts": 1, "cache.enabled": False, "rate_limit.share_through_redis": True, "circuit_breaker.enable_circuit_breaker": False, "concurrency.mode": "off"}
+SHARED = {"pool.strategy": "lazy", "pool.min_size": 0, "pool.max_idle_time": 5, "pool.prune_interval": 1, "rate_limit.enable_rate_limit_detection": True, "rate_limit.mode": "pace", "retry.max_attempts": 1, "cache.enabled": False, "rate_limit.share_through_redis": True, "circuit_breaker.enable_circuit_breaker": False, "concurrency.mode": "off"}
 
 
 def limits(sidecar):
