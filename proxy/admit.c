@@ -354,8 +354,16 @@ static enum admit_verdict standing(const struct admit_ticket *t, bool queued, bo
 static enum admit_verdict turn_quota(struct admit *a, struct admit_ticket *t, tick_t *at, tick_t now)
 {
     pthread_mutex_lock(&a->quota_lock);
+    struct quota *q = &a->key[t->key].quota;
     if (t->quota_wait.queued)
-        *at = quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+        *at = quota_turn(q, quota_woken, NULL, now);
+    if (t->quota_wait.queued && t->quota_wait.until <= now) { /* others were before it, by their shares */
+        quota_leave(q, &t->quota_wait);
+        q->refused++;
+        t->refused_at = *at;
+    }
+    if (t->quota_wait.queued && *at > t->quota_wait.until)
+        *at = t->quota_wait.until;
     enum admit_verdict v = standing(t, t->quota_wait.queued, t->has_quota, at);
     pthread_mutex_unlock(&a->quota_lock);
     return v;

@@ -186,7 +186,7 @@ def test_minutes_against_the_stand_in(t):
     spec.loader.exec_module(stand_in)
     origin = stand_in.Origin()
     t.at_end(origin.stop)
-    crew = Crew(t, "http://127.0.0.1:%d" % origin.port, {"rate_limit.max_wait": "8s", "rate_limit.assume": "always"})
+    crew = Crew(t, "http://127.0.0.1:%d" % origin.port, {"rate_limit.max_wait": "5s", "rate_limit.assume": "always"})
     while time.time() % 60 > 0.5:
         time.sleep(0.1)
     counts, lock, until = [{} for _ in crew.all], threading.Lock(), time.monotonic() + 60 * minutes - 1
