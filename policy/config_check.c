@@ -200,6 +200,9 @@ void config_check(struct config_build *b)
     check_partition(b);
     if (cfg->rate_limit_disguised.count > OUTCOME_DISGUISES && !b->bad[CONFIG_OPTION_rate_limit_disguised])
         complain(b, CONFIG_OPTION_rate_limit_disguised, "has too many members, allowed: 8");
+    if (cfg->rate_limit_share_through_redis && !*cfg->cache_redis_url &&
+        !b->bad[CONFIG_OPTION_rate_limit_share_through_redis] && !b->bad[CONFIG_OPTION_cache_redis_url])
+        complain(b, CONFIG_OPTION_rate_limit_share_through_redis, "needs cache.redis_url");
     if (!*cfg->log_file)
         complain(b, CONFIG_OPTION_log_file, "is empty, allowed: - for standard error, or a path");
     if (cfg->cache_scope == CONFIG_CACHE_SCOPE_PRIVATE && cfg->cache_partition_by.count == 0 &&

@@ -32,6 +32,7 @@
 #include "proxy/debug.h"
 #include "proxy/frozen.h"
 #include "proxy/guard.h"
+#include "proxy/ledger.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/names.h"
@@ -558,6 +559,25 @@ static bool start_levels(struct control *c)
     return true;
 }
 
+/* The budget that sidecars share. */
+static bool start_ledger(struct control *c)
+{
+    const char *origin = c->published->origin;
+    struct ledger_options options = {.url = c->cfg->cache_redis_url,
+                                     .origin = {origin, strlen(origin)},
+                                     .admit = c->service.admit,
+                                     .log = c->service.log};
+    char err[512];
+    if (!c->cfg->rate_limit_share_through_redis)
+        return true;
+    if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
+        return fail(c, "no randomness", strerror(errno));
+    c->service.ledger = ledger_new(&options, err, sizeof(err));
+    if (!c->service.ledger)
+        return fail(c, "rate_limit.share_through_redis", err);
+    return ledger_start(c->service.ledger) ? true : fail(c, "no thread", strerror(errno));
+}
+
 static bool start_resolver(struct control *c)
 {
     struct endpoint endpoint = {
@@ -687,7 +707,7 @@ static bool start(struct control *c)
     apply_shared(c);
     warn(c, NULL, true);
     name_ineffective(c, NULL);
-    if (!start_levels(c) || !listen_for_events(c) || !start_workers(c, workers))
+    if (!start_levels(c) || !start_ledger(c) || !listen_for_events(c) || !start_workers(c, workers))
         return false;
     if (!control_alerts_start(c) || !control_advice_start(c) ||
         !control_telemetry_start(c)) /* behind the workers, whose number says which block is ours */
@@ -715,6 +735,8 @@ static void finish(struct control *c)
     s->resolver = NULL;
     if (s->store)
         store_set_levels(s->store, NULL, 0); /* what ends from here on tells no level */
+    ledger_stop(s->ledger);
+    s->ledger = NULL;
     shared_stop(s->shared);
     s->shared = NULL;
     control_tiers_stop(c);

@@ -9,6 +9,7 @@
 #include "proxy/ahead.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
+#include "proxy/ledger.h"
 #include "proxy/permits.h"
 #include "proxy/process.h"
 #include "proxy/resolve.h"
@@ -230,6 +231,8 @@ static void rate_limits(void *ctx, struct view *v)
 {
     struct control *c = ctx;
     admit_show(c->service.admit, v, control_now());
+    if (c->service.ledger)
+        ledger_show(c->service.ledger, v);
 }
 
 static const struct config *snapshot(void *ctx)

@@ -16,6 +16,7 @@ struct ahead;
 struct debug;
 struct frozen;
 struct guard;
+struct ledger;
 struct log;
 struct metrics;
 struct permits;
@@ -34,6 +35,7 @@ struct service {
     struct shared *shared;               /* any thread; NULL: no second level over the network */
     struct frozen *frozen;               /* any thread; NULL: no tier on disk */
     struct tiers *tiers;                 /* any thread */
+    struct ledger *ledger;               /* any thread; NULL: rate limits are not shared */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
