@@ -23,6 +23,7 @@
 #include "policy/rng.h"
 #include "proxy/address.h"
 #include "proxy/admit.h"
+#include "proxy/batcher.h"
 #include "proxy/adviser.h"
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
@@ -485,7 +486,8 @@ static bool make_shared(struct control *c)
     s->admit =
         admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
     s->debug = debug_new(s->log);
-    return s->debug && s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    s->batcher = batcher_new((struct hash_key){seed[2], seed[0]}, s->log);
+    return s->debug && s->batcher && s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 /* The levels below memory, in the order in which they are asked. */
@@ -675,6 +677,7 @@ static void finish(struct control *c)
     free(s->workers);
     if (s->store)
         store_free(s->store);
+    batcher_free(s->batcher);
     admit_free(s->admit);
     guard_free(s->guard);
     permits_free(s->permits);

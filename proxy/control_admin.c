@@ -6,6 +6,7 @@
 
 #include "metrics/recent.h"
 #include "proxy/admit.h"
+#include "proxy/batcher.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/permits.h"
@@ -136,6 +137,10 @@ static void cache(void *ctx, struct view *v)
     }
     view_uint(v, "expired", s.expired);
     view_uint(v, "invalidated", s.invalidated);
+    view_object(v, "batching");
+    view_bool(v, "enabled", c->cfg->batching_enabled);
+    batcher_show(c->service.batcher, v, control_now());
+    view_end(v);
 }
 
 static void pool(void *ctx, struct view *v)

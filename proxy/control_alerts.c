@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "proxy/admit.h"
+#include "proxy/batcher.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/notify.h"
@@ -41,6 +42,12 @@ static double circuits_open(void *ctx)
     for (int i = 0; guard_look(c->service.guard, i, &g, control_now()); i++)
         n += g.state != BREAKER_CLOSED;
     return n;
+}
+
+static double batching_refuted(void *ctx)
+{
+    struct control *c = ctx;
+    return c->cfg->batching_enabled ? batcher_refuted(c->service.batcher) : 0;
 }
 
 static bool starved(void *ctx)
@@ -85,6 +92,7 @@ bool control_alerts_start(struct control *c)
         .process = process,
         .quota_left = quota_left,
         .circuits_open = circuits_open,
+        .batching_refuted = batching_refuted,
         .starved = starved,
         .certificate_days = certificate_days,
         .custom = custom,

@@ -31,7 +31,7 @@ static void woken(struct admit_ticket *t)
 /* ---- who asks -------------------------------------------------------------------------------------------
  */
 
-static struct slice credential_of(const struct exchange *x)
+struct slice exchange_credential(const struct exchange *x)
 {
     struct slice held = exchange_held_credential(x), v = head_first(&x->req, FIELD_AUTHORIZATION);
     if (held.n)
@@ -95,12 +95,12 @@ static bool act(struct exchange *x, enum admit_verdict v, tick_t at, enum reason
 static bool ask_quota(struct exchange *x)
 {
     tick_t at = 0, now = worker_now(x->w);
-    struct slice credential = credential_of(x);
+    struct slice credential = exchange_credential(x);
     struct admit_call call = {
         .credential = credential,
         .flow = flow_of(x),
         .deadline = x->deadline,
-        .background = x->refresh && !x->down,
+        .background = x->refresh && !x->down && !x->for_clients,
         .wall = worker_wall(x->w) * TICK_S,
         .memo = x->held_key ? NULL : &x->w->credential,
     };

@@ -134,6 +134,15 @@ static void ask_for_body(struct exchange *x)
     x->req.expect_continue = false;
 }
 
+/* The body is at hand already. */
+static void hash_whole(struct exchange *x)
+{
+    if (body_digest_add(x->digest, (struct slice){x->body.p, x->body.len}))
+        exchange_hold_end(x);
+    else
+        exchange_request_failed(x, REASON_OUT_OF_MEMORY);
+}
+
 bool exchange_hold(struct exchange *x)
 {
     if (!x->held_key || x->req.body == BODY_NONE || x->body_hashed || !signer_covers_body(signer_of(x)))
@@ -151,7 +160,10 @@ bool exchange_hold(struct exchange *x)
     }
     exchange_set_phase(x, PHASE_HOLDING);
     exchange_arm(x, TICK_NEVER);
-    ask_for_body(x);
+    if (x->body_whole)
+        hash_whole(x);
+    else
+        ask_for_body(x);
     return true;
 }
 

@@ -152,8 +152,8 @@ void exchange_judge_refusal(struct exchange *x)
  * asks. */
 static bool may_adopt(const struct exchange *x)
 {
-    return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store &&
-           !x->client_signed;
+    return x->req.method == METHOD_POST && !x->call && x_config(x)->cache_enabled &&
+           !x->route.route->no_store && !x->client_signed;
 }
 
 /* An answer that could not be stored for a reason that its sender may not know of. */
@@ -214,6 +214,8 @@ static void send_reply(struct exchange *x, const struct head *response)
         status.fwd_status = response->status;
     if (x->unchecked)
         status.detail = SLICE("unchecked-signature");
+    if (x->o.cache == VERDICT_BATCHED)
+        status.detail = SLICE("batched");
     compose_fields(&c, response, 0);
     if (!head_has(response, FIELD_DATE))
         compose_line(&c, SLICE("Date"), worker_date(w));
@@ -335,7 +337,7 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     offer_to_cache(x, response);
     if (x->down)
         send_reply(x, response);
-    else if (!x->fill) { /* nobody wants it any more */
+    else if (!x->fill && !(x->call && exchange_call_answered(x, response))) { /* nobody wants it any more */
         exchange_attempt_done(x, REASON_NONE, status);
         exchange_leave_upstream(x, true);
         exchange_over(x, true);
@@ -357,6 +359,10 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner,
 {
     if (x->doubt) {
         exchange_doubt_data(x, data);
+        return;
+    }
+    if (x->call) {
+        exchange_call_data(x, data);
         return;
     }
     if (x->fill && !x->fill_full && fill_append(x->fill, data.p, data.n) != FILL_MORE)
@@ -435,7 +441,23 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
         fill_end(fill, worker_now(x->w));
     if (x->down)
         x->down->ops->end(x->down, trailers);
+    if (x->call)
+        exchange_call_end(x);
     exchange_over(x, true);
+}
+
+void exchange_given(struct exchange *x, const struct head *response, struct slice body, tick_t sent)
+{
+    x->sent_at = sent;
+    x->o.cache = VERDICT_BATCHED;
+    x->o.upstream = x->o.first_byte = worker_now(x->w) - sent;
+    exchange_set_phase(x, PHASE_RELAY);
+    x->deadline = TICK_NEVER;
+    offer_to_cache(x, response);
+    if (x->down)
+        send_reply(x, response);
+    exchange_response_data(x, body, NULL, NULL);
+    exchange_response_end(x, (struct slice){NULL, 0});
 }
 
 void exchange_break_off(struct exchange *x, enum reason why)

@@ -310,7 +310,11 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->a.operation = x->o.operation;
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
-    x->a.kind = x->original ? ATTEMPT_HEDGE : x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
+    x->a.kind = x->original  ? ATTEMPT_HEDGE
+                : x->batch   ? ATTEMPT_BATCH
+                : x->refresh ? ATTEMPT_REFRESH
+                             : ATTEMPT_REQUEST;
+    x->a.batch = x->batch;
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);

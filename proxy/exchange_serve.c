@@ -260,7 +260,7 @@ static void woken(struct fill_waiter *waiter)
 }
 
 /* Requests whose answer depends on more than the fetched bytes do not read along. */
-static bool plain_request(const struct exchange *x)
+bool exchange_plain_request(const struct exchange *x)
 {
     return x->req.method == METHOD_GET && !head_has(&x->req, FIELD_RANGE) &&
            !head_has(&x->req, FIELD_IF_NONE_MATCH) && !head_has(&x->req, FIELD_IF_MODIFIED_SINCE) &&
@@ -270,7 +270,7 @@ static bool plain_request(const struct exchange *x)
 static void join(struct exchange *x)
 {
     const struct config *cfg = x_config(x);
-    if (!plain_request(x) || x->went_loose || !exchange_keep_head(x)) {
+    if (!exchange_plain_request(x) || x->went_loose || !exchange_keep_head(x)) {
         fill_drop(x->look.fill);
         exchange_forward(x);
         return;
@@ -305,7 +305,8 @@ void exchange_act(struct exchange *x, enum store_verdict verdict)
         return;
     case STORE_LEAD:
         x->fill = x->look.fill;
-        exchange_forward(x);
+        if (!exchange_batch(x))
+            exchange_forward(x);
         return;
     case STORE_JOIN:
         join(x);

@@ -12,6 +12,7 @@
 #include "policy/via.h"
 
 struct admit;
+struct batcher;
 struct debug;
 struct guard;
 struct log;
@@ -31,6 +32,7 @@ struct service {
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
+    struct batcher *batcher;             /* any thread */
     struct debug *debug;                 /* any thread; may be NULL */
     struct resolver *resolver;           /* any thread */
     char instance[VIA_INSTANCE_LEN + 1]; /* constant: tells this process in Via, to find loops */
