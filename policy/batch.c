@@ -23,7 +23,7 @@ static bool unreserved(char c)
 }
 
 /* A name that is the same in a path, in a query and in a JSON string. */
-static bool plain_name(struct slice s)
+bool batch_name_is_plain(struct slice s)
 {
     bool only_dots = true;
     if (s.n == 0 || s.n > BATCH_ID_MAX)
@@ -60,10 +60,10 @@ bool batch_target_read(struct slice path, struct batch_target *out)
         if (!begins(q, project))
             return false;
         out->project = behind(q, project.n);
-        if (!plain_name(out->project))
+        if (!batch_name_is_plain(out->project))
             return false;
     }
-    return plain_name(out->id);
+    return batch_name_is_plain(out->id);
 }
 
 bool batch_path_is(struct slice path)

@@ -34,6 +34,9 @@ struct batch_target {
  */
 bool batch_target_read(struct slice path, struct batch_target *out);
 
+/* May this name be put into a path or a batch as it is? */
+bool batch_name_is_plain(struct slice name);
+
 /* Is this the path of batch_get itself, with no query? */
 bool batch_path_is(struct slice path);
 

@@ -30,7 +30,8 @@ static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_BEGIN] = 0,
     [PHASE_SECOND] = FROM(BEGIN) | FROM(JOINED),
     [PHASE_GATHER] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
-    [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND) | FROM(GATHER),
+    [PHASE_HOLDING] =
+        FROM(BEGIN) | FROM(JOINED) | FROM(SECOND) | FROM(GATHER) | FROM(HOLDING) | FROM(BACKOFF),
     [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
     [PHASE_SERVING] = FROM(JOINED),
     [PHASE_ADMIT] = FROM(BEGIN) | FROM(SECOND) | FROM(GATHER) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) |
@@ -39,7 +40,7 @@ static const uint16_t allowed_from[PHASE_COUNT] = {
                      FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
     [PHASE_SENT] = FROM(QUEUED),
     [PHASE_RELAY] = FROM(SENT) | FROM(GATHER),
-    [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
+    [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT) | FROM(RELAY),
     [PHASE_TUNNEL] = FROM(SENT),
     [PHASE_OVER] = 0xffff & ~FROM(OVER),
 };
@@ -241,7 +242,8 @@ static void look_up(struct exchange *x)
         x->look.fwd =
             x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
         x->o.cache = VERDICT_BYPASS;
-        exchange_forward(x);
+        if (!exchange_batch_read(x))
+            exchange_forward(x);
         return;
     }
     exchange_look(x);

@@ -134,15 +134,6 @@ static void ask_for_body(struct exchange *x)
     x->req.expect_continue = false;
 }
 
-/* The body is at hand already. */
-static void hash_whole(struct exchange *x)
-{
-    if (body_digest_add(x->digest, (struct slice){x->body.p, x->body.len}))
-        exchange_hold_end(x);
-    else
-        exchange_request_failed(x, REASON_OUT_OF_MEMORY);
-}
-
 bool exchange_hold(struct exchange *x)
 {
     if (!x->held_key || x->req.body == BODY_NONE || x->body_hashed || !signer_covers_body(signer_of(x)))
@@ -160,8 +151,10 @@ bool exchange_hold(struct exchange *x)
     }
     exchange_set_phase(x, PHASE_HOLDING);
     exchange_arm(x, TICK_NEVER);
-    if (x->body_whole)
-        hash_whole(x);
+    if (x->body.len > 0 && !body_digest_add(x->digest, (struct slice){x->body.p, x->body.len}))
+        exchange_request_failed(x, REASON_OUT_OF_MEMORY);
+    else if (x->body_whole) /* all of it is at hand */
+        exchange_hold_end(x);
     else
         ask_for_body(x);
     return true;
@@ -169,6 +162,10 @@ bool exchange_hold(struct exchange *x)
 
 void exchange_hold_data(struct exchange *x, struct slice data)
 {
+    if (x->reads_batch) {
+        exchange_batch_read_data(x, data);
+        return;
+    }
     if (too_long(x, (uint64_t)x->body.len + data.n))
         exchange_request_failed(x, REASON_BODY_UNSIGNABLE);
     else if (!exchange_buffer_body(x, data) || !body_digest_add(x->digest, data))
@@ -177,6 +174,10 @@ void exchange_hold_data(struct exchange *x, struct slice data)
 
 void exchange_hold_end(struct exchange *x)
 {
+    if (x->reads_batch) {
+        exchange_batch_read_end(x);
+        return;
+    }
     if (x->body.len > 0) {
         x->body_hashed = body_digest_end(x->digest, x->body_sha256);
         if (!x->body_hashed) {

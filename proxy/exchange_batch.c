@@ -13,7 +13,6 @@
 #include <string.h>
 
 #include "proxy/exchange_batch.h"
-#include "proxy/service.h"
 
 /* ---- kinds ---- */
 
@@ -72,6 +71,7 @@ void batch_call_free(struct batch_call *call, struct batcher *b)
     batcher_leave(b, call->kind);
     batch_head_free(call->head);
     free(call->wanted);
+    batch_client_free(call);
     batch_result_unref(call->result);
     text_dispose(&call->answer);
     text_dispose(&call->single);
@@ -120,26 +120,42 @@ void batch_call_get(struct exchange *c, struct slice id)
 bool exchange_call_answered(struct exchange *c, const struct head *response)
 {
     struct batch_call *call = c->call;
-    if (response->status != 200 || head_has(response, FIELD_CONTENT_ENCODING) || response->body == BODY_NONE)
-        return false;
-    call->result = batch_result_new(response);
-    return call->result != NULL;
+    bool usable =
+        response->status == 200 && !head_has(response, FIELD_CONTENT_ENCODING) && response->body != BODY_NONE;
+    call->result = usable ? batch_result_new(response) : NULL;
+    /* A success that cannot be used is no answer to a question that was not the client's. */
+    call->captured = call->result || (call->purpose == CALL_REST && response->status < 300);
+    return call->captured && call->purpose != CALL_TEE;
 }
 
-void exchange_call_data(struct exchange *c, struct slice data)
+bool exchange_call_data(struct exchange *c, struct slice data)
 {
-    struct text *answer = &c->call->answer;
-    if (data.n <= BATCH_TEXT_MAX - answer->n)
-        text_bytes(answer, data.p, data.n);
+    struct batch_call *call = c->call;
+    if (!call->captured)
+        return false;
+    if (call->result && data.n <= BATCH_TEXT_MAX - call->answer.n)
+        text_bytes(&call->answer, data.p, data.n);
     else
-        answer->failed = true;
-    if (answer->failed)
+        call->answer.failed = true;
+    if (call->purpose == CALL_TEE)
+        return false;
+    if (call->answer.failed && !exchange_call_broken(c))
         exchange_over(c, false);
+    return true;
 }
 
-void exchange_call_end(struct exchange *c)
+bool exchange_call_end(struct exchange *c)
 {
     c->call->whole = c->call->result && !c->call->answer.failed;
+    return c->call->purpose == CALL_REST && c->call->captured && batch_rest_over(c);
+}
+
+bool exchange_call_broken(struct exchange *c)
+{
+    if (c->call->purpose != CALL_REST || !c->call->captured || !c->down || c->replied)
+        return false;
+    batch_rest_failed(c);
+    return true;
 }
 
 /* ---- seats ---- */
@@ -215,8 +231,7 @@ static void post(struct batch_seat *s)
     mailbox_post(s->to, &s->letter);
 }
 
-/* Writes what the single call would have given. False: this item does not look like those compared. */
-static bool compose(const struct batch_known *known, struct slice item, struct text *out)
+bool batch_compose(const struct batch_known *known, struct slice item, struct text *out)
 {
     struct batch_object o;
     return batch_object_read(item, &o) && batch_shape_fits(known->item, &o) &&
@@ -232,7 +247,7 @@ static unsigned split(struct exchange *c, const struct batch_known *known)
         if (!s->wanted || atomic_load(&s->left))
             continue;
         struct slice item = s->wanted->item;
-        if (!item.p || !compose(known, item, &s->body)) {
+        if (!item.p || !batch_compose(known, item, &s->body)) {
             text_clear(&s->body);
             continue;
         }
@@ -243,8 +258,7 @@ static unsigned split(struct exchange *c, const struct batch_known *known)
     return given;
 }
 
-/* Does the answer's head look as those that were compared? */
-static bool head_is_known(struct exchange *c, const struct batch_known *known)
+bool batch_head_is_known(struct exchange *c, const struct batch_known *known)
 {
     struct hash128 fields;
     return batch_fields_of_head(batcher_of(c), batch_result_head(c->call->result), &fields) &&
@@ -261,7 +275,7 @@ static unsigned answer_seats(struct exchange *c)
                                            call->count, &answer))
         return 0;
     batcher_known(batcher_of(c), call->kind, call->form, &known);
-    bool looks_so = known.to_single && known.single && known.item && head_is_known(c, &known);
+    bool looks_so = known.to_single && known.single && known.item && batch_head_is_known(c, &known);
     if (looks_so)
         given = split(c, &known);
     else if (known.to_single)
@@ -485,6 +499,10 @@ void exchange_batch_over(struct exchange *x, bool whole)
         break;
     case CALL_AGAIN:
         batch_again_over(x);
+        break;
+    case CALL_TEE:
+    case CALL_REST:
+        batch_client_over(x);
         break;
     }
     batch_call_free(x->call, batcher_of(x));

@@ -44,6 +44,8 @@ enum batch_purpose {
     CALL_BATCH,   /* for clients that wait */
     CALL_COMPARE, /* to compare with single answers that are stored */
     CALL_AGAIN,   /* get_prompt: did it change between the two answers that differed? */
+    CALL_TEE,     /* a client's own batch_get, relayed and read along */
+    CALL_REST,    /* a client's own batch_get, of which only what is not stored is asked for */
 };
 
 struct batch_call {
@@ -58,11 +60,13 @@ struct batch_call {
     unsigned count;
     struct text answer;
     struct batch_result *result; /* a 200 came, and its body is wanted */
+    bool captured;               /* the answer is read here instead of being relayed; TEE: as well as */
     bool whole;
     struct batch_gather gather;         /* BATCH */
     struct batch_candidates candidates; /* COMPARE; AGAIN: the one */
     struct text single;                 /* AGAIN: what the single call had answered before */
     struct batch_comparison comparison; /* AGAIN: what it came to; without shapes */
+    struct batch_client *client;        /* TEE, REST */
 };
 
 /* A new exchange without client that makes a call as x would, with the fields of `from`. Takes over a
@@ -79,8 +83,24 @@ static inline struct batcher *batcher_of(const struct exchange *x)
     return x->w->service->batcher;
 }
 
+/* Writes what the single call would have given. False: this item does not look like those compared. */
+bool batch_compose(const struct batch_known *known, struct slice item, struct text *out);
+/* Does the answer's head look as those that were compared? */
+bool batch_head_is_known(struct exchange *c, const struct batch_known *known);
+
 /* Which requests may go together with x, whose prompts are of this project. */
 struct hash128 batch_kind_id(struct exchange *x, struct slice project);
+
+/* ---- a client's own batch_get: exchange_batch_client.c ---- */
+
+/* The answer for the rest is whole. True: the client has its answer, or the request goes up anew as it came.
+ */
+bool batch_rest_over(struct exchange *x);
+/* It cannot be had: the request goes up as it came. */
+void batch_rest_failed(struct exchange *x);
+/* The end: what came is compared and stored. */
+void batch_client_over(struct exchange *x);
+void batch_client_free(struct batch_call *call);
 
 /* ---- comparing: exchange_batch_proof.c ---- */
 

@@ -9,7 +9,6 @@
 
 #include "proxy/compose.h"
 #include "proxy/exchange_batch.h"
-#include "proxy/service.h"
 
 /* ---- requests ---- */
 

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "proxy/exchange_batch.h"
-#include "proxy/service.h"
 
 enum { RUNS_MAX = 8 };
 
@@ -101,7 +100,7 @@ static void compare_heads(struct exchange *c, const struct batch_known *known, s
         return;
     if (out->to_single)
         out->why = "the header fields differ";
-    out->to_single = false;
+    out->to_single = out->to_item = false;
 }
 
 /* ---- a difference ---- */

@@ -101,6 +101,7 @@ struct exchange {
     struct batch_call *call;        /* this is a call of the sidecar's own; NULL: it is not */
     struct batch_kind *batch_alone; /* a miss that could have been in a batch: a reference on its kind */
     uint16_t batch;                 /* prompts in this batch; 0: it is none */
+    bool reads_batch;               /* HOLDING: the body of a client's batch_get is being read */
     bool for_clients;               /* clients wait for it although it has none of its own */
     uint8_t second_level;           /* ... to this level */
     uint8_t second_verdict;         /* of the lookup that came before */
@@ -276,6 +277,8 @@ void exchange_held_drained(struct exchange *x);
 void exchange_held_too_long(struct exchange *x);
 /* How long a leader may be held up by one slow reader while others wait. */
 #define EXCHANGE_HELD_MAX (2 * TICK_S)
+/* An answer that was put together, with this head and body, to the client. Ends the exchange. */
+void exchange_put_together(struct exchange *x, const struct head *response, struct slice body);
 /* The whole answer comes from a call that was made for many, sent at `sent`: to the client and into the
  * cache. The body is the caller's. Ends the exchange. */
 void exchange_given(struct exchange *x, const struct head *response, struct slice body, tick_t sent);
@@ -298,16 +301,28 @@ bool exchange_batch(struct exchange *x);
 void exchange_batch_turn(struct exchange *x);
 /* The exchange ends: what it owes to batches is settled. */
 void exchange_batch_over(struct exchange *x, bool whole);
-/* The answer to a call of our own (x->call). The first: is its body wanted? Data may end the exchange. */
+/*
+ * The answer to a call of our own, or to a client's batch_get (x->call). Each true: it is dealt with, and is
+ * not to be relayed. Data may end the exchange.
+ */
 bool exchange_call_answered(struct exchange *x, const struct head *response);
-void exchange_call_data(struct exchange *x, struct slice data);
-void exchange_call_end(struct exchange *x);
+bool exchange_call_data(struct exchange *x, struct slice data);
+bool exchange_call_end(struct exchange *x);
+bool exchange_call_broken(struct exchange *x);
+
+/* exchange_batch_client.c */
+/* Is it a batch_get that may be answered from the cache? True: its body is being read. */
+bool exchange_batch_read(struct exchange *x);
+void exchange_batch_read_data(struct exchange *x, struct slice data);
+void exchange_batch_read_end(struct exchange *x);
 
 /* exchange_serve.c */
 /* A GET whose answer depends on nothing but what is fetched: no ranges, no conditions. */
 bool exchange_plain_request(const struct exchange *x);
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,
                           enum cache_word word);
+/* A 200 that was put together from stored answers: the fields of `entry`, which is the oldest. */
+void exchange_serve_made(struct exchange *x, struct entry *entry, struct slice body);
 /* The head of a 200 that the cache made whole: to the client with the bytes that were stored. `whole` is
  * borrowed. */
 void exchange_serve_completed(struct exchange *x, struct entry *whole);

@@ -335,9 +335,11 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     x->deadline = TICK_NEVER; /* from here on the stream's own clock counts */
     tell_cache(x, response);
     offer_to_cache(x, response);
-    if (x->down)
+    if (x->call && exchange_call_answered(x, response))
+        ; /* its body is wanted, and nothing is relayed */
+    else if (x->down)
         send_reply(x, response);
-    else if (!x->fill && !(x->call && exchange_call_answered(x, response))) { /* nobody wants it any more */
+    else if (!x->fill) { /* nobody wants it any more */
         exchange_attempt_done(x, REASON_NONE, status);
         exchange_leave_upstream(x, true);
         exchange_over(x, true);
@@ -361,10 +363,8 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner,
         exchange_doubt_data(x, data);
         return;
     }
-    if (x->call) {
-        exchange_call_data(x, data);
+    if (x->call && exchange_call_data(x, data))
         return;
-    }
     if (x->fill && !x->fill_full && fill_append(x->fill, data.p, data.n) != FILL_MORE)
         x->fill_full = true;
     if (x->down)
@@ -439,10 +439,19 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
         count_refusal(x, STORABLE_SIZE);
     if (fill)
         fill_end(fill, worker_now(x->w));
+    if (x->call && exchange_call_end(x))
+        return;
     if (x->down)
         x->down->ops->end(x->down, trailers);
-    if (x->call)
-        exchange_call_end(x);
+    exchange_over(x, true);
+}
+
+void exchange_put_together(struct exchange *x, const struct head *response, struct slice body)
+{
+    send_reply(x, response);
+    x->down->ops->body(x->down, body, NULL, NULL);
+    x->down->ops->end(x->down, (struct slice){NULL, 0});
+    x->down->ops->flush(x->down); /* what it does not take is copied */
     exchange_over(x, true);
 }
 
@@ -465,6 +474,8 @@ void exchange_break_off(struct exchange *x, enum reason why)
     exchange_judge_refusal(x);
     exchange_leave_upstream(x, false);
     exchange_attempt_done(x, why, x->a.status);
+    if (x->call && exchange_call_broken(x))
+        return;
     x->why = why;
     exchange_abandon_fill(x, why, false);
     if (x->down)

@@ -58,7 +58,11 @@ class Prompts:
             path, _, query = request.target.partition("?")
             owner = (request.get("Authorization") or " ").split(" ")[1]
             if path == BATCH and request.method == "POST":
-                self.answer_batch(conn, json.loads(request.body), owner)
+                ask = json.loads(request.body) if request.body[-1:] == b"}" else {}
+                if "prompt_ids" in ask:
+                    self.answer_batch(conn, ask, owner)
+                else:
+                    self.reply(conn, 422, b"{}")
             elif path.startswith(PROMPTS) and request.method == "GET":
                 self.answer_single(conn, path[len(PROMPTS):], query, owner)
             else:
@@ -455,3 +459,183 @@ def test_client_signed_requests_are_never_batched(t):
                 client.send(make_request(path, fields=sign("GET", path)))
             equal({c.response().status for c in clients}, {200}, "statuses")
             equal(batching(sidecar)["kinds"], [], "kinds")
+
+
+# ---- a client's own batch_get ----
+
+JSON = [("Content-Type", "application/json")]
+
+
+def batch_body(ids, **more):
+    return json.dumps({"prompt_ids": ids, **more}).encode()
+
+
+def ask_batch(client, ids, fields=KEY, **more):
+    return client.request(BATCH, "POST", fields + JSON, batch_body(ids, **more))
+
+
+def whole_batch(api, ids, project=None, versions=False, metadata=True):
+    """What the API would say."""
+    found = [i for i in ids if i not in api.missing]
+    return api.text({"prompts": {i: api.item(i, project) for i in found}, "errors": [{"prompt_id": i, "error": "Prompt not found"} for i in ids if i in api.missing],
+                     "total_requested": len(ids), "total_found": len(found)})
+
+
+OWN = {"include_versions": False, "include_metadata": True}    # the form that the sidecar itself asks in
+
+
+def test_a_clients_batch_is_answered_from_the_cache(t):
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, ON)
+    prove(sidecar)
+    ids = ["proof-%d" % i for i in (2, 0, 3, 1)]
+    with sidecar.client() as client:
+        before = api.origin.count()
+        answer = ask_batch(client, ids, **OWN)
+        equal((answer.status, answer.body), (200, whole_batch(api, ids)), "answer")
+        equal(api.origin.count(), before, "upstream calls")
+        check(answer.get("Cache-Status").startswith("promptops-sidecar; hit; ttl=") and answer.get("Age"), answer.fields)
+        equal((answer.get("Content-Type"), answer.get("Server")), ("application/json", "uvicorn"), "fields")
+        part = ids[:2] + ["new-1", "new-2"] + ids[2:]
+        answer = ask_batch(client, part, **OWN)
+        equal((answer.status, answer.body), (200, whole_batch(api, part)), "partly stored")
+        check("fwd=partial" in answer.get("Cache-Status"), answer.get("Cache-Status"))
+        equal(api.batches(before), [["new-1", "new-2"]], "asked for: what was missing")
+        equal(client.request(PROMPTS + "new-2", fields=KEY).body, api.single("new-2"), "and it filled its entry")
+        equal(api.origin.count(), before + 1, "upstream calls")
+        api.missing = {"gone"}
+        part = ["gone", ids[0], "new-3"]
+        answer = ask_batch(client, part, **OWN)
+        equal((answer.status, answer.body), (200, whole_batch(api, part)), "with an error")
+        equal((json.loads(answer.body)["total_requested"], json.loads(answer.body)["total_found"]), (3, 2), "counts")
+        equal(ask_batch(client, ["new-3"], **OWN).body, whole_batch(api, ["new-3"]), "filled")
+        equal(api.origin.count(), before + 2, "upstream calls")
+        api.version = 2
+        client.request(PROMPTS + ids[0], "PUT", KEY, b"{}")
+        answer = ask_batch(client, ids, **OWN)
+        equal({i: p["version"] for i, p in json.loads(answer.body)["prompts"].items()}, {i: "2.0.0" if i == ids[0] else "1.0.0" for i in ids}, "a write purges its prompt only")
+    told = batching(sidecar)
+    equal((told["client_batches"], told["client_prompts"]), (5, 18), "told")
+
+
+def test_a_clients_batch_that_is_not_plain_passes_untouched(t):
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, ON)
+    prove(sidecar)
+    ids = ["proof-%d" % i for i in range(NEEDED)]
+    rows = [("an id twice", batch_body(ids + ids[:1], **OWN), []), ("another member", batch_body(ids, x=1, **OWN), []), ("an escape", batch_body(["a b"], **OWN), []),
+            ("no-cache", batch_body(ids, **OWN), [("Cache-Control", "no-cache")]), ("another form", batch_body(ids, include_versions=True), []),
+            ("no JSON", b"{", []), ("no ids", b"{}", []), ("large", batch_body(["x" * 100 + str(i) for i in range(900)], **OWN), [])]
+    for name, body, fields in rows:
+        with t.case(name), sidecar.client() as client:
+            before = api.origin.count()
+            client.request(BATCH, "POST", KEY + JSON + fields, body)
+            equal((api.origin.count(), api.origin.last().body), (before + 1, body), "what went up")
+    with t.case("chunked"), sidecar.client() as client:
+        body = batch_body(ids, **OWN)
+        client.send(b"POST %s HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer po_one\r\nTransfer-Encoding: chunked\r\n\r\n" % BATCH.encode() + chunked(body[:10], body[10:]))
+        equal(client.response("POST").body, whole_batch(api, ids), "answered all the same")
+
+
+def test_another_form_is_proven_by_clients_batches(t):
+    """Without include_metadata there are fewer members: it cannot fill entries, but follows from them."""
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, ON)
+    prove(sidecar)
+    ids = ["proof-%d" % i for i in range(NEEDED)]
+    with sidecar.client() as client:
+        whole = api.item
+        api.item = lambda name, project, owner="po_one": {k: v for k, v in whole(name, project, owner).items() if k in ("id", "name", "content")}
+        before = api.origin.count()
+        for n in (1, 1, 1):
+            equal(ask_batch(client, ids, include_metadata=False).body, whole_batch(api, ids), "answer")
+        equal(len(api.batches(before)), 1, "batches that went up: the first showed all four")
+        equal(ask_batch(client, ids[:2] + ["more"], include_metadata=False).body, whole_batch(api, ids[:2] + ["more"]), "partly stored")
+        equal(api.batches(before)[-1], ["more"], "asked for")
+        before = api.origin.count()
+        client.request(PROMPTS + "more", fields=KEY)
+        equal(api.origin.count(), before + 1, "it did not fill the entry")
+        equal(kinds(sidecar), ["proven"], "the form of the sidecar's own")
+
+
+def test_an_api_that_leaves_members_out_still_has_its_batches_answered(t):
+    """The real server's batch answer cannot stand for single ones; but it follows from them."""
+    api = Prompts(t)
+    api.left_out = {"models", "weight"}
+    sidecar = t.sidecar(api.url, ON)
+    prove(sidecar, state="refuted")
+    wait_for(lambda: batching(sidecar)["kinds"][0]["batches_from_cache"] in ("proven", "unproven"), "a look")
+    with sidecar.client() as client:
+        ids = ["proof-%d" % i for i in range(NEEDED)]
+        for _ in range(2):
+            equal(ask_batch(client, ids, **OWN).body, whole_batch(api, ids), "answer")
+        before = api.origin.count()
+        equal(ask_batch(client, ids[::-1], **OWN).body, whole_batch(api, ids[::-1]), "answer")
+        equal(api.origin.count(), before, "upstream calls")
+
+
+def test_the_rest_of_a_batch_cannot_be_had(t):
+    """Then the client's own request goes up, byte by byte."""
+    def swap(api):
+        def reply(conn, ids):
+            if len(ids) == 2:
+                api.batch_reply = None
+                api.reply(conn, 200, b'{"prompts":{}}')
+        return reply
+
+    def cut(api):
+        def reply(conn, ids):
+            api.batch_reply = None
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"prompts\":")
+            conn.close()
+        return reply
+
+    def no_content(api):
+        def reply(conn, ids):
+            api.batch_reply = None
+            conn.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+        return reply
+
+    for case in (swap, cut, no_content):
+        with t.case(case.__name__):
+            api = Prompts(t)
+            sidecar = t.sidecar(api.url, ON)
+            prove(sidecar)
+            ids = ["proof-0", "x-1", "proof-2", "x-3"]
+            with sidecar.client() as client:
+                api.batch_reply = case(api)
+                before = api.origin.count()
+                answer = ask_batch(client, ids, **OWN)
+                equal((answer.status, answer.body), (200, whole_batch(api, ids)), "answer")
+                equal(api.batches(before), [["x-1", "x-3"], ids], "asked for")
+                equal(api.origin.last().body, batch_body(ids, **OWN), "as it came")
+
+
+def test_an_error_to_the_rest_is_the_answer(t):
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, ON)
+    prove(sidecar)
+    with sidecar.client() as client:
+        api.batch_reply = lambda conn, ids: api.reply(conn, 403, b'{"detail":"no"}')
+        answer = ask_batch(client, ["proof-0", "x-1"], **OWN)
+        equal((answer.status, answer.body), (403, b'{"detail":"no"}'), "answer")
+
+
+def test_a_purge_while_a_batch_is_under_way(t):
+    """What was asked for before a write is not stored after it."""
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, ON)
+    prove(sidecar)
+    came, go = threading.Event(), threading.Event()
+    api.between = lambda: (came.set(), go.wait(PATIENCE))
+    client = t.client(sidecar)
+    client.send(make_request(BATCH, "POST", KEY + JSON, batch_body(["w-1", "w-2"], **OWN)))
+    check(came.wait(PATIENCE), "the batch at the origin")
+    sidecar.request(PROMPTS + "w-1", "PUT", KEY, b"{}")
+    go.set()
+    client.response()
+    api.version = 2
+    before = api.origin.count()
+    equal(json.loads(sidecar.request(PROMPTS + "w-1", fields=KEY).body)["version"], "2.0.0", "after the write")
+    sidecar.request(PROMPTS + "w-2", fields=KEY)
+    equal(api.origin.count(), before + 1, "the other was stored")
