@@ -28,7 +28,8 @@ struct batch_kind {
     struct batch_gather *open;
     unsigned alone;
     bool comparing;
-    unsigned suspect; /* differences that are being looked at */
+    bool in_use;                    /* answers rested on a proof since they were compared */
+    unsigned suspect, suspect_item; /* differences that are being looked at */
     struct batch_pause pause, compare_pause;
     struct batch_candidates candidates;
     struct form forms[BATCH_FORMS];
@@ -144,12 +145,13 @@ static bool proven(const struct batch_kind *k)
     return k->forms[BATCH_FORM_OWN].to_single.state == BATCH_PROVEN && !k->suspect;
 }
 
-static void seat(struct batch_gather *g, struct batch_seat *s)
+static void seat(struct batch_gather *g, const struct batch_miss *miss)
 {
-    s->next = NULL;
-    *g->last = s;
-    g->last = &s->next;
+    miss->seat->next = NULL;
+    *g->last = miss->seat;
+    g->last = &miss->seat->next;
     g->count++;
+    g->tight = g->tight || miss->tight;
 }
 
 enum batch_choice batcher_miss(struct batcher *b, struct batch_kind *k, const struct batch_miss *miss,
@@ -169,7 +171,7 @@ enum batch_choice batcher_miss(struct batcher *b, struct batch_kind *k, const st
     if (!sample && batch_worth_waiting(&facts))
         choice = open ? BATCH_WAITS : BATCH_OPENS;
     if (choice == BATCH_WAITS) {
-        seat(open, miss->seat);
+        seat(open, miss);
         if (open->count == open->most) {
             k->open = NULL;
             choice = open->host == miss->host ? BATCH_FILLED : BATCH_WAITS;
@@ -185,7 +187,7 @@ enum batch_choice batcher_miss(struct batcher *b, struct batch_kind *k, const st
 }
 
 void batcher_open(struct batcher *b, struct batch_kind *k, struct batch_gather *gather,
-                  struct batch_seat *first)
+                  const struct batch_miss *first)
 {
     pthread_mutex_lock(&b->lock);
     gather->kind = k;
@@ -194,6 +196,15 @@ void batcher_open(struct batcher *b, struct batch_kind *k, struct batch_gather *
     k->refs++;
     k->open = gather; /* another that two opened at the same time goes on by itself */
     pthread_mutex_unlock(&b->lock);
+}
+
+unsigned batcher_gathered(struct batcher *b, struct batch_gather *gather, bool *tight)
+{
+    pthread_mutex_lock(&b->lock);
+    unsigned count = gather->count;
+    *tight = gather->tight;
+    pthread_mutex_unlock(&b->lock);
+    return count;
 }
 
 void batcher_close(struct batcher *b, struct batch_gather *gather)
@@ -245,7 +256,8 @@ void batcher_alone_over(struct batcher *b, struct batch_kind *k, struct slice id
 
 /* ---- proofs ---- */
 
-void batcher_known(struct batcher *b, struct batch_kind *k, unsigned form, struct batch_known *out)
+void batcher_known(struct batcher *b, struct batch_kind *k, unsigned form, struct batch_known *out,
+                   tick_t now)
 {
     pthread_mutex_lock(&b->lock);
     struct form *f = &k->forms[form];
@@ -256,7 +268,9 @@ void batcher_known(struct batcher *b, struct batch_kind *k, unsigned form, struc
         .envelope = f->envelope,
         .has_envelope = f->has_envelope,
         .to_single = f->to_single.state == BATCH_PROVEN && !k->suspect,
-        .to_item = f->to_item.state == BATCH_PROVEN && !k->suspect,
+        .refuted = f->to_single.state == BATCH_REFUTED && now < f->to_single.again_at,
+        .to_item = f->to_item.state == BATCH_PROVEN && !k->suspect_item &&
+                   !batch_proof_wants_sample(&f->to_item, now),
     };
     pthread_mutex_unlock(&b->lock);
 }
@@ -273,11 +287,14 @@ unsigned batcher_candidates(struct batcher *b, struct batch_kind *k, struct batc
     out->count = 0;
     pthread_mutex_lock(&b->lock);
     const struct batch_proof *p = &k->forms[BATCH_FORM_OWN].to_single;
-    if (!k->comparing && now >= k->compare_pause.until && batch_proof_due(p, k->candidates.count, now)) {
+    bool idle = p->state == BATCH_PROVEN && !k->in_use;
+    if (!k->comparing && !idle && now >= k->compare_pause.until &&
+        batch_proof_due(p, k->candidates.count, now)) {
         *out = k->candidates;
         out->urgent = p->state == BATCH_UNPROVEN;
         k->candidates.count = 0;
         k->comparing = true;
+        k->in_use = false;
         k->refs++;
     }
     pthread_mutex_unlock(&b->lock);
@@ -295,11 +312,20 @@ void batcher_compared_all(struct batcher *b, struct batch_kind *k, bool answered
     pthread_mutex_unlock(&b->lock);
 }
 
-void batcher_suspect(struct batcher *b, struct batch_kind *k, bool suspect)
+void batcher_suspect(struct batcher *b, struct batch_kind *k, bool item)
 {
     pthread_mutex_lock(&b->lock);
-    k->suspect += suspect ? 1 : -1u;
-    k->refs += suspect;
+    k->suspect++;
+    k->suspect_item += item;
+    k->refs++;
+    pthread_mutex_unlock(&b->lock);
+}
+
+void batcher_trust(struct batcher *b, struct batch_kind *k, bool item)
+{
+    pthread_mutex_lock(&b->lock);
+    k->suspect--;
+    k->suspect_item -= item;
     pthread_mutex_unlock(&b->lock);
 }
 
@@ -371,6 +397,7 @@ void batcher_batch_over(struct batcher *b, struct batch_kind *k, unsigned asked,
                         tick_t now)
 {
     pthread_mutex_lock(&b->lock);
+    k->in_use = true;
     k->batches++;
     k->asked += asked;
     k->answered += answered;
@@ -384,9 +411,10 @@ void batcher_batch_over(struct batcher *b, struct batch_kind *k, unsigned asked,
     pthread_mutex_unlock(&b->lock);
 }
 
-void batcher_client_over(struct batcher *b, unsigned asked, unsigned stored)
+void batcher_client_over(struct batcher *b, struct batch_kind *k, unsigned asked, unsigned stored)
 {
     pthread_mutex_lock(&b->lock);
+    k->in_use = k->in_use || stored > 0;
     b->client_batches++;
     b->client_asked += asked;
     b->client_stored += stored;

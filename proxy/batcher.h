@@ -61,6 +61,7 @@ struct batch_gather {
     struct batch_kind *kind; /* a reference */
     struct batch_seat *first, **last;
     unsigned count, most;
+    bool tight; /* for one of them there was no quota, or no place, to spare */
     void *host; /* worker */
 };
 
@@ -83,7 +84,10 @@ enum batch_choice batcher_miss(struct batcher *b, struct batch_kind *k, const st
 
 /* Opens `gather`, zeroed but for host and most, with its first seat; others may join it from now on. */
 void batcher_open(struct batcher *b, struct batch_kind *k, struct batch_gather *gather,
-                  struct batch_seat *seat);
+                  const struct batch_miss *miss);
+
+/* How many have joined so far, and whether it was tight for one of them. */
+unsigned batcher_gathered(struct batcher *b, struct batch_gather *gather, bool *tight);
 
 /* Nobody joins any more: the seats are the caller's, who gives each its letter. Once. */
 void batcher_close(struct batcher *b, struct batch_gather *gather);
@@ -102,8 +106,10 @@ struct batch_known {
     struct batch_envelope envelope;
     bool has_envelope;
     bool to_single, to_item; /* proven */
+    bool refuted;            /* to_single is, and is not to be looked at again yet */
 };
-void batcher_known(struct batcher *b, struct batch_kind *k, unsigned form, struct batch_known *out);
+void batcher_known(struct batcher *b, struct batch_kind *k, unsigned form, struct batch_known *out,
+                   tick_t now);
 void batch_known_drop(struct batch_known *known);
 
 /* Prompts to be compared now, by one call for all: their ids, at most BATCH_CANDIDATES. 0: none, or one is
@@ -119,9 +125,10 @@ unsigned batcher_candidates(struct batcher *b, struct batch_kind *k, struct batc
                             tick_t now);
 void batcher_compared_all(struct batcher *b, struct batch_kind *k, bool answered, tick_t now);
 
-/* Until it is known whether a difference is one, no batch of this kind answers; with a reference of its own.
- */
-void batcher_suspect(struct batcher *b, struct batch_kind *k, bool suspect);
+/* Until it is known whether a difference is one, no batch of this kind stands for single answers; `item`: nor
+ * single ones for a batch. The first takes a reference, the caller's. */
+void batcher_suspect(struct batcher *b, struct batch_kind *k, bool item);
+void batcher_trust(struct batcher *b, struct batch_kind *k, bool item);
 
 /* One prompt was compared in this form, with this outcome. `seen`: what the two looked like, taken over by
  * reference where nothing was known. `why`: for the log, when they differ. */
@@ -145,7 +152,7 @@ void batcher_unlike(struct batcher *b, struct batch_kind *k, unsigned form);
 void batcher_batch_over(struct batcher *b, struct batch_kind *k, unsigned asked, unsigned answered,
                         tick_t now);
 /* A client's own batch_get was answered, with so many prompts from the cache. */
-void batcher_client_over(struct batcher *b, unsigned asked, unsigned stored);
+void batcher_client_over(struct batcher *b, struct batch_kind *k, unsigned asked, unsigned stored);
 
 /* Kinds that are refuted. Any thread. */
 unsigned batcher_refuted(struct batcher *b);

@@ -160,6 +160,17 @@ bool exchange_hold(struct exchange *x)
     return true;
 }
 
+bool exchange_hash_body(struct exchange *x)
+{
+    if (!x->held_key || !signer_covers_body(signer_of(x)))
+        return true;
+    struct body_digest *d = body_digest_new(signer_of(x));
+    x->body_hashed =
+        d && body_digest_add(d, (struct slice){x->body.p, x->body.len}) && body_digest_end(d, x->body_sha256);
+    body_digest_free(d);
+    return x->body_hashed;
+}
+
 void exchange_hold_data(struct exchange *x, struct slice data)
 {
     if (x->reads_batch) {

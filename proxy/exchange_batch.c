@@ -87,7 +87,8 @@ static void set_route(struct exchange *c)
         c->deadline = worker_now(c->w) + c->route.route->timeout;
 }
 
-void batch_call_send(struct exchange *c)
+/* The request for call->wanted. False: no memory. */
+static bool write_request(struct exchange *c)
 {
     struct batch_call *call = c->call;
     struct batch_request like = {.project = call->project,
@@ -100,12 +101,17 @@ void batch_call_send(struct exchange *c)
     c->body.len = body.n;
     c->body.cap = body.cap;
     c->req = *batch_head_post(call->head, body.n);
+    return good;
+}
+
+void batch_call_send(struct exchange *c)
+{
+    bool good = write_request(c);
     set_route(c);
-    if (!good) {
+    if (good)
+        exchange_forward(c);
+    else
         exchange_over(c, false);
-        return;
-    }
-    exchange_forward(c);
 }
 
 void batch_call_get(struct exchange *c, struct slice id)
@@ -274,7 +280,7 @@ static unsigned answer_seats(struct exchange *c)
     if (!call->whole || !batch_answer_read((struct slice){call->answer.p, call->answer.n}, call->wanted,
                                            call->count, &answer))
         return 0;
-    batcher_known(batcher_of(c), call->kind, call->form, &known);
+    batcher_known(batcher_of(c), call->kind, call->form, &known, worker_now(c->w));
     bool looks_so = known.to_single && known.single && known.item && batch_head_is_known(c, &known);
     if (looks_so)
         given = split(c, &known);
@@ -297,10 +303,8 @@ static void release_seats(struct batch_call *call)
 static void batch_over(struct exchange *c)
 {
     struct batch_call *call = c->call;
-    if (call->gather.kind) { /* it never came to sending */
+    if (!call->closed) /* it never came to sending */
         batcher_close(batcher_of(c), &call->gather);
-        call->gather.kind = NULL;
-    }
     if (call->count > 0)
         batcher_batch_over(batcher_of(c), call->kind, call->count, answer_seats(c), worker_now(c->w));
     release_seats(call);
@@ -322,25 +326,41 @@ static bool list_seats(struct batch_call *call)
     return true;
 }
 
-static void send_batch(struct exchange *c)
+/* The window is over. Whoever comes while the batch waits for its turn at the upstream still joins it. */
+static void window_over(struct exchange *c)
 {
     struct batch_call *call = c->call;
-    batcher_close(batcher_of(c), &call->gather);
-    call->gather.kind = NULL;
-    if (!list_seats(call) || call->count < 2) {
-        call->count = 0;
+    bool tight;
+    if (batcher_gathered(batcher_of(c), &call->gather, &tight) < 2 && !tight) {
         exchange_over(c, true); /* who is alone goes alone */
         return;
     }
-    c->batch = (uint16_t)call->count;
     c->for_clients = true;
-    batch_call_send(c);
+    c->req = *batch_head_post(call->head, 0);
+    set_route(c);
+    exchange_forward(c);
+}
+
+bool exchange_batch_close(struct exchange *c)
+{
+    struct batch_call *call = c->call;
+    if (call->purpose != CALL_BATCH || call->closed)
+        return true;
+    call->closed = true;
+    batcher_close(batcher_of(c), &call->gather);
+    bool good = list_seats(call) && call->count > 0 && write_request(c) && exchange_hash_body(c);
+    if (!good) {
+        exchange_over(c, call->count == 0);
+        return false;
+    }
+    c->batch = (uint16_t)call->count;
+    return true;
 }
 
 void exchange_batch_turn(struct exchange *x)
 {
     if (x->call) {
-        send_batch(x);
+        window_over(x);
         return;
     }
     struct batch_kind *k = x->batch_alone;
@@ -379,7 +399,8 @@ static void wait_seated(struct exchange *x, struct batch_seat *s, struct batch_k
 }
 
 /* False: no memory. */
-static bool open_gather(struct exchange *x, struct batch_kind *k, struct batch_seat *s, struct slice project)
+static bool open_gather(struct exchange *x, struct batch_kind *k, const struct batch_miss *miss,
+                        struct slice project)
 {
     struct exchange *c = batch_call_new(x, &x->req, k, project, CALL_BATCH);
     if (!c)
@@ -388,7 +409,7 @@ static bool open_gather(struct exchange *x, struct batch_kind *k, struct batch_s
     g->host = x->w;
     g->most = (unsigned)x_config(x)->batching_max_batch;
     exchange_set_phase(c, PHASE_GATHER);
-    batcher_open(batcher_of(x), k, g, s); /* takes a reference of its own, the call's */
+    batcher_open(batcher_of(x), k, g, miss); /* takes a reference of its own, the call's */
     exchange_arm(c, worker_now(x->w) + x_config(x)->batching_window);
     return true;
 }
@@ -412,7 +433,7 @@ static bool settle(struct exchange *x, struct batch_kind *k, const struct batch_
         .seat = s,
     };
     enum batch_choice choice = s ? batcher_miss(b, k, &miss, &full, now) : BATCH_OPENS;
-    if (choice == BATCH_OPENS && (!s || !open_gather(x, k, s, target->project))) {
+    if (choice == BATCH_OPENS && (!s || !open_gather(x, k, &miss, target->project))) {
         batcher_alone(b, k);
         choice = BATCH_ALONE;
     }
@@ -422,8 +443,8 @@ static bool settle(struct exchange *x, struct batch_kind *k, const struct batch_
         return false;
     }
     wait_seated(x, s, k);
-    if (choice == BATCH_FILLED)
-        send_batch(host_of(full));
+    if (choice == BATCH_FILLED && host_of(full)->phase == PHASE_GATHER)
+        window_over(host_of(full));
     return true;
 }
 

@@ -63,6 +63,7 @@ struct batch_call {
     bool captured;               /* the answer is read here instead of being relayed; TEE: as well as */
     bool whole;
     struct batch_gather gather;         /* BATCH */
+    bool closed;                        /* BATCH: nobody joins any more */
     struct batch_candidates candidates; /* COMPARE; AGAIN: the one */
     struct text single;                 /* AGAIN: what the single call had answered before */
     struct batch_comparison comparison; /* AGAIN: what it came to; without shapes */

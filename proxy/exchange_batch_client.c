@@ -379,7 +379,7 @@ static bool prepare(struct exchange *x)
     call->count = client->request.count;
     for (unsigned i = 0; i < call->count; i++)
         call->wanted[i].id = client->request.ids[i];
-    batcher_known(batcher_of(x), call->kind, call->form, &client->known);
+    batcher_known(batcher_of(x), call->kind, call->form, &client->known, worker_now(x->w));
     return true;
 }
 
@@ -424,7 +424,7 @@ void batch_client_over(struct exchange *x)
     struct batch_call *call = x->call;
     if (call->count == 0)
         return; /* it was never read */
-    batcher_client_over(batcher_of(x), call->count, call->client->stored);
+    batcher_client_over(batcher_of(x), call->kind, call->count, call->client->stored);
     if (call->whole && call->purpose == CALL_TEE)
         learn(x);
     end_fills(x);

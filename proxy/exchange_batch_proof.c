@@ -112,10 +112,10 @@ static void look_again(struct exchange *c, const struct batch_wanted *w, const s
     struct batch_kind *k = c->call->kind;
     if (c->w->stopping)
         return;
-    batcher_suspect(batcher_of(c), k, true); /* with a reference, the call's */
+    batcher_suspect(batcher_of(c), k, !found->to_item); /* with a reference, the call's */
     struct exchange *again = batch_call_new(c, get, k, c->call->project, CALL_AGAIN);
     if (!again) {
-        batcher_suspect(batcher_of(c), k, false);
+        batcher_trust(batcher_of(c), k, !found->to_item);
         batcher_leave(batcher_of(c), k);
         return;
     }
@@ -132,7 +132,7 @@ void batch_again_over(struct exchange *c)
 {
     struct batch_call *call = c->call;
     tick_t now = worker_now(c->w);
-    batcher_suspect(batcher_of(c), call->kind, false);
+    batcher_trust(batcher_of(c), call->kind, !call->comparison.to_item);
     if (call->whole && same(&call->single, (struct slice){call->answer.p, call->answer.n}))
         batcher_compared(batcher_of(c), call->kind, &call->comparison, now);
 }
@@ -153,17 +153,20 @@ static bool compare_one(struct exchange *c, const struct batch_wanted *w, unsign
         text_dispose(&single);
         return false;
     }
-    batcher_known(batcher_of(c), call->kind, form, &known);
+    batcher_known(batcher_of(c), call->kind, form, &known, worker_now(c->w));
     if (w->item.p)
         compare_texts(&known, (struct slice){single.p ? single.p : "", single.n}, w->item, &found);
     else
         found.why = "the batch does not have it";
     compare_heads(c, &known, entry, &found);
-    found.item_only = !found.to_single;
+    /* That a form of a client's has fewer members is no surprise; and what is refuted needs no second look.
+     */
+    bool settled = found.to_single || (found.to_item && (form != BATCH_FORM_OWN || known.refuted));
+    found.item_only = !found.to_single && (!settled || known.refuted);
     if (found.to_single || found.to_item)
         batcher_compared(batcher_of(c), call->kind, &found, worker_now(c->w));
     found.item_only = false;
-    looks = looks && !found.to_single;
+    looks = looks && !settled;
     if (looks)
         look_again(c, w, get, &single, &found);
     batch_shape_unref(found.single);

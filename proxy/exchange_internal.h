@@ -198,6 +198,8 @@ bool exchange_sign(struct exchange *x, const struct call *call, char *out, struc
 bool exchange_hold(struct exchange *x);
 void exchange_hold_data(struct exchange *x, struct slice data);
 void exchange_hold_end(struct exchange *x);
+/* The body is at hand, and its hash will be signed where the signature covers it. False: no memory. */
+bool exchange_hash_body(struct exchange *x) MUSTCHECK;
 /* A 401 or 403 that is no rate limit: counts and tells it when it was our key. */
 void exchange_credential_refused(struct exchange *x);
 
@@ -299,6 +301,8 @@ void exchange_second_leave(struct exchange *x);
 bool exchange_batch(struct exchange *x);
 /* PHASE_GATHER: the window, or the patience, is over. */
 void exchange_batch_turn(struct exchange *x);
+/* The attempt was let go: nobody joins the batch any more, and its request is written. False: it is over. */
+bool exchange_batch_close(struct exchange *c);
 /* The exchange ends: what it owes to batches is settled. */
 void exchange_batch_over(struct exchange *x, bool whole);
 /*

@@ -384,7 +384,7 @@ void exchange_attempt(struct exchange *x)
     struct worker *w = x->w;
     tick_t now = worker_now(w);
     bool first = x->attempts == 0 && x->replaced == 0;
-    if (!exchange_admit(x))
+    if (!exchange_admit(x) || (x->call && !exchange_batch_close(x)))
         return;
     exchange_set_phase(x, PHASE_QUEUED);
     x->sent_at = x->hedge_at = 0;

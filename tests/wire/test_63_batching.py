@@ -27,6 +27,7 @@ class Prompts:
         self.hold = None            # an event: single answers wait for it
         self.batch_reply = None     # f(conn, ids): another answer to batch_get
         self.single_fields, self.batch_fields = [], []
+        self.limit = 0              # calls that are allowed; the rest is refused
         self.between = None         # called when a batch came in, before it is answered
         self.lock = threading.Lock()
         self.url = self.origin.url
@@ -49,6 +50,10 @@ class Prompts:
         return {k: prompt[k] for k in order if k not in self.left_out}
 
     def reply(self, conn, status, body, fields=()):
+        if self.limit:
+            left = self.limit - self.origin.count()
+            fields = [("RateLimit-Limit", str(self.limit)), ("RateLimit-Remaining", str(max(0, left))), ("RateLimit-Reset", "50"), *fields]
+            status, body = (status, body) if left >= 0 else (429, b"{}")
         conn.send(make_response(status, [("date", formatdate(usegmt=True)), ("server", "uvicorn"), ("content-type", "application/json"), *fields], body,
                                 "OK" if status == 200 else "Not"))
 
@@ -120,8 +125,9 @@ def prove(sidecar, fields=KEY, query="", tag="proof", state="proven"):
 
 def all_at_once(t, sidecar, names, fields=KEY, query=""):
     clients = [t.client(sidecar) for _ in names]
-    for client, name in zip(clients, names):
-        client.send(make_request(PROMPTS + name + query, fields=fields))
+    texts = [make_request(PROMPTS + name + query, fields=fields) for name in names]
+    for client, text in zip(clients, texts):
+        client.sock.send(text)
     return [client.response() for client in clients]
 
 
@@ -130,10 +136,12 @@ def test_a_hundred_cold_prompts_in_a_few_calls(t):
     for workers in (1, 2):
         with t.case("%d workers" % workers):
             api = Prompts(t)
-            sidecar = t.sidecar(api.url, {**ON, "workers": workers, "rate_limit.enable_rate_limit_detection": True, "rate_limit.assume": "always",
-                                          "concurrency.mode": "adaptive"})
+            api.limit = 60
+            sidecar = t.sidecar(api.url, {**ON, "workers": workers, "batching.window": "150ms", "rate_limit.enable_rate_limit_detection": True, "concurrency.mode": "adaptive"})
             prove(sidecar)
             before = len(api.calls())
+            api.hold = threading.Event()                   # a single answer takes as long as it takes the others to ask
+            api.between = api.hold.set
             names = ["cold-%d" % i for i in range(100)]
             began = time.monotonic()
             answers = all_at_once(t, sidecar, names)
@@ -639,3 +647,22 @@ def test_a_purge_while_a_batch_is_under_way(t):
     equal(json.loads(sidecar.request(PROMPTS + "w-1", fields=KEY).body)["version"], "2.0.0", "after the write")
     sidecar.request(PROMPTS + "w-2", fields=KEY)
     equal(api.origin.count(), before + 1, "the other was stored")
+
+
+def test_who_comes_while_a_batch_waits_for_its_turn_joins_it(t):
+    """The quota is spent for two seconds: all that is asked for meanwhile goes up in one call."""
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, {**ON, "rate_limit.enable_rate_limit_detection": True, "batching.window": "2ms"})
+    prove(sidecar)
+    api.single_fields = api.batch_fields = [("RateLimit-Limit", "100"), ("RateLimit-Remaining", "0"), ("RateLimit-Reset", "2")]
+    equal(sidecar.request(PROMPTS + "last", fields=KEY).status, 200, "the last call of the window")
+    api.single_fields = api.batch_fields = []
+    before = api.origin.count()
+    clients = [t.client(sidecar) for _ in range(30)]
+    for i, client in enumerate(clients):
+        client.send(make_request(PROMPTS + "j-%d" % i, fields=KEY))
+        time.sleep(0.01)                                   # the pace of those who ask: longer than the window
+    equal(api.origin.count(), before, "calls while there is no quota")
+    equal([c.response().body for c in clients], [api.single("j-%d" % i) for i in range(30)], "bodies")
+    equal([len(b) for b in api.batches(before)], [30], "batches")
+    equal(api.origin.count(), before + 1, "calls")
