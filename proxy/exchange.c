@@ -347,7 +347,7 @@ static void account(struct exchange *x, bool whole)
     const char *query = target.n ? memchr(target.p, '?', target.n) : NULL;
     struct slice path = {target.p, query ? (size_t)(query - target.p) : target.n};
     x->o.total = worker_now(w) - x->began;
-    x->o.ended_wall = worker_wall(w) * 1000000000;
+    x->o.ended_wall = worker_wall_ns(w);
     x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);
     x->o.reason = (uint16_t)x->why;
     if (x->down) {

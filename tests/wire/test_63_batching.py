@@ -27,6 +27,7 @@ class Prompts:
         self.hold = None            # an event: single answers wait for it
         self.batch_reply = None     # f(conn, ids): another answer to batch_get
         self.single_fields, self.batch_fields = [], []
+        self.pace = 0               # seconds that each answer takes
         self.limit = 0              # calls that are allowed; the rest is refused
         self.between = None         # called when a batch came in, before it is answered
         self.lock = threading.Lock()
@@ -50,6 +51,7 @@ class Prompts:
         return {k: prompt[k] for k in order if k not in self.left_out}
 
     def reply(self, conn, status, body, fields=()):
+        time.sleep(self.pace)
         if self.limit:
             left = self.limit - self.origin.count()
             fields = [("RateLimit-Limit", str(self.limit)), ("RateLimit-Remaining", str(max(0, left))), ("RateLimit-Reset", "50"), *fields]
