@@ -71,6 +71,39 @@ bool batch_path_is(struct slice path)
     return slice_equal(path, SLICE(BATCH_PATH));
 }
 
+/* Is the name one of these, or does it begin like one that ends in a hyphen? */
+static bool listed(struct slice name, const char *const *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct slice one = {names[i], strlen(names[i])};
+        bool family = one.p[one.n - 1] == '-';
+        if (family && name.n > one.n && slice_equal_nocase((struct slice){name.p, one.n}, one))
+            return true;
+        if (!family && slice_equal_nocase(name, one))
+            return true;
+    }
+    return false;
+}
+
+/* What instrumented clients add to tell their calls apart. */
+static bool tells_calls_apart(struct slice name)
+{
+    static const char *const names[] = {"baggage",
+                                        "b3",
+                                        "x-b3-",
+                                        "x-correlation-id",
+                                        "x-trace-id",
+                                        "x-datadog-",
+                                        "sentry-trace",
+                                        "uber-trace-id",
+                                        "x-amzn-trace-id",
+                                        "newrelic",
+                                        "x-span-id",
+                                        "elastic-apm-traceparent",
+                                        "x-cloud-trace-context"};
+    return listed(name, names, ARRAY_LEN(names));
+}
+
 bool batch_field_counts(const struct head *request, int index)
 {
     const struct field *f = &request->fields[index];
@@ -89,6 +122,8 @@ bool batch_field_counts(const struct head *request, int index)
     case FIELD_X_RETRY_COUNT:
     case FIELD_IDEMPOTENCY_KEY:
         return false;
+    case FIELD_OTHER:
+        return !tells_calls_apart(head_name(request, index));
     default:
         return true;
     }
@@ -105,28 +140,21 @@ bool batch_field_of_call(struct slice name)
                                         "cache-status",
                                         "traceparent",
                                         "tracestate",
-                                        "x-correlation-id",
-                                        "x-trace-id",
                                         "x-process-time",
                                         "x-runtime",
                                         "x-response-time",
-                                        "x-amzn-requestid",
-                                        "x-amzn-trace-id",
-                                        "x-amz-cf-id",
-                                        "cf-ray",
                                         "x-retry-count",
+                                        "x-ratelimit-",
+                                        "ratelimit",
+                                        "ratelimit-",
+                                        "x-amzn-requestid",
+                                        "x-amz-cf-id",
                                         "content-length",
                                         "connection",
                                         "keep-alive",
-                                        "transfer-encoding"};
-    static const struct slice families[] = {{"x-ratelimit-", 12}, {"ratelimit", 9}};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (slice_equal_nocase(name, (struct slice){names[i], strlen(names[i])}))
-            return true;
-    for (size_t i = 0; i < ARRAY_LEN(families); i++)
-        if (name.n >= families[i].n && slice_equal_nocase((struct slice){name.p, families[i].n}, families[i]))
-            return true;
-    return false;
+                                        "transfer-encoding",
+                                        "cf-ray"};
+    return listed(name, names, ARRAY_LEN(names)) || tells_calls_apart(name);
 }
 
 /* ---- proofs ---- */

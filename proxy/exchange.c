@@ -242,7 +242,7 @@ static void look_up(struct exchange *x)
         x->look.fwd =
             x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
         x->o.cache = VERDICT_BYPASS;
-        if (!exchange_batch_read(x))
+        if (!x_config(x)->batching_enabled || !exchange_batch_read(x))
             exchange_forward(x);
         return;
     }
@@ -425,7 +425,8 @@ void exchange_over(struct exchange *x, bool whole)
     x->down = NULL;
     if (d)
         d->ops->finished(d, whole);
-    exchange_batch_over(x, whole);
+    if (x->seat || x->batch_alone || x->call)
+        exchange_batch_over(x, whole);
     let_go(x);
     if (!letters_under_way(x))
         exchange_free(x);

@@ -451,7 +451,7 @@ static bool settle(struct exchange *x, struct batch_kind *k, const struct batch_
 bool exchange_batch(struct exchange *x)
 {
     struct batch_target target;
-    if (!x_config(x)->batching_enabled || x->batch_alone || !eligible(x, &target) || !exchange_keep_head(x) ||
+    if (x->batch_alone || !eligible(x, &target) || !exchange_keep_head(x) ||
         !batch_target_read(head_path(&x->req), &target))
         return false;
     struct batch_kind *k = batcher_kind(batcher_of(x), batch_kind_id(x, target.project), worker_now(x->w));

@@ -40,7 +40,7 @@ bool exchange_batch_read(struct exchange *x)
     bool short_enough =
         x->req.body == BODY_CHUNKED ||
         (x->req.body == BODY_LENGTH && x->req.content_length > 0 && x->req.content_length <= REQUEST_MAX);
-    if (!cfg->batching_enabled || !cfg->cache_enabled || cfg->preset != CONFIG_PRESET_PROMPTOPS || !x->down ||
+    if (!cfg->cache_enabled || cfg->preset != CONFIG_PRESET_PROMPTOPS || !x->down ||
         x->req.method != METHOD_POST || !batch_path_is(head_path(&x->req)) || !short_enough)
         return false;
     if (x->client_signed || x->req.expect_continue || x->req.upgrade ||

@@ -297,7 +297,7 @@ void exchange_second_late(struct exchange *x);
 void exchange_second_leave(struct exchange *x);
 
 /* exchange_batch.c */
-/* A miss leads a fill: does it wait to go with others? False: forward it. */
+/* Where batching.enabled is set: a miss leads a fill; does it wait to go with others? False: forward it. */
 bool exchange_batch(struct exchange *x);
 /* PHASE_GATHER: the window, or the patience, is over. */
 void exchange_batch_turn(struct exchange *x);
@@ -315,7 +315,8 @@ bool exchange_call_end(struct exchange *x);
 bool exchange_call_broken(struct exchange *x);
 
 /* exchange_batch_client.c */
-/* Is it a batch_get that may be answered from the cache? True: its body is being read. */
+/* Where batching.enabled is set: is it a batch_get that may be answered from the cache? True: its body is being
+ * read. */
 bool exchange_batch_read(struct exchange *x);
 void exchange_batch_read_data(struct exchange *x, struct slice data);
 void exchange_batch_read_end(struct exchange *x);

@@ -329,7 +329,7 @@ void exchange_act(struct exchange *x, enum store_verdict verdict)
         return;
     case STORE_LEAD:
         x->fill = x->look.fill;
-        if (!exchange_batch(x))
+        if (!x_config(x)->batching_enabled || !exchange_batch(x))
             exchange_forward(x);
         return;
     case STORE_JOIN:

@@ -668,3 +668,35 @@ def test_who_comes_while_a_batch_waits_for_its_turn_joins_it(t):
     equal([c.response().body for c in clients], [api.single("j-%d" % i) for i in range(30)], "bodies")
     equal([len(b) for b in api.batches(before)], [30], "batches")
     equal(api.origin.count(), before + 1, "calls")
+
+
+def test_a_clients_batch_with_the_sidecars_own_key(t):
+    """The scheme that signs the body: of what the client sent, and of the smaller request in its place."""
+    api = Api(t)
+    api.set(batch={"whole": True}, auth={"required": True, "signature_required": True}, rate_limit={"enabled": False})
+    sidecar = t.sidecar(api.url, {**ON, **Mounted(t).config("promptops")})
+    ids = ["prompt-%d" % i for i in range(2, 2 + NEEDED)]
+    for name in ids:
+        equal(sidecar.request(PROMPTS + name).status, 200, "status")
+    wait_for(lambda: kinds(sidecar) == ["proven"], "the proof")
+    with sidecar.client() as client:
+        for more, word in ((["prompt-30"], "fwd=partial"), ([], "hit"), (["nobody"], "fwd=partial")):
+            asked = ids[:2] + more + ids[2:]
+            answer = ask_batch(client, asked, [], **OWN)
+            equal((answer.status, list(json.loads(answer.body)["prompts"])), (200, [i for i in asked if i != "nobody"]), "answer")
+            check(word in answer.get("Cache-Status"), answer.get("Cache-Status"))
+            straight = api.ask("POST", BATCH, {"prompt_ids": asked, **OWN}, dict(python_client("POST", BATCH, json.dumps({"prompt_ids": asked, **OWN}).encode())))
+            equal(json.loads(answer.body), straight[1], "what the API itself says")
+        body = batch_body(["prompt-%d" % i for i in range(40, 80)], x=1)           # not plain: passes, and is signed
+        equal(client.request(BATCH, "POST", JSON, body).status, 200, "status")
+        client.send(b"POST %s HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n" % BATCH.encode() + chunked(*[b'{"prompt_ids":["' + b"y" * 70000, b'"]}']))
+        equal(client.response("POST").status, 200, "a large one")
+
+
+def test_clients_that_mark_their_calls_are_one_kind(t):
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, ON)
+    with sidecar.client() as client:
+        for i in range(NEEDED):
+            client.request(PROMPTS + "p-%d" % i, fields=KEY + [("X-Correlation-Id", "c-%d" % i), ("traceparent", "00-%032x-%016x-01" % (i + 1, i + 1)), ("b3", "%d" % i)])
+    wait_for(lambda: kinds(sidecar) == ["proven"], "the proof")
