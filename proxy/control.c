@@ -24,6 +24,7 @@
 #include "policy/rng.h"
 #include "proxy/address.h"
 #include "proxy/admit.h"
+#include "proxy/batcher.h"
 #include "proxy/adviser.h"
 #include "proxy/ahead.h"
 #include "proxy/command_line.h"
@@ -525,7 +526,8 @@ static bool make_shared(struct control *c)
         admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
     s->debug = debug_new(s->log);
     s->ahead = s->store ? ahead_new(s->store, c->cfg, (struct hash_key){seed[2], seed[0]}) : NULL;
-    return s->debug && s->ahead && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    s->batcher = batcher_new((struct hash_key){seed[2], seed[0]}, s->log);
+    return s->debug && s->ahead && s->batcher && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 /* The levels below memory, in the order in which they are asked. */
@@ -748,6 +750,7 @@ static void finish(struct control *c)
     ahead_free(s->ahead);
     if (s->store)
         store_free(s->store);
+    batcher_free(s->batcher);
     admit_free(s->admit);
     guard_free(s->guard);
     permits_free(s->permits);

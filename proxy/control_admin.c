@@ -7,6 +7,7 @@
 #include "metrics/recent.h"
 #include "proxy/admit.h"
 #include "proxy/ahead.h"
+#include "proxy/batcher.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/ledger.h"
@@ -162,6 +163,10 @@ static void cache(void *ctx, struct view *v)
     view_uint(v, "invalidated", s.invalidated);
     note_store(c, &s);
     show_ahead(c, v);
+    view_object(v, "batching");
+    view_bool(v, "enabled", c->cfg->batching_enabled);
+    batcher_show(c->service.batcher, v, control_now());
+    view_end(v);
 }
 
 static void pool(void *ctx, struct view *v)

@@ -13,6 +13,7 @@
 
 struct admit;
 struct ahead;
+struct batcher;
 struct debug;
 struct frozen;
 struct guard;
@@ -40,6 +41,7 @@ struct service {
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
     struct ahead *ahead;                 /* any thread */
+    struct batcher *batcher;             /* any thread */
     struct debug *debug;                 /* any thread; may be NULL */
     struct tracing *tracing;             /* any thread; may be NULL */
     struct resolver *resolver;           /* any thread */

@@ -51,6 +51,16 @@ int64_t worker_wall(struct worker *w)
     return w->wall;
 }
 
+tick_t worker_wall_ns(struct worker *w)
+{
+    int64_t wall = worker_wall(w);
+    if (wall != w->offset_of) {
+        w->offset = read_clock(CLOCK_REALTIME) - worker_now(w);
+        w->offset_of = wall;
+    }
+    return worker_now(w) + w->offset;
+}
+
 struct slice worker_date(struct worker *w)
 {
     int64_t wall = worker_wall(w);

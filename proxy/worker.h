@@ -70,6 +70,8 @@ struct worker {
     int64_t wall;    /* unix seconds, likewise */
     char date[32];   /* `wall` as IMF-fixdate */
     int64_t date_of; /* the second that `date` shows */
+    tick_t offset;   /* unix nanoseconds less `now`, as of the second offset_of */
+    int64_t offset_of;
     struct rng rng;
     struct settings *settings; /* the snapshot for new requests; a reference */
     struct listener *listener;
@@ -124,6 +126,8 @@ static inline tick_t worker_end(struct worker *w)
 /* Unix seconds, read once a turn. / The same as a Date value (29 bytes). */
 int64_t worker_wall(struct worker *w);
 struct slice worker_date(struct worker *w);
+/* Unix nanoseconds at worker_now(). */
+tick_t worker_wall_ns(struct worker *w);
 
 /* The block for the next read, with nobody else holding it. NULL: no memory. */
 struct block *worker_scratch(struct worker *w);
