@@ -121,6 +121,23 @@ install: all              ## install the programs below PREFIX (/usr/local)
 	  put $$share/zsh/site-functions/_promptops-perf completion zsh && \
 	  put $$share/fish/vendor_completions.d/promptops-perf.fish completion fish
 
+# ---- what is shipped -----------------------------------------------------------------------------
+.PHONY: image deb test-deploy
+VERSION := $(shell sed -n 's/.*SIDECAR_VERSION "\(.*\)"/\1/p' proxy/version.h)
+
+image:                    ## the container image promptops-sidecar:VERSION (podman)
+	podman build --format docker --timestamp 0 -f deploy/Dockerfile -t promptops-sidecar:$(VERSION) --build-arg VERSION=$(VERSION) .
+
+deb: packages             ## the Debian package, into build/
+	$(Q)deploy/install-packages.sh package
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-sidecar $(BUILD)/promptops-perf
+	$(Q)BUILD=$(BUILD) deploy/debian/build.sh $(VERSION)
+
+test-deploy:              ## build the image and run real pods (podman; needs root)
+	$(Q)deploy/install-packages.sh build deploy
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-origin
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/deploy/test_containers.py $(T)
+
 # ---- what a developer runs ---------------------------------------------------------------------
 .PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire
 lint: all                 ## include rules, banned calls, lengths, headers alone, the README's table

@@ -120,6 +120,11 @@ static void check_upstream(struct config_build *b)
     if (*name && (strlen(name) > 253 || strpbrk(name, ":/@[] ")))
         complain(b, CONFIG_OPTION_upstream_tls_server_name,
                  "is not a host name, allowed: a name without scheme or port");
+    const char *to = cfg->upstream_connect_to, *colon = strrchr(to, ':');
+    if (*to && (!colon || colon == to || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+                strpbrk(to, "/@ ")))
+        complain(b, CONFIG_OPTION_upstream_connect_to,
+                 "is not host:port, allowed: such as api.internal:443 or [::1]:443");
     const char *path = cfg->pool_health_check_path;
     if (*path != '/' || strpbrk(path, " #"))
         complain(b, CONFIG_OPTION_pool_health_check_path,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "policy/suggest.h"
+#include "proxy/config_schema.h"
 #include "proxy/health_probe.h"
 #include "proxy/version.h"
 
@@ -35,6 +36,8 @@ static const struct flag flags[] = {
     {"--check", TAKES_NOTHING, NULL, COMMAND_CHECK, "", "read everything, print every error, and stop"},
     {"--print-config", TAKES_NOTHING, NULL, COMMAND_PRINT_CONFIG, "",
      "print all values and where each came from"},
+    {"--print-schema", TAKES_NOTHING, NULL, COMMAND_PRINT_SCHEMA, "",
+     "print a JSON Schema of the file, for editors"},
     {"--health", MAY_TAKE_URL, NULL, COMMAND_HEALTH, "[URL]",
      "ask URL, or the admin port of this configuration whether it is ready; ends with 0 or 1"},
     {"--version", TAKES_NOTHING, NULL, COMMAND_VERSION, "", "print the version"},
@@ -167,8 +170,8 @@ void command_line_usage(const struct command_line *cl, FILE *err)
     if (*cl->error)
         fprintf(err, "promptops-sidecar: %s\n", cl->error);
     fputs("usage: promptops-sidecar [--config FILE] [--upstream URL] [--listen ADDR] [--admin ADDR]\n"
-          "                         [--set key.path=value]... [--check] [--print-config] [--health [URL]]\n"
-          "                         [--version] [--help]\n",
+          "                         [--set key.path=value]... [--check] [--print-config] [--print-schema]\n"
+          "                         [--health [URL]] [--version] [--help]\n",
           err);
 }
 
@@ -333,6 +336,9 @@ int command_line_act(const struct command_line *cl, FILE *out, FILE *err)
         break;
     case COMMAND_HELP:
         print_help(out);
+        break;
+    case COMMAND_PRINT_SCHEMA:
+        config_schema_print(out);
         break;
     case COMMAND_PRINT_OPTIONS_MARKDOWN:
         print_markdown(out);

@@ -16,6 +16,7 @@ enum command {
     COMMAND_VERSION,
     COMMAND_HELP,
     COMMAND_HEALTH,
+    COMMAND_PRINT_SCHEMA,
     COMMAND_PRINT_OPTIONS_MARKDOWN /* --print-options-markdown: the README's table; not in --help */
 };
 

@@ -579,6 +579,11 @@ static bool start_resolver(struct control *c)
     };
     char err[256];
     snprintf(endpoint.host, sizeof(endpoint.host), "%s", c->cfg->upstream_url.host);
+    if (*c->cfg->upstream_connect_to) {
+        if (!endpoint_parse(c->cfg->upstream_connect_to, &endpoint, err, sizeof(err)))
+            return fail(c, "upstream.connect_to", err);
+        endpoint.tls = c->cfg->upstream_url.tls;
+    }
     c->service.resolver = resolver_start(&endpoint, &options, err, sizeof(err));
     return c->service.resolver ? true : fail(c, "the upstream's name", err);
 }

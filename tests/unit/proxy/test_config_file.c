@@ -602,7 +602,8 @@ START_TEST(everything_else_reads_back)
             .key = row->key, .value = value, .place = {CONFIG_FROM_FLAG, "--set\n# x", 0, 0}};
         if (!row->ready || i == CONFIG_OPTION_upstream_tls_server_name ||
             i == CONFIG_OPTION_pool_health_check_path || i == CONFIG_OPTION_auth_scheme ||
-            i == CONFIG_OPTION_listen_max_target_bytes || i == CONFIG_OPTION_listen_handover)
+            i == CONFIG_OPTION_listen_max_target_bytes || i == CONFIG_OPTION_listen_handover ||
+            i == CONFIG_OPTION_upstream_connect_to)
             continue;
         if (!other_value(row, value, sizeof value))
             continue;
