@@ -3,7 +3,6 @@ native sidecars (restartPolicy: Always) with their startup probe, then the other
 of ConfigMaps and Secrets as directories whose ..data link is swapped; at the end the applications first, then the sidecars
 in reverse order. What it does not imitate: restarts with back-off, init containers that are retried, cgroup version 2.
 """
-import base64
 import os
 import shutil
 import subprocess
@@ -41,7 +40,9 @@ class Kubelet:
         if "configMap" in volume:
             self.project(path, self.objects["ConfigMap", volume["configMap"]["name"]])
         elif "secret" in volume:
-            self.project(path, self.objects["Secret", volume["secret"]["secretName"]])
+            data = self.objects["Secret", volume["secret"]["secretName"]]
+            items = volume["secret"].get("items")
+            self.project(path, {i["path"]: data[i["key"]] for i in items} if items else data)
         elif "emptyDir" not in volume:
             raise AssertionError("no such volume here: %r" % volume)
         return path

@@ -99,11 +99,11 @@ def check_configuration(text, directory):
 
 
 def test_manifests_fit_the_schemas(_):
-    for folder in FOLDERS:
-        validate(kustomize(folder))
+    texts = [kustomize(folder) for folder in FOLDERS]
     for name in ("monitoring/servicemonitor.yaml", "base/secret.example.yaml"):
         with open(os.path.join(DEPLOY, "kubernetes", name)) as text:
-            validate(text.read())
+            texts.append(text.read())
+    validate("\n---\n".join(texts))            # at once: the schemas take seconds to load
 
 
 def test_the_schema_check_finds_faults(_):
@@ -151,9 +151,11 @@ EVERYTHING = ("injection.enabled=true", "monitoring.podMonitor=true", "monitorin
 
 def test_chart_renders(_):
     helm("lint", "--strict", CHART)
+    texts = []
     for settings in ((), EVERYTHING, EVERYTHING + ("ownName.enabled=true",), ("workload=Job",), ("workload=none", "injection.enabled=true"),
                      ("auth.scheme=passthrough", "networkPolicy.enabled=false"), ("config.cache.max_size=5", "app.replicas=9", "config.admin.address=0.0.0.0:9999")):
-        validate(template(*settings).stdout)
+        texts.append(template(*settings).stdout)
+    validate("\n---\n".join(texts))
     ports = [c for p in pods_of(template("config.admin.address=0.0.0.0:9999").stdout) for c in p["initContainers"][0]["ports"]]
     assert ports == [{"name": "promptops-admin", "containerPort": 9999}], ports
 

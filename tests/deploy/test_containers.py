@@ -17,6 +17,7 @@ import traceback
 
 import yaml
 
+import run as quick
 from kubelet import POD_ADDRESS, Kubelet, run
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -145,10 +146,10 @@ STAND_IN = {"name": "stand-in", "image": "base", "command": ["/promptops-origin"
 ONE_CALL = 'curl -s -m 10 -o /dev/null -w "%{http_code}\\n" "$PROMPTOPS_BASE_URL/v1/client/prompts/prompt-$n"'
 
 
-def pod(directory, name, spec, config, secret):
+def pod(directory, name, spec, config, secret, certificate=None):
     images = {"base": base, "promptops-sidecar:0.1.0": IMAGE, "promptops-redirect:0.1.0": IMAGE + "-redirect",
               "registry.example/app:1.0.0": base, "registry.example/nightly:1.0.0": base}
-    objects = {("ConfigMap", "promptops-sidecar"): {"sidecar.yaml": config}, ("Secret", "promptops"): secret}
+    objects = {("ConfigMap", "promptops-sidecar"): {"sidecar.yaml": config}, ("Secret", "promptops"): secret, ("Secret", "promptops-own-name"): certificate}
     return Kubelet("%s-%d" % (name, os.getpid()), spec, images, objects, directory)
 
 
@@ -161,7 +162,7 @@ def test_pod_of_the_deployment(directory):
     spec = pod_spec("base", "Deployment")
     app = spec["containers"][0]
     # On TERM the application makes one more call and notes its status: the sidecar must still be there.
-    app["command"] = ["/bin/sh", "-c", "trap 'n=last; echo last $(%s); exit 0' TERM; n=0; while :; do n=$((n %% 90 + 1)); echo $(%s); sleep 0.2 & wait $!; done" % (ONE_CALL, ONE_CALL)]
+    app["command"] = ["/bin/sh", "-c", "trap 'n=95; echo last $(%s); exit 0' TERM; n=0; while :; do n=$((n %% 90 + 1)); echo $(%s); sleep 0.2 & wait $!; done" % (ONE_CALL, ONE_CALL)]
     spec["initContainers"].insert(0, STAND_IN)
     keys = {"api-key": "po_demoDemo0000000000000001", "admin-token": "token-one"}
     kubelet = pod(directory, "deployment", spec, sidecar_config("base", upstream__url="http://127.0.0.1:8000"), keys)
@@ -208,6 +209,61 @@ def test_pod_of_a_job_completes(directory):
         codes = kubelet.stop()
         assert codes["promptops-sidecar"] == 0, codes
         print("  the sidecar ended %.1f s after the job" % (time.monotonic() - started))
+    finally:
+        kubelet.remove()
+
+
+def certificates(directory):
+    """An authority, and a certificate of it for the API's name: what cert-manager would put into the Secret."""
+    def openssl(*words):
+        run("openssl", *words, cwd=directory)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=cluster", "-days", "2")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "tls.key", "-out", "tls.csr", "-subj", "/CN=api.promptops.ai")
+    with open(os.path.join(directory, "names"), "w") as out:
+        out.write("subjectAltName=DNS:api.promptops.ai\n")
+    openssl("x509", "-req", "-in", "tls.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", "tls.crt", "-days", "2", "-extfile", "names")
+    found = {}
+    for name in ("tls.crt", "tls.key", "ca.crt"):
+        os.chmod(os.path.join(directory, name), 0o644)
+        with open(os.path.join(directory, name)) as text:
+            found[name] = text.read()
+    return found
+
+
+def test_pod_with_the_apis_own_name(directory):
+    with_name_of_the_api(directory, "own-name", upstream__connect_to=POD_ADDRESS + ":443")
+
+
+def test_pod_with_transparent_redirect(directory):
+    with_name_of_the_api(directory, "transparent")
+
+
+def application_calls_the_apis_name(directory, folder, spec, config, secret):
+    """It knows nothing of the sidecar, calls https://api.promptops.ai with the cluster's authority, and is answered by the
+    sidecar, whose own call reaches the API at the pod's address."""
+    stand_in = {**STAND_IN, "command": ["/promptops-origin", "--listen", POD_ADDRESS + ":443", "--control", "127.0.0.1:8001", "--no-limits",
+                                        "--tls-cert", "/pki/tls.crt", "--tls-key", "/pki/tls.key"],
+                "testMounts": {**STAND_IN["testMounts"], directory: "/pki"}, "securityContext": {"runAsUser": 0}}
+    spec["initContainers"].insert(0, stand_in)
+    app = spec["containers"][0]
+    app["command"] = ["/bin/sh", "-c", 'curl -si -m 10 -H "Authorization: Bearer po_demoDemo0000000000000001" $PROMPTOPS_BASE_URL/v1/client/prompts/prompt-1']
+    return pod(directory, folder, spec, config, {"api-key": "unused", "admin-token": "t", "ca.crt": secret["ca.crt"]}, secret)
+
+
+def with_name_of_the_api(directory, folder, **change):
+    secret = certificates(directory)
+    spec = next(d for d in yaml.safe_load_all(quick.kustomize(folder)) if d["kind"] == "Deployment")["spec"]["template"]["spec"]
+    if folder == "transparent":                # where the cluster's DNS would say that the API is
+        spec["hostAliases"] = [{"ip": POD_ADDRESS, "hostnames": ["api.promptops.ai"]}]
+    config = sidecar_config(folder, upstream__tls__ca_file="/etc/promptops/secret/ca.crt", **change)
+    kubelet = application_calls_the_apis_name(directory, folder, spec, config, secret)
+    try:
+        kubelet.start()
+        kubelet.start_all()
+        code = kubelet.exit_code("app")
+        said = kubelet.logs("app")
+        assert code == 0 and said.startswith("HTTP/1.1 200"), "%d\n%s\n%s" % (code, said, kubelet.logs("promptops-sidecar"))
+        assert "Cache-Status: promptops-sidecar; fwd=" in said, "not through the sidecar:\n" + said
     finally:
         kubelet.remove()
 
