@@ -7,6 +7,7 @@ load costs, however busy the machine is otherwise. Memory is the resident set.
 import http.client
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,14 @@ def fetch(port, path):
 
 def metric(name):
     return sum(float(v) for v in re.findall(r"^%s(?:\{[^}]*\})? (\S+)$" % name, fetch(ADMIN, "/metrics")[1], re.M))
+
+
+def wait_for(port):
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
 
 
 class Sidecar:
@@ -65,7 +74,8 @@ def main():
     origin = subprocess.Popen([os.path.join(BUILD, "promptops-origin"), "--listen", "127.0.0.1:%d" % ORIGIN, "--no-auth", "--prompts", "60000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     redis = subprocess.Popen(["redis-server", "--port", str(REDIS), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"], stdout=subprocess.DEVNULL)
     try:
-        time.sleep(1)
+        wait_for(ORIGIN)
+        wait_for(REDIS)
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as script, Sidecar("cache.max_size=0", "cache.max_memory_bytes=1GiB") as sidecar:
             script.write('local n = 0\nrequest = function()\n  n = n + 1\n  return wrk.format("GET", "/v1/client/prompts/prompt-" .. (n % 50000 + 1))\nend\n')
             script.flush()
@@ -73,10 +83,13 @@ def main():
             fetch(PROXY, "/v1/client/prompts/prompt-1")
             print("hits: %.0f requests, %.1f us of processor each" % load("/v1/client/prompts/prompt-1"))
             empty = sidecar.rss()
-            count, cost = load("/", 8, script=script.name)
+            count, _ = load("/", 8, script=script.name)
+            failed = metric("promptops_request_failures_total")
+            if failed:
+                raise SystemExit("%d requests failed: the figures would mean nothing" % failed)
             entries = metric("promptops_cache_entries")
-            print("misses: %.0f requests, %.1f us each; %.0f entries, %.1f MiB more: %.0f bytes an entry (of the answers: %d)"
-                  % (count, cost, entries, sidecar.rss() - empty, (sidecar.rss() - empty) * 2**20 / max(entries, 1), len(fetch(PROXY, "/v1/client/prompts/prompt-1")[1])))
+            print("stored: %.0f entries of %.0f requests, %.1f MiB more: %.0f bytes an entry (of the answers: %d)"
+                  % (entries, count, sidecar.rss() - empty, (sidecar.rss() - empty) * 2**20 / max(entries, 1), len(fetch(PROXY, "/v1/client/prompts/prompt-1")[1])))
             base = sidecar.rss()
             held = []
             for _ in range(2000):
@@ -85,6 +98,8 @@ def main():
                 held.append(connection)
             time.sleep(0.5)
             print("2000 idle connections: %.0f bytes each" % ((sidecar.rss() - base) * 2**20 / 2000))
+        with Sidecar("cache.enabled=false"):
+            print("forwarded: %.0f requests, %.1f us of processor each" % load("/v1/client/prompts/prompt-1"))
         with Sidecar("cache.redis_url=redis://127.0.0.1:%d" % REDIS, "cache.max_size=0", "cache.max_memory_bytes=1GiB") as sidecar, tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
             script.write('local n = 0\nrequest = function()\n  n = n + 1\n  return wrk.format("GET", "/v1/client/prompts/prompt-" .. (n % 50000 + 1))\nend\n')
             script.flush()
