@@ -28,6 +28,10 @@ class Kubelet:
         self.directory = directory
         self.versions = 0
         self.volumes = {v["name"]: self.make_volume(v) for v in spec.get("volumes", [])}
+        self.hosts = os.path.join(directory, "hosts")      # a kubelet mounts it into every container
+        with open(self.hosts, "w") as out:
+            out.write("127.0.0.1 localhost\n::1 localhost\n")
+            out.writelines("%s %s\n" % (a["ip"], " ".join(a["hostnames"])) for a in spec.get("hostAliases", []))
         self.sidecars = []
         self.apps = []
 
@@ -87,6 +91,7 @@ class Kubelet:
         capabilities = security.get("capabilities", {})
         words += ["--cap-drop=%s" % c.lower() for c in capabilities.get("drop", [])]
         words += ["--cap-add=%s" % c for c in capabilities.get("add", [])]
+        words += ["-v", "%s:/etc/hosts:ro" % self.hosts]
         limit = container.get("resources", {}).get("limits", {}).get("memory")
         if limit:
             words += ["-m", limit.replace("Mi", "m").replace("Gi", "g")]
@@ -103,9 +108,8 @@ class Kubelet:
         run(*words, self.images[container["image"]], *command)
 
     def start(self):
-        aliases = [w for a in self.spec.get("hostAliases", []) for h in a["hostnames"] for w in ("--add-host", "%s:%s" % (h, a["ip"]))]
         sysctls = [w for s in self.spec.get("securityContext", {}).get("sysctls", []) for w in ("--sysctl", "%s=%s" % (s["name"], s["value"]))]
-        run("podman", "pod", "create", "--name", self.name, "--network", "none", *aliases, *sysctls)
+        run("podman", "pod", "create", "--name", self.name, "--network", "none", *sysctls)
         run("podman", "pod", "start", self.name)
         infra = run("podman", "pod", "inspect", "--format", "{{.InfraContainerID}}", self.name).stdout.strip()
         self.infra = run("podman", "inspect", "--format", "{{.State.Pid}}", infra).stdout.strip()
