@@ -1,0 +1,91 @@
+// Speaks with the admin port that served the page. Every address is relative to the page's own, so that a port-forward
+// or a path prefix before it does not matter. The token never stands in an address: it is in memory, or in a cookie
+// that no script can read.
+import { signal } from '@preact/signals';
+
+export const base = new URL('.', document.baseURI);
+
+/** True when the port asks for a token that it has not been given. */
+export const loginWanted = signal(false);
+
+let token = '';
+
+/** What the port said against a request; status 0 when it said nothing at all. */
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+    readonly remedy = '',
+  ) {
+    super(message);
+  }
+}
+
+export async function request(method: string, path: string, body?: unknown): Promise<Response> {
+  const headers: Record<string, string> = { Accept: 'application/json', 'X-Requested-With': 'dashboard' };
+  if (token) headers.Authorization = `Bearer ${token}`;
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  let response: Response;
+  try {
+    response = await fetch(new URL(path, base), {
+      method,
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      credentials: 'same-origin',
+      cache: 'no-store',
+      signal: AbortSignal.timeout(20_000),
+    });
+  } catch {
+    throw new ApiError(0, 'The sidecar does not answer.', 'Is it running, and is the port-forward still up?');
+  }
+  if (response.ok) return response;
+  let said: { error?: string; remedy?: string } = {};
+  try {
+    said = await response.json();
+  } catch {
+    /* not from the sidecar, but from something before it */
+  }
+  if (response.status === 401) loginWanted.value = true;
+  throw new ApiError(response.status, said.error ?? `The answer was ${response.status} ${response.statusText}.`, said.remedy ?? '');
+}
+
+export async function get<T>(path: string): Promise<T> {
+  return (await request('GET', path)).json();
+}
+
+export async function send<T>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<T> {
+  const response = await request(method, path, body ?? (method === 'DELETE' ? undefined : {}));
+  return response.status === 204 ? (undefined as T) : response.json();
+}
+
+/** Logs in by a session's cookie where the port keeps sessions, else by the token in memory. Throws when refused. */
+export async function login(given: string): Promise<void> {
+  token = given.trim();
+  try {
+    await send('POST', 'api/v1/session', { token });
+    token = '';
+  } catch (error) {
+    const status = error instanceof ApiError ? error.status : 0;
+    if (status !== 404 && status !== 405 && status !== 501) {
+      token = '';
+      throw error;
+    }
+    await get('api/v1');
+  }
+  loginWanted.value = false;
+}
+
+export async function logout(): Promise<void> {
+  token = '';
+  try {
+    await send('DELETE', 'api/v1/session');
+  } finally {
+    loginWanted.value = true;
+  }
+}
+
+/** The sentence to show for an error. */
+export function sentence(error: unknown): string {
+  if (error instanceof ApiError) return error.remedy ? `${error.message} ${error.remedy}` : error.message;
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,11 @@
+import { Overview } from './overview';
+
+export const lazyPages = {
+  overview: Overview,
+  requests: Overview,
+  cache: Overview,
+  network: Overview,
+  alerts: Overview,
+  recommendations: Overview,
+  configuration: Overview,
+};
