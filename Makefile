@@ -23,7 +23,7 @@ CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-
 CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
 CFLAGS += -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) -MMD -MP -pthread
 LDFLAGS += $(LDHARDEN) -pthread $(filter -fsanitize% --coverage,$(CFLAGS_$(MODE))) $(NO_LTO_$(MODE))
-LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lhiredis -lz -lm
+LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lhiredis -lwslay -lz -lm
 LIBS_CLI := -lcurl -ljansson -lm
 LIBS_TEST := -lcheck_pic -lsubunit -lrt -lm
 # test_cli brings the whole CLI, and with it libcurl. The sidecar loads that when it is needed (post_curl.h).

@@ -72,6 +72,17 @@ double history_quantile(struct history *h, const struct history_series *s, int64
 size_t history_points(struct history *h, const struct history_series *s, int64_t from, int64_t to,
                       int64_t step, struct history_point *out, size_t most);
 
+/*
+ * The samples themselves, as sketches of `step` nanoseconds each, in the order of history_points. A sketched
+ * number is the value times `scale`. `see` copies what it wants; it returns false to end the walk.
+ */
+typedef bool history_see(void *arg, int64_t from, const struct hist_counts *sketch, double scale);
+void history_sketches(struct history *h, const struct history_series *s, int64_t from, int64_t to,
+                      int64_t step, history_see *see, void *arg);
+
+/* True when samples of the type are single events (requests, round trips, batches), not seconds. */
+bool history_of_events(enum metric_type type);
+
 /* Everything that is kept, each stretch of time at its finest resolution. All zero is the beginning; it stays
  * valid while points come and go. */
 struct history_cursor {

@@ -113,32 +113,81 @@ static int level_for(int64_t width)
     return level;
 }
 
-size_t history_points(struct history *h, const struct history_series *s, int64_t from, int64_t to,
-                      int64_t width, struct history_point *out, size_t most)
+/* Each step that has records, oldest first: h->cell holds its sum. `see` returns false to end the walk. */
+static void walk(struct history *h, const struct history_series *s, int64_t from, int64_t to, int64_t width,
+                 bool (*see)(void *arg, struct history *h, int64_t from, int64_t covered), void *arg)
 {
     uint64_t key = history_key(s->operation, s->type);
     int level = level_for(width);
     int64_t at = from, covered = 0, present = -1;
-    struct history_cell *cell = &h->cell;
-    size_t n = 0;
-    memset(cell, 0, sizeof *cell);
+    memset(&h->cell, 0, sizeof h->cell);
     for (;;) {
         const struct history_record *r = next_record(h, at, level);
         int64_t number = r && r->from < to ? (r->from - from) / width : -1;
         if (number != present && covered) {
-            struct history_point *p = &out[n];
-            *p = (struct history_point){.from = from + present * width, .to = from + (present + 1) * width};
-            n += finish(s->type, cell, covered, p);
-            memset(cell, 0, sizeof *cell);
+            if (!see(arg, h, from + present * width, covered))
+                return;
+            memset(&h->cell, 0, sizeof h->cell);
             covered = 0;
         }
-        if (number < 0 || n == most)
-            return n;
+        if (number < 0)
+            return;
         present = number;
-        (void)add_record(r, key, cell);
+        (void)add_record(r, key, &h->cell);
         covered += r->to - r->from;
         at = r->to;
     }
+}
+
+struct points {
+    const struct history_series *series;
+    int64_t width;
+    struct history_point *out;
+    size_t n, most;
+};
+
+static bool see_point(void *arg, struct history *h, int64_t from, int64_t covered)
+{
+    struct points *p = arg;
+    if (p->n == p->most)
+        return false;
+    p->out[p->n] = (struct history_point){.from = from, .to = from + p->width};
+    p->n += finish(p->series->type, &h->cell, covered, &p->out[p->n]);
+    return true;
+}
+
+size_t history_points(struct history *h, const struct history_series *s, int64_t from, int64_t to,
+                      int64_t width, struct history_point *out, size_t most)
+{
+    struct points p = {s, width, out, 0, most};
+    walk(h, s, from, to, width, see_point, &p);
+    return p.n;
+}
+
+struct sketches {
+    const struct history_type *type;
+    history_see *see;
+    void *arg;
+};
+
+static bool see_sketch(void *arg, struct history *h, int64_t from, int64_t covered)
+{
+    const struct sketches *s = arg;
+    if (!close_sketch(s->type, &h->cell, covered))
+        return true;
+    return s->see(s->arg, from, &h->cell.sketch, s->type->scale);
+}
+
+void history_sketches(struct history *h, const struct history_series *s, int64_t from, int64_t to,
+                      int64_t width, history_see *see, void *arg)
+{
+    struct sketches all = {history_type(s->type), see, arg};
+    walk(h, s, from, to, width, see_sketch, &all);
+}
+
+bool history_of_events(enum metric_type type)
+{
+    return history_type(type)->kind == HISTORY_EACH;
 }
 
 /* Sums the last `length` nanoseconds into h->cell. Returns what they cover. */

@@ -32,6 +32,8 @@
 #include "proxy/admin_clients.h"
 #include "proxy/admin_gate.h"
 #include "proxy/admin_request.h"
+#include "proxy/admin_sessions.h"
+#include "proxy/live.h"
 #include "proxy/pack.h"
 #include "proxy/tls.h"
 
@@ -41,8 +43,7 @@ struct admin {
     struct admin_sources sources;
     struct admin_options options; /* address and cfg are not kept */
     char *audit_log;              /* NULL: none */
-    struct admin_gate *gate;
-    struct admin_clients *clients;
+    struct admin_door door;
     struct tls_context *tls; /* NULL: plain */
     struct evhttp *http;
     struct endpoint endpoint;
@@ -175,6 +176,7 @@ static const char *phrase(int status)
                    {413, "Content Too Large"},
                    {415, "Unsupported Media Type"},
                    {421, "Misdirected Request"},
+                   {426, "Upgrade Required"},
                    {429, "Too Many Requests"},
                    {500, "Internal Server Error"},
                    {501, "Not Implemented"},
@@ -521,26 +523,31 @@ static void run_change(struct admin *a, struct admin_request *r, const struct ad
 
 /* ---- one request ---- */
 
-static bool too_many(struct admin *a, struct admin_request *r, bool failed)
+static bool too_many(struct admin_request *r, bool failed)
 {
-    unsigned wait = admin_clients_wait(a->clients, failed, r->sources->now(r->sources->ctx));
+    unsigned wait = admin_clients_wait(r->door->clients, failed, r->sources->now(r->sources->ctx));
     char seconds[16];
     if (!wait)
         return false;
-    if (a->options.block)
-        metric_add(a->options.block, METRIC_ADMIN_REFUSED, 1);
+    if (r->block)
+        metric_add(r->block, METRIC_ADMIN_REFUSED, 1);
     snprintf(seconds, sizeof seconds, "%u", wait);
     admin_header(r, "Retry-After", seconds);
     admin_reply_error(r, 429, "Too many requests to the admin port.", "Wait as long as Retry-After says.");
     return true;
 }
 
-static void refuse(struct admin *a, struct admin_request *r, const struct gate_verdict *verdict)
+bool admin_too_many_failed(struct admin_request *r)
 {
-    if (verdict->status == 401 && too_many(a, r, true))
+    return too_many(r, true);
+}
+
+static void refuse(struct admin_request *r, const struct gate_verdict *verdict)
+{
+    if (verdict->status == 401 && too_many(r, true))
         return;
-    if (a->options.block)
-        metric_add(a->options.block, METRIC_ADMIN_REFUSED, 1);
+    if (r->block)
+        metric_add(r->block, METRIC_ADMIN_REFUSED, 1);
     if (verdict->status == 401)
         admin_header(r, "WWW-Authenticate", "Bearer realm=\"promptops-sidecar\"");
     admin_reply_error(r, verdict->status, verdict->what, verdict->how);
@@ -561,6 +568,7 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
     unsigned method = method_bit(evhttp_request_get_command(r->http)), allowed;
     struct slice name = {NULL, 0};
     const struct admin_endpoint *e = find_endpoint(path, method, &name, &allowed);
+    char session[ADMIN_SESSION_ID];
     struct gate_request asked = {
         .authorization = admin_field(r, "Authorization"),
         .host = admin_field(r, "Host"),
@@ -568,19 +576,26 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
         .fetch_site = admin_field(r, "Sec-Fetch-Site"),
         .requested_with = admin_field(r, "X-Requested-With"),
         .content_type = admin_field(r, "Content-Type"),
+        .session = admin_sessions_read(admin_field(r, "Cookie"), session) &&
+                   admin_sessions_left(a->door.sessions, session, admin_gate_generation(a->door.gate),
+                                       r->sources->now(r->sources->ctx)),
         .open = e && e->access == ADMIN_ACCESS_OPEN,
+        .login = e && e->access == ADMIN_ACCESS_LOGIN,
+        .live = e && e->access == ADMIN_ACCESS_LIVE,
         .scrape = strcmp(path, "/metrics") == 0,
         .changes = method != ADMIN_GET && method != ADMIN_OPTIONS,
     };
-    struct gate_verdict verdict = admin_gate_check(a->gate, &asked);
+    struct gate_verdict verdict = admin_gate_check(a->door.gate, &asked);
     if (verdict.status) {
-        refuse(a, r, &verdict);
+        refuse(r, &verdict);
         return;
     }
-    if (!asked.open && too_many(a, r, false))
+    if (!asked.open && too_many(r, false))
         return;
     copy_name(r, name);
-    r->who = admin_gate_guarded(a->gate) ? "token" : asked.origin ? "page" : "local";
+    r->who = admin_gate_guarded(a->door.gate) ? (asked.session ? "session" : "token")
+             : asked.origin                   ? "page"
+                                              : "local";
     if (!e)
         reply_no_endpoint(r, method, allowed);
     else if (method == ADMIN_GET || e->handle == admin_absent)
@@ -597,10 +612,10 @@ static void on_request(struct evhttp_request *http, void *arg)
     const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
     struct evkeyvalq parameters = {0};
     struct admin_request r = {
-        .sources = &a->sources, .block = a->options.block, .http = http, .query = &parameters};
+        .sources = &a->sources, .door = &a->door, .block = a->options.block, .http = http, .query = &parameters};
     if (a->options.block)
         metric_add(a->options.block, METRIC_ADMIN_REQUESTS, 1);
-    admin_clients_asked(a->clients, evhttp_connection_get_bufferevent(evhttp_request_get_connection(http)));
+    admin_clients_asked(a->door.clients, evhttp_connection_get_bufferevent(evhttp_request_get_connection(http)));
     if (query && evhttp_parse_query_str(query, &parameters) != 0)
         admin_reply_error(&r, 400, "The query is malformed.", "Write it as name=value&name=value.");
     else
@@ -616,7 +631,7 @@ static struct bufferevent *on_accept(struct event_base *base, void *arg)
     struct admin *a = arg;
     struct bufferevent *b =
         a->tls ? tls_bufferevent(a->tls, base) : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
-    admin_clients_add(a->clients, b);
+    admin_clients_add(a->door.clients, b);
     return b;
 }
 
@@ -707,8 +722,10 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
     if (!admin_retune(a, a->options.cfg, error, error_size))
         return false;
     a->http = evhttp_new(base);
-    a->clients = admin_clients_new(base);
-    if (!a->http || !a->clients) {
+    a->door.clients = admin_clients_new(base);
+    a->door.sessions = admin_sessions_new();
+    a->door.live = live_new(base, &a->sources, &a->door, a->options.log);
+    if (!a->http || !a->door.clients || !a->door.sessions || !a->door.live) {
         snprintf(error, error_size, "admin.address: out of memory");
         return false;
     }
@@ -744,10 +761,12 @@ bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t
         free(audit_log);
         return false;
     }
-    admin_gate_free(a->gate);
+    admin_gate_succeed(gate, a->door.gate);
+    admin_gate_free(a->door.gate);
     tls_context_unref(a->tls);
     free(a->audit_log);
-    a->gate = gate;
+    a->door.gate = gate;
+    a->door.encrypted = encrypted;
     a->tls = tls;
     a->audit_log = audit_log;
     return true;
@@ -764,7 +783,7 @@ struct admin *admin_new(struct event_base *base, const struct admin_options *opt
     a->options = *options;
     a->sources = *sources;
     if (start(a, base, error, error_size)) {
-        if (!admin_gate_guarded(a->gate) && !is_loopback(&a->endpoint))
+        if (!admin_gate_guarded(a->door.gate) && !is_loopback(&a->endpoint))
             log_write(options->log, LOG_WARNING, "admin",
                       "the admin port can be reached from other machines and asks for no token; set "
                       "admin.token_file");
@@ -780,12 +799,14 @@ void admin_free(struct admin *a)
 {
     if (!a)
         return;
+    live_free(a->door.live);
     if (a->http)
         evhttp_free(a->http);
     if (a->bound_path)
         unlink(a->endpoint.host);
-    admin_clients_free(a->clients);
-    admin_gate_free(a->gate);
+    admin_clients_free(a->door.clients);
+    admin_sessions_free(a->door.sessions);
+    admin_gate_free(a->door.gate);
     tls_context_unref(a->tls);
     free(a->audit_log);
     free(a);
@@ -799,4 +820,23 @@ uint16_t admin_port(const struct admin *a)
 int64_t admin_certificate_not_after(const struct admin *a)
 {
     return a && a->tls ? tls_certificate_not_after(a->tls) : INT64_MAX;
+}
+
+void admin_event(struct admin *a, const char *kind, struct view *data)
+{
+    if (a && data)
+        live_event(a->door.live, kind, data);
+    else
+        view_free(data);
+}
+
+void admin_leave(struct admin *a)
+{
+    if (a)
+        live_leave(a->door.live);
+}
+
+bool admin_heard(const struct admin *a)
+{
+    return a && live_count(a->door.live) > 0;
 }

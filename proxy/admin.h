@@ -47,6 +47,7 @@ struct admin_sources {
     void (*cache_entries)(void *ctx, struct view *v, const char *sort, size_t limit);
     void (*pool)(void *ctx, struct view *v);
     void (*circuit)(void *ctx, struct view *v);
+    void (*circuit_history)(void *ctx, struct view *v);
     void (*rate_limits)(void *ctx, struct view *v);
     const struct config *(*snapshot)(
         void *ctx); /* the configuration in force; borrowed until the next call */
@@ -87,6 +88,20 @@ bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t
 /* A change that the sidecar makes by itself, for the audit log. False: there is one, and it cannot be
  * written. NULL admin: true. */
 bool admin_audit(struct admin *a, const char *action, const char *detail);
+
+/* Something happened: those who hear the live stream are told at once. Takes `data` over, which may be NULL
+ * (then nobody is told). NULL admin is fine. */
+void admin_event(struct admin *a, const char *kind, struct view *data);
+
+/* The process is about to stop: those who hear are told. NULL admin is fine. */
+void admin_leave(struct admin *a);
+
+/* True when anybody hears it. NULL admin: false. */
+bool admin_heard(const struct admin *a);
+
+struct alert_event;
+/* The members of an event of GET /api/v1/alerts/history. */
+void admin_put_alert_event(struct view *v, const struct alert_event *e, tick_t now);
 
 /* When the port's certificate ends, in seconds since 1970; INT64_MAX: it has none. NULL admin: the same. */
 int64_t admin_certificate_not_after(const struct admin *a);

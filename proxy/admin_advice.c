@@ -117,34 +117,39 @@ static void put_one(struct view *v, const struct adviser_view *one)
     put_outcome(v, one);
 }
 
+void admin_put_advice(const struct admin_sources *s, struct view *v)
+{
+    const struct adviser *a = s->adviser;
+    const char *trying = NULL;
+    if (!a)
+        return;
+    const struct config *cfg = s->snapshot(s->ctx);
+    view_bool(v, "enabled", cfg->performance_enabled && cfg->performance_enable_optimization_recommendations);
+    view_bool(v, "auto_apply", cfg->performance_optimization_auto_apply);
+    view_array(v, "recommendations");
+    for (int kind = 0; kind < ADVISE_KINDS; kind++) {
+        struct adviser_view one;
+        if (!adviser_look(a, (enum advise_kind)kind, &one) || one.state == ADVISER_DISMISSED)
+            continue;
+        if (one.state == ADVISER_TRYING)
+            trying = adviser_id(one.kind);
+        view_object(v, NULL);
+        put_one(v, &one);
+        view_end(v);
+    }
+    view_end(v);
+    view_text(v, "experiment", trying);
+}
+
 void admin_show_advice(struct admin_request *r)
 {
-    const struct adviser *a = r->sources->adviser;
-    if (!a) {
+    if (!r->sources->adviser) {
         admin_absent(r);
         return;
     }
-    const struct config *cfg = r->sources->snapshot(r->sources->ctx);
-    const char *trying = NULL;
     struct view *v = view_new();
-    if (v) {
-        view_bool(v, "enabled",
-                  cfg->performance_enabled && cfg->performance_enable_optimization_recommendations);
-        view_bool(v, "auto_apply", cfg->performance_optimization_auto_apply);
-        view_array(v, "recommendations");
-        for (int kind = 0; kind < ADVISE_KINDS; kind++) {
-            struct adviser_view one;
-            if (!adviser_look(a, (enum advise_kind)kind, &one) || one.state == ADVISER_DISMISSED)
-                continue;
-            if (one.state == ADVISER_TRYING)
-                trying = adviser_id(one.kind);
-            view_object(v, NULL);
-            put_one(v, &one);
-            view_end(v);
-        }
-        view_end(v);
-        view_text(v, "experiment", trying);
-    }
+    if (v)
+        admin_put_advice(r->sources, v);
     admin_reply(r, 200, v);
 }
 

@@ -64,6 +64,32 @@ static void put_alert(struct view *v, const struct alert_view *a, tick_t now)
         view_null(v, "silenced_until");
 }
 
+void admin_put_alerts(const struct admin_sources *s, struct view *v, const char *state)
+{
+    uint64_t firing = 0;
+    if (!s->sentry)
+        return;
+    const struct alerts *alerts = sentry_alerts(s->sentry);
+    view_bool(v, "enabled", sentry_enabled(s->sentry));
+    view_array(v, "alerts");
+    for (size_t i = 0; i < alerts_count(alerts); i++) {
+        struct alert_view one;
+        alerts_look(alerts, i, &one);
+        firing += one.state == ALERT_FIRING;
+        if (state && strcmp(state, alert_state_name(one.state)) != 0)
+            continue;
+        view_object(v, NULL);
+        put_alert(v, &one, s->now(s->ctx));
+        view_end(v);
+    }
+    view_end(v);
+    view_uint(v, "firing", firing);
+    view_array(v, "receivers");
+    if (s->notify)
+        notify_show(s->notify, v);
+    view_end(v);
+}
+
 void admin_show_alerts(struct admin_request *r)
 {
     if (!r->sources->sentry) {
@@ -72,37 +98,14 @@ void admin_show_alerts(struct admin_request *r)
     }
     if (!admin_query_word(r, "state", "inactive|pending|firing|resolved"))
         return;
-    const struct alerts *alerts = sentry_alerts(r->sources->sentry);
-    const char *state = admin_query(r, "state");
-    tick_t now = now_of(r);
-    uint64_t firing = 0;
     struct view *v = view_new();
-    if (v) {
-        view_bool(v, "enabled", sentry_enabled(r->sources->sentry));
-        view_array(v, "alerts");
-        for (size_t i = 0; i < alerts_count(alerts); i++) {
-            struct alert_view one;
-            alerts_look(alerts, i, &one);
-            firing += one.state == ALERT_FIRING;
-            if (state && strcmp(state, alert_state_name(one.state)) != 0)
-                continue;
-            view_object(v, NULL);
-            put_alert(v, &one, now);
-            view_end(v);
-        }
-        view_end(v);
-        view_uint(v, "firing", firing);
-        view_array(v, "receivers");
-        if (r->sources->notify)
-            notify_show(r->sources->notify, v);
-        view_end(v);
-    }
+    if (v)
+        admin_put_alerts(r->sources, v, admin_query(r, "state"));
     admin_reply(r, 200, v);
 }
 
-static void put_event(struct view *v, const struct alert_event *e, tick_t now)
+void admin_put_alert_event(struct view *v, const struct alert_event *e, tick_t now)
 {
-    view_object(v, NULL);
     view_text(v, "id", e->id);
     view_text(v, "event", alert_event_name(e->kind));
     put_time(v, "at", e->at, now);
@@ -111,7 +114,6 @@ static void put_event(struct view *v, const struct alert_event *e, tick_t now)
     view_real(v, "value", e->value);
     view_text(v, "severity", alert_severity_name(e->severity));
     view_bool(v, "told", e->told);
-    view_end(v);
 }
 
 void admin_show_alert_history(struct admin_request *r)
@@ -130,8 +132,11 @@ void admin_show_alert_history(struct admin_request *r)
     if (v) {
         view_uint(v, "total", total);
         view_array(v, "history");
-        for (uint64_t i = 0; i < limit && i < total && alerts_event(alerts, total - 1 - i, &e); i++)
-            put_event(v, &e, now_of(r));
+        for (uint64_t i = 0; i < limit && i < total && alerts_event(alerts, total - 1 - i, &e); i++) {
+            view_object(v, NULL);
+            admin_put_alert_event(v, &e, now_of(r));
+            view_end(v);
+        }
         view_end(v);
     }
     admin_reply(r, 200, v);

@@ -140,6 +140,13 @@ void admin_clients_asked(struct admin_clients *c, const struct bufferevent *b)
         }
 }
 
+void admin_clients_leave(struct admin_clients *c, const struct bufferevent *b)
+{
+    for (int i = 0; i < ADMIN_CLIENTS_MAX; i++)
+        if (b && c->slots[i].b == b)
+            release(&c->slots[i]);
+}
+
 unsigned admin_clients_wait(struct admin_clients *c, bool failed, tick_t now)
 {
     struct bucket *b = failed ? &c->failed : &c->all;

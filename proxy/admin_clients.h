@@ -26,6 +26,9 @@ void admin_clients_add(struct admin_clients *c, struct bufferevent *b);
 /* A whole request came on it: its time begins anew. */
 void admin_clients_asked(struct admin_clients *c, const struct bufferevent *b);
 
+/* It is no connection of requests any more, and somebody else bounds it. */
+void admin_clients_leave(struct admin_clients *c, const struct bufferevent *b);
+
 /*
  * Takes one from the tokens: `failed` for a request that the gate refused (5/s, burst 20), else any (100/s,
  * burst 500). 0 when there was one, else the seconds until there will be.

@@ -286,8 +286,8 @@ static void put_operation(struct view *v, const struct admin_endpoint *e)
         view_end(v);
     }
     put_responses(v, e);
-    if (e->access == ADMIN_ACCESS_GUARDED)
-        view_json(v, "security", "[{}, {\"token\": []}]");
+    if (e->access == ADMIN_ACCESS_GUARDED || e->access == ADMIN_ACCESS_LIVE)
+        view_json(v, "security", "[{}, {\"token\": []}, {\"session\": []}]");
     view_end(v);
 }
 
@@ -312,7 +312,8 @@ void admin_show_openapi(struct admin_request *r)
         }
         view_end(v);
         view_json(v, "components",
-                  "{\"securitySchemes\": {\"token\": {\"type\": \"http\", \"scheme\": \"bearer\"}},"
+                  "{\"securitySchemes\": {\"token\": {\"type\": \"http\", \"scheme\": \"bearer\"}, "
+                  "\"session\": {\"type\": \"apiKey\", \"in\": \"cookie\", \"name\": \"promptops_session\"}},"
                   " \"schemas\": {\"Error\": {\"type\": \"object\", \"required\": [\"success\", \"error\","
                   " \"remedy\", \"status_code\"], \"properties\": {\"success\": {\"type\": \"boolean\"},"
                   " \"error\": {\"type\": \"string\"}, \"remedy\": {\"type\": \"string\"},"

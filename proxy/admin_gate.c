@@ -3,7 +3,8 @@
  *
  * Invariants: once guarded, always guarded (losing the file keeps the old token). A request that changes
  * something comes with the token, or from our own page, or from no page at all and says so in a way that a
- * foreign page cannot (a header that no form can send). Without a token only names that cannot be bound to
+ * foreign page cannot (a header that no form can send). A session's cookie comes along by itself, so it is no
+ * such word. Without a token only names that cannot be bound to
  * this machine by a foreign DNS server are answered.
  */
 #include "proxy/admin_gate.h"
@@ -29,6 +30,7 @@ struct admin_gate {
     char own_host[HOST_MAX];
     char token[TOKEN_MAX + 1];
     char *token_file;
+    uint64_t generation; /* of the token */
     struct file_watch watch;
 };
 
@@ -112,12 +114,19 @@ static bool same_token(const char *given, const char *token)
     return !different;
 }
 
-static bool token_given(struct admin_gate *g, const char *authorization)
+static void look_at_file(struct admin_gate *g)
 {
     char fresh[TOKEN_MAX + 1];
     const char *why;
-    if (file_watch_changed(&g->watch) && read_token(g->token_file, fresh, &why))
-        memcpy(g->token, fresh, sizeof g->token);
+    if (!g->guarded || !file_watch_changed(&g->watch) || !read_token(g->token_file, fresh, &why))
+        return;
+    g->generation += strcmp(g->token, fresh) != 0;
+    memcpy(g->token, fresh, sizeof g->token);
+}
+
+static bool token_given(struct admin_gate *g, const char *authorization)
+{
+    look_at_file(g);
     if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
         return false;
     authorization += 7;
@@ -172,25 +181,58 @@ static bool own_doing(const struct gate_request *r)
                                strncasecmp(r->content_type, "application/msgpack", 19) == 0);
 }
 
+static const struct gate_verdict foreign_change = {
+    403, "A change must come from this port's own page or from no page at all.",
+    "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
+    "Origin of another host; or set admin.token_file and send the token."};
+static const struct gate_verdict foreign_page = {
+    403, "The live stream is not given to pages of another origin.",
+    "Open it from this port's own page, or send the token in Authorization."};
+
+/* What a page of another origin must not do with the rights of a browser, whose user is let in. */
+static struct gate_verdict judge_page(const struct gate_request *r)
+{
+    if (r->live && r->origin && !same_origin(r->origin, r->host))
+        return foreign_page;
+    if (r->changes && !own_doing(r))
+        return foreign_change;
+    return (struct gate_verdict){0};
+}
+
 struct gate_verdict admin_gate_check(struct admin_gate *g, const struct gate_request *r)
 {
     if (r->open)
         return (struct gate_verdict){0};
-    if (g->guarded) {
-        if (token_given(g, r->authorization))
-            return (struct gate_verdict){0};
-        return (struct gate_verdict){401, "This needs the admin token.",
-                                     "Send `Authorization: Bearer <content of admin.token_file>`."};
-    }
-    if (!r->scrape && !trusted_host(g, r->host))
+    if (g->guarded && token_given(g, r->authorization))
+        return (struct gate_verdict){0};
+    if (g->guarded && !r->session && !r->login)
+        return (struct gate_verdict){
+            401, "This needs the admin token.",
+            "Send `Authorization: Bearer <content of admin.token_file>`, or log in: POST "
+            "/api/v1/session."};
+    if (!g->guarded && !r->scrape && !trusted_host(g, r->host))
         return (struct gate_verdict){
             421, "The Host field names a host that this port does not know.",
             "Ask by IP address, as localhost or by the name in admin.address, or set "
             "admin.token_file: with a token any name will do."};
-    if (r->changes && !own_doing(r))
-        return (struct gate_verdict){
-            403, "A change must come from this port's own page or from no page at all.",
-            "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
-            "Origin of another host; or set admin.token_file and send the token."};
-    return (struct gate_verdict){0};
+    return judge_page(r);
+}
+
+bool admin_gate_opens(struct admin_gate *g, const char *token)
+{
+    look_at_file(g);
+    return g->guarded && same_token(token, g->token);
+}
+
+uint64_t admin_gate_generation(struct admin_gate *g)
+{
+    look_at_file(g);
+    return g->generation;
+}
+
+void admin_gate_succeed(struct admin_gate *fresh, const struct admin_gate *old)
+{
+    if (old)
+        fresh->generation = old->generation + (fresh->guarded != old->guarded ||
+                                               strcmp(fresh->token, old->token) != 0);
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct admin_gate;
 
@@ -18,7 +19,10 @@ struct gate_request {
     const char *fetch_site;     /* Sec-Fetch-Site */
     const char *requested_with; /* X-Requested-With */
     const char *content_type;
+    bool session; /* a browser's session that is known (admin_sessions.h) */
     bool open;    /* health: no token asked for */
+    bool login;   /* no token asked for, all else as ever */
+    bool live;    /* a WebSocket: a page of another origin could read it */
     bool scrape;  /* read by machines under any name: the host is not looked at */
     bool changes; /* changes something */
 };
@@ -46,5 +50,14 @@ bool admin_gate_guarded(const struct admin_gate *g);
  * the old token in force. The comparison takes the same time wherever the tokens differ.
  */
 struct gate_verdict admin_gate_check(struct admin_gate *g, const struct gate_request *r);
+
+/* The token given at a login, compared in the same way. False when none is asked for. */
+bool admin_gate_opens(struct admin_gate *g, const char *token);
+
+/* Another number once the token is another: what was begun with the old one has ended. */
+uint64_t admin_gate_generation(struct admin_gate *g);
+
+/* `fresh` takes the place of `old` (may be NULL): its number goes on. */
+void admin_gate_succeed(struct admin_gate *fresh, const struct admin_gate *old);
 
 #endif

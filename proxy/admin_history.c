@@ -17,19 +17,12 @@
 
 #include "metrics/history.h"
 #include "policy/config.h"
-#include "proxy/admin_request.h"
+#include "proxy/admin_range.h"
 
 enum { PIECE = 64 * 1024, POINTS_SHOWN = 300 };
 
 /* Seconds since 1970 up to which a time is one: until 2096. Then no difference of two overflows. */
 #define TIME_MOST INT64_C(4000000000)
-
-struct range {
-    struct history_series series;
-    int64_t from, to, step; /* nanoseconds since 1970, but for the step */
-    int64_t offset;         /* wall clock minus the history's */
-    bool csv;
-};
 
 static int64_t wall_now(void)
 {
@@ -40,7 +33,7 @@ static int64_t wall_now(void)
 
 /* ---- what is asked for ---- */
 
-static void refuse(struct admin_request *r, const char *name, const char *what, const char *how)
+void admin_refuse_query(struct admin_request *r, const char *name, const char *what, const char *how)
 {
     char text[256];
     snprintf(text, sizeof text, "The query parameter `%s` %s.", name, what);
@@ -58,7 +51,7 @@ static bool read_type(struct admin_request *r, enum metric_type *out)
         snprintf(known + n, sizeof known - n, "%s %s", i ? "," : "",
                  metric_type_row((enum metric_type)i)->name);
     }
-    refuse(r, "metric_type",
+    admin_refuse_query(r, "metric_type",
            !name                                ? "is missing"
            : strcmp(name, "CUSTOM_METRIC") == 0 ? "names what this version keeps no history of"
                                                 : "names no type of metric",
@@ -99,7 +92,7 @@ static bool read_time(struct admin_request *r, const char *name, int64_t now, in
     const char *text = admin_query(r, name);
     if (!text || parse_time(text, now, out))
         return true;
-    refuse(r, name, "is not a time",
+    admin_refuse_query(r, name, "is not a time",
            "Give 2024-01-01T00:00:00 (UTC), seconds since 1970, or -30m; from 1970 to 2096.");
     return false;
 }
@@ -111,7 +104,7 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
     if (!name)
         return true;
     if (!history_by_operation(s->type)) {
-        refuse(r, "operation",
+        admin_refuse_query(r, "operation",
                "does not go with this metric_type, which is measured for all requests together",
                "Leave `operation` out.");
         return false;
@@ -121,7 +114,7 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
             s->operation = (int)i;
             return true;
         }
-    refuse(r, "operation", "names no operation that is known",
+    admin_refuse_query(r, "operation", "names no operation that is known",
            "Give the name that a route has, as GET /api/v1/requests shows it.");
     return false;
 }
@@ -153,21 +146,24 @@ static bool read_step(struct admin_request *r, struct range *q)
     if (!admin_query(r, "step"))
         q->step = fitting_step(range, most < POINTS_SHOWN ? most : POINTS_SHOWN);
     if (q->step < TICK_S || q->step % TICK_S) {
-        refuse(r, "step", "is not a whole number of seconds", "Give 1s or more, in whole seconds.");
+        admin_refuse_query(r, "step", "is not a whole number of seconds", "Give 1s or more, in whole seconds.");
         return false;
     }
     if (range / q->step < most)
         return true;
     snprintf(how, sizeof how, "Give %llds or more, or a shorter range; at most %lld points are given.",
              (long long)(fitting_step(range, most) / TICK_S), (long long)most);
-    refuse(r, "step", "makes too many points of this range", how);
+    admin_refuse_query(r, "step", "makes too many points of this range", how);
     return false;
 }
 
-/* True when all of the query is understood; else it was answered. */
-static bool read_range(struct admin_request *r, struct range *q)
+bool admin_read_range(struct admin_request *r, struct range *q)
 {
     int64_t now = wall_now();
+    if (!r->sources->history) {
+        admin_absent(r);
+        return false;
+    }
     q->offset = now - r->sources->now(r->sources->ctx);
     q->to = now;
     if (!read_type(r, &q->series.type) || !read_time(r, "end_time", now, &q->to))
@@ -177,7 +173,7 @@ static bool read_range(struct admin_request *r, struct range *q)
         !admin_query_word(r, "format", "json|csv|msgpack"))
         return false;
     if (q->from >= q->to) {
-        refuse(r, "start_time", "is not before end_time",
+        admin_refuse_query(r, "start_time", "is not before end_time",
                "Swap the two, or leave end_time out: then it is now.");
         return false;
     }
@@ -218,13 +214,9 @@ static void put_statistics(struct text *t, const struct history_point *p, bool c
     put_number(t, csv ? "," : ",\"p99\":", p->p99);
 }
 
-static struct view *series_view(const struct admin_request *r, const struct range *q,
-                                const struct history_point *points, size_t n)
+void admin_put_range(const struct admin_request *r, struct view *v, const struct range *q)
 {
     char when[LOG_TIME_BYTES];
-    struct view *v = view_new();
-    if (!v)
-        return NULL;
     view_text(v, "metric_type", metric_type_row(q->series.type)->name);
     view_text(v, "unit", metric_type_row(q->series.type)->unit);
     view_text(v, "operation",
@@ -235,6 +227,16 @@ static struct view *series_view(const struct admin_request *r, const struct rang
     put_when(when, q->to);
     view_text(v, "end_time", when);
     view_real(v, "step", (double)q->step / 1e9);
+}
+
+static struct view *series_view(const struct admin_request *r, const struct range *q,
+                                const struct history_point *points, size_t n)
+{
+    char when[LOG_TIME_BYTES];
+    struct view *v = view_new();
+    if (!v)
+        return NULL;
+    admin_put_range(r, v, q);
     view_array(v, "points");
     for (size_t i = 0; i < n; i++) {
         put_when(when, points[i].from + q->offset);
@@ -276,11 +278,7 @@ static void reply_csv(struct admin_request *r, const struct range *q, const stru
 void admin_show_series(struct admin_request *r)
 {
     struct range q;
-    if (!r->sources->history) {
-        admin_absent(r);
-        return;
-    }
-    if (!read_range(r, &q))
+    if (!admin_read_range(r, &q))
         return;
     const char *format = admin_query(r, "format");
     size_t most = (size_t)((q.to - q.from) / q.step) + 2;

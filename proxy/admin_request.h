@@ -7,8 +7,24 @@
 #include "metrics/text.h"
 #include "proxy/admin.h"
 
+struct admin_clients;
+struct admin_gate;
+struct admin_sessions;
+struct live;
+struct summary;
+
+/* What keeps the port's door. */
+struct admin_door {
+    struct admin_gate *gate;
+    struct admin_sessions *sessions;
+    struct admin_clients *clients;
+    struct live *live; /* streams */
+    bool encrypted;    /* TLS */
+};
+
 struct admin_request {
     const struct admin_sources *sources;
+    struct admin_door *door;
     struct metrics_block *block; /* the control thread's; may be NULL */
     struct evhttp_request *http;
     struct evkeyvalq *query;
@@ -16,7 +32,7 @@ struct admin_request {
     int status;             /* answered with; 0 = not yet */
     char detail[256];       /* of a change, for the audit log; set by the handler */
     struct json_t *changes; /* likewise: [{key, from, to}]; a reference, or NULL */
-    const char *who;        /* "token", "page" or "local" */
+    const char *who;        /* "token", "session", "page" or "local" */
     const char *policy;     /* Content-Security-Policy and Cache-Control of the answer; NULL: load nothing, */
     const char *caching;    /* store nothing */
 };
@@ -29,7 +45,12 @@ enum admin_method {
     ADMIN_DELETE = 16,
     ADMIN_OPTIONS = 32
 };
-enum admin_access { ADMIN_ACCESS_GUARDED, ADMIN_ACCESS_OPEN };
+enum admin_access {
+    ADMIN_ACCESS_GUARDED,
+    ADMIN_ACCESS_OPEN,  /* health */
+    ADMIN_ACCESS_LOGIN, /* no token asked for */
+    ADMIN_ACCESS_LIVE   /* GUARDED, and closed to pages of other origins */
+};
 
 /* A row of admin_endpoints.def, which says what each member means. */
 struct admin_endpoint {
@@ -88,6 +109,18 @@ const char *admin_field(const struct admin_request *r, const char *name);
 /* The weight that an Accept or Accept-Encoding field gives to what is named outright; -1 when it is not (RFC 9110
  * 12.4.2). */
 double admin_weight(const char *accept, const char *name);
+
+/* What several views show. */
+void admin_put_summary(struct view *v, const struct summary *s);
+void admin_put_notable(const struct admin_sources *s, struct view *v, const char *key, size_t limit,
+                       bool failed);
+/* The members of GET /api/v1/alerts, of those in `state` (NULL: all); of GET /api/v1/recommendations. */
+void admin_put_alerts(const struct admin_sources *s, struct view *v, const char *state);
+void admin_put_advice(const struct admin_sources *s, struct view *v);
+
+/* Takes one from the tokens for requests that were refused; true when there was none, and that is answered.
+ */
+bool admin_too_many_failed(struct admin_request *r);
 
 /* The handlers that the table names. */
 #define ENDPOINT(method, path, handler, ...) void handler(struct admin_request *r);

@@ -109,7 +109,7 @@ static void put_spread(struct view *v, const char *key, const struct summary_spr
     view_end(v);
 }
 
-static void put_summary(struct view *v, const struct summary *s)
+void admin_put_summary(struct view *v, const struct summary *s)
 {
     view_real(v, "window", s->window);
     view_real(v, "uptime", s->uptime);
@@ -149,7 +149,7 @@ void admin_show_summary(struct admin_request *r)
         read_process(r, &process);
         struct summary_input input = {r->sources->recent, length, r->sources->now(r->sources->ctx), &process};
         summary_read(&input, scratch, &summary);
-        put_summary(v, &summary);
+        admin_put_summary(v, &summary);
     }
     free(scratch);
     admin_reply(r, 200, v);
@@ -163,13 +163,13 @@ struct request_filter {
     const char *operation;
 };
 
-static bool request_wanted(const struct admin_request *r, const struct request_filter *f,
+static bool request_wanted(const struct metrics *m, const struct request_filter *f,
                            const struct observation *o)
 {
     if (o->total < f->min_duration || (f->status && o->status != f->status))
         return false;
     return !f->operation ||
-           strcmp(f->operation, metrics_operation_name(r->sources->metrics, o->operation)) == 0;
+           strcmp(f->operation, metrics_operation_name(m, o->operation)) == 0;
 }
 
 static int newest_first(const void *a, const void *b)
@@ -179,17 +179,16 @@ static int newest_first(const void *a, const void *b)
 }
 
 /* The wanted requests of all blocks, newest first. Returns their number. */
-static size_t gather_requests(const struct admin_request *r, const struct request_filter *f,
+static size_t gather_requests(const struct metrics *m, const struct request_filter *f,
                               struct observation *all)
 {
-    const struct metrics *m = r->sources->metrics;
     size_t n = 0;
     for (int b = 0; b < metrics_blocks(m); b++) {
         const struct ring *ring = metrics_ring(m, b);
         uint64_t end = ring_count(ring), first = end > RING_ENTRIES ? end - RING_ENTRIES : 0;
         uint64_t kept = 0;
         for (uint64_t i = end; i-- > first && kept < f->limit;) {
-            if (!ring_get(ring, i, &all[n]) || !request_wanted(r, f, &all[n]))
+            if (!ring_get(ring, i, &all[n]) || !request_wanted(m, f, &all[n]))
                 continue;
             n++;
             kept++;
@@ -237,6 +236,31 @@ static void put_request(struct view *v, const struct metrics *m, const struct ob
     view_end(v);
 }
 
+static int slowest_first(const void *a, const void *b)
+{
+    int64_t x = ((const struct observation *)a)->total, y = ((const struct observation *)b)->total;
+    return x < y ? 1 : x > y ? -1 : newest_first(a, b);
+}
+
+void admin_put_notable(const struct admin_sources *s, struct view *v, const char *key, size_t limit,
+                       bool failed)
+{
+    const struct metrics *m = s->metrics;
+    struct request_filter f = {.limit = RING_ENTRIES};
+    struct observation *all = malloc(((size_t)metrics_blocks(m) * RING_ENTRIES + 1) * sizeof *all);
+    size_t n = all ? gather_requests(m, &f, all) : 0;
+    if (all && !failed)
+        qsort(all, n, sizeof *all, slowest_first);
+    view_array(v, key);
+    for (size_t i = 0; i < n && limit; i++)
+        if (!failed || observation_failed(&all[i])) {
+            put_request(v, m, &all[i]);
+            limit--;
+        }
+    view_end(v);
+    free(all);
+}
+
 void admin_show_requests(struct admin_request *r)
 {
     struct request_filter f = {.limit = REQUESTS_DEFAULT, .operation = admin_query(r, "operation")};
@@ -248,7 +272,7 @@ void admin_show_requests(struct admin_request *r)
     struct observation *all = malloc(room * sizeof *all);
     struct view *v = all ? view_new() : NULL;
     if (v) {
-        size_t n = gather_requests(r, &f, all);
+        size_t n = gather_requests(r->sources->metrics, &f, all);
         view_array(v, "requests");
         for (size_t i = 0; i < n; i++)
             put_request(v, r->sources->metrics, &all[i]);

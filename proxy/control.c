@@ -210,9 +210,11 @@ bool control_adopt(struct control *c, const struct config *fresh, struct file_wa
     order_all(&c->service, ORDER_PUBLISH, p);
     publication_unref(c->published);
     c->published = p;
-    config_unref(c->cfg);
+    const struct config *before = c->cfg;
     c->cfg = fresh;
     apply_shared(c);
+    control_events_config(c, before);
+    config_unref(before);
     file_watch_dispose(&c->watch);
     c->watch = *watch;
     return true;
@@ -295,6 +297,7 @@ static void stop_now(struct control *c)
         return;
     set_stage(c, STAGE_STOPPING);
     log_write(c->service.log, LOG_INFO, "control", "stopping: what is in flight is finished first");
+    admin_leave(c->admin);
     stop_all(&c->service, false);
 }
 
@@ -372,6 +375,7 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     struct control *c = arg;
     (void)fd;
     (void)what;
+    control_events_turn(c);
     if (c->stage >= STAGE_DRAINING)
         check_drain(c);
     if (c->stage == STAGE_STOPPING && all_left(c))
@@ -412,6 +416,7 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     tick_history(c, now);
     control_alerts_second(c, now);
     adviser_second(c->adviser, now);
+    control_events_second(c);
 }
 
 static bool listen_for_events(struct control *c)

@@ -14,6 +14,8 @@
 #include "proxy/shared.h"
 #include "proxy/store.h"
 
+enum { CHANGES_SHOWN = 50 };
+
 static void health(void *ctx, struct admin_health *out)
 {
     struct control *c = ctx;
@@ -54,10 +56,9 @@ static void note_store(struct control *c, const struct store_stats *s)
 
 _Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each operation");
 
-static const char *circuit_name(const struct control *c, const struct guard_view *g)
+const char *control_circuit_name(const struct control *c, int operation)
 {
-    return g->operation == GUARD_WAY ? "upstream"
-                                     : metrics_operation_name(c->service.metrics, (uint16_t)g->operation);
+    return operation == GUARD_WAY ? "upstream" : metrics_operation_name(c->service.metrics, (uint16_t)operation);
 }
 
 /* The same of the shared level, which has a thread of its own. */
@@ -108,7 +109,7 @@ static void supply_gauges(void *ctx, struct supplied *out)
     supply(out, SUPPLIED_CONCURRENCY_LIMIT, NULL, admit_concurrency_limit(c->service.admit));
     supply(out, SUPPLIED_RETRY_BUDGET, NULL, budget.left);
     for (int i = 0; guard_look(c->service.guard, i, &guard, control_now()); i++)
-        supply(out, SUPPLIED_CIRCUIT_STATE, circuit_name(c, &guard), (double)guard.state);
+        supply(out, SUPPLIED_CIRCUIT_STATE, control_circuit_name(c, guard.operation), (double)guard.state);
 }
 
 static void cache(void *ctx, struct view *v)
@@ -170,7 +171,7 @@ static void circuit(void *ctx, struct view *v)
     tick_t now = control_now();
     guard_look_budget(c->service.guard, &budget, now);
     for (int i = 0; guard_look(c->service.guard, i, &g, now); i++) {
-        view_object(v, circuit_name(c, &g));
+        view_object(v, control_circuit_name(c, g.operation));
         view_text(v, "state", breaker_state_name(g.state));
         view_text(v, "cause", breaker_cause_name(g.cause));
         view_uint(v, "opened", g.opened);
@@ -183,6 +184,22 @@ static void circuit(void *ctx, struct view *v)
         }
         view_end(v);
     }
+}
+
+static void circuit_history(void *ctx, struct view *v)
+{
+    struct control *c = ctx;
+    struct guard_change change;
+    uint64_t next = guard_changes(c->service.guard);
+    view_uint(v, "total", next);
+    view_array(v, "changes"); /* newest first */
+    for (uint64_t i = 0; i < CHANGES_SHOWN && i < next; i++)
+        if (guard_change(c->service.guard, next - 1 - i, &change)) {
+            view_object(v, NULL);
+            control_put_change(c, v, &change);
+            view_end(v);
+        }
+    view_end(v);
 }
 
 static void rate_limits(void *ctx, struct view *v)
@@ -219,7 +236,7 @@ static bool reset(void *ctx, const char *name)
     struct control *c = ctx;
     struct guard_view g;
     for (int i = 0; guard_look(c->service.guard, i, &g, control_now()); i++)
-        if (strcmp(name, circuit_name(c, &g)) == 0) {
+        if (strcmp(name, control_circuit_name(c, g.operation)) == 0) {
             guard_reset(c->service.guard, g.operation, control_now());
             return true;
         }
@@ -241,6 +258,7 @@ void control_sources(struct control *c, struct admin_sources *out)
         .cache_entries = control_entries,
         .pool = pool,
         .circuit = circuit,
+        .circuit_history = circuit_history,
         .rate_limits = rate_limits,
         .snapshot = snapshot,
         .change = control_change,

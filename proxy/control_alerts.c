@@ -72,6 +72,7 @@ static void tell(void *ctx, const struct alert_event *events, size_t count)
 {
     struct control *c = ctx;
     notify_events(c->notify, events, count, control_now());
+    control_events_alerts(c, events, count);
 }
 
 bool control_alerts_start(struct control *c)

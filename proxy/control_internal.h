@@ -5,6 +5,7 @@
 #define PROXY_CONTROL_INTERNAL_H
 
 #include "metrics/render.h"
+#include "policy/advise.h"
 #include "policy/config.h"
 #include "proxy/admin.h"
 #include "proxy/config_file.h"
@@ -46,6 +47,10 @@ struct control {
     bool forced;        /* what is in flight was cut */
     bool reload_failed; /* the last reload was refused: said by readiness views */
     unsigned workers_running;
+    struct { /* to those who hear the live stream */
+        uint64_t breaker;
+        uint8_t advice[ADVISE_KINDS]; /* enum adviser_state */
+    } told;
 };
 
 tick_t control_now(void);
@@ -56,6 +61,17 @@ void control_sources(struct control *c, struct admin_sources *out);
 /* control_entries.c: `entries` and `total` of what is stored. `sort` must be a word of admin_endpoints.def.
  */
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit);
+
+/* control_events.c: what the live stream is told of. `turn`: often; `before`: the configuration that was. */
+struct guard_change;
+void control_put_change(const struct control *c, struct view *v, const struct guard_change *change);
+void control_events_turn(struct control *c);
+void control_events_second(struct control *c);
+void control_events_config(struct control *c, const struct config *before);
+void control_events_alerts(struct control *c, const struct alert_event *events, size_t count);
+
+/* control_admin.c: "upstream", or an operation's name. */
+const char *control_circuit_name(const struct control *c, int operation);
 
 /* control_alerts.c: the alerts of this process, and who is told. False: out of memory. */
 bool control_alerts_start(struct control *c);

@@ -24,6 +24,7 @@ struct circuit {
     _Atomic uint32_t epoch; /* of the permits that it gives without a question; 0: ask */
     _Atomic uint32_t good;  /* gathered */
     int operation;          /* GUARD_WAY: the way there */
+    enum breaker_state seen; /* noted last */
     struct hedge hedge;     /* under hedge_lock */
 };
 
@@ -42,6 +43,8 @@ struct guard {
     _Atomic bool hedging;
     _Atomic uint32_t requests; /* gathered */
     _Atomic tick_t began;      /* when gathering began */
+    _Atomic uint64_t changes;
+    struct guard_change change[GUARD_CHANGES];
 };
 
 /* The way there is neither slow nor fast: only operations are. */
@@ -57,17 +60,31 @@ static void read_rules(struct guard *g, const struct config *cfg)
     atomic_store_explicit(&g->slow_call, g->rules.slow_call, memory_order_relaxed);
 }
 
-static void publish(struct circuit *c)
+/* With the lock held. */
+static void note_change(struct guard *g, struct circuit *c)
 {
+    uint64_t number = atomic_load_explicit(&g->changes, memory_order_relaxed);
+    g->change[number % GUARD_CHANGES] =
+        (struct guard_change){c->operation, c->seen, c->breaker.state, c->breaker.cause, c->breaker.since};
+    c->seen = c->breaker.state;
+    atomic_store_explicit(&g->changes, number + 1, memory_order_relaxed);
+}
+
+static void publish(struct guard *g, struct circuit *c)
+{
+    if (c->breaker.state != c->seen)
+        note_change(g, c);
     atomic_store_explicit(&c->epoch, c->breaker.state == BREAKER_CLOSED ? c->breaker.epoch : 0,
                           memory_order_release);
 }
 
-static void circuit_init(struct circuit *c, int operation, const struct breaker_rules *rules, tick_t now)
+static void circuit_init(struct guard *g, struct circuit *c, int operation, const struct breaker_rules *rules,
+                         tick_t now)
 {
     c->operation = operation;
     breaker_init(&c->breaker, rules, now);
-    publish(c);
+    c->seen = c->breaker.state;
+    publish(g, c);
 }
 
 /* With the lock held. */
@@ -80,7 +97,7 @@ static struct circuit *make(struct guard *g, uint16_t operation, tick_t now)
     if (!c)
         return g->made[0]; /* no memory: it shares a breaker */
     int n = atomic_load_explicit(&g->count, memory_order_relaxed);
-    circuit_init(c, operation, &g->rules, now);
+    circuit_init(g, c, operation, &g->rules, now);
     hedge_init(&c->hedge, &g->hedge_rules);
     g->made[n] = c;
     atomic_store_explicit(&g->operation[operation], c, memory_order_release);
@@ -97,7 +114,7 @@ struct guard *guard_new(const struct config *cfg, tick_t now, uint64_t seed)
     pthread_mutex_init(&g->hedge_lock, NULL);
     read_rules(g, cfg);
     rng_seed(&g->rng, seed);
-    circuit_init(&g->way, GUARD_WAY, &g->way_rules, now);
+    circuit_init(g, &g->way, GUARD_WAY, &g->way_rules, now);
     retry_budget_init(&g->budget, cfg->retry_budget, 1.0, now);
     atomic_init(&g->began, now);
     if (!make(g, 0, now)) {
@@ -150,9 +167,9 @@ static void lock(struct guard *g, tick_t now)
 static void unlock(struct guard *g)
 {
     int n = atomic_load_explicit(&g->count, memory_order_relaxed);
-    publish(&g->way);
+    publish(g, &g->way);
     for (int i = 0; i < n; i++)
-        publish(g->made[i]);
+        publish(g, g->made[i]);
     pthread_mutex_unlock(&g->lock);
 }
 
@@ -375,6 +392,22 @@ bool guard_look(struct guard *g, int i, struct guard_view *out, tick_t now)
     };
     unlock(g);
     return true;
+}
+
+uint64_t guard_changes(const struct guard *g)
+{
+    return atomic_load_explicit(&((struct guard *)(uintptr_t)g)->changes, memory_order_relaxed);
+}
+
+bool guard_change(struct guard *g, uint64_t number, struct guard_change *out)
+{
+    pthread_mutex_lock(&g->lock);
+    uint64_t next = atomic_load_explicit(&g->changes, memory_order_relaxed);
+    bool there = number < next && next - number <= GUARD_CHANGES;
+    if (there)
+        *out = g->change[number % GUARD_CHANGES];
+    pthread_mutex_unlock(&g->lock);
+    return there;
 }
 
 void guard_look_budget(struct guard *g, struct guard_budget *out, tick_t now)

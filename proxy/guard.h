@@ -77,6 +77,20 @@ struct guard_view {
 };
 bool guard_look(struct guard *g, int i, struct guard_view *out, tick_t now) MUSTCHECK;
 
+/* A change of state of one breaker. */
+struct guard_change {
+    int operation; /* its number, or GUARD_WAY */
+    enum breaker_state from, to;
+    enum breaker_cause cause; /* of the last opening */
+    tick_t at;
+};
+enum { GUARD_CHANGES = 256 };
+
+/* Changes are numbered from 0; the newest GUARD_CHANGES are kept. Returns the number of the next one; takes
+ * no lock. / False: not there any more, or not yet. */
+uint64_t guard_changes(const struct guard *g);
+bool guard_change(struct guard *g, uint64_t number, struct guard_change *out) MUSTCHECK;
+
 /* Of all the traffic. */
 struct guard_budget {
     double left;         /* retries that could be made now */

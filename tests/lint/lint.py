@@ -24,8 +24,8 @@ ALLOWED = {
 EXCEPTIONS = {"stdio.h": re.compile(r"^policy/(config|suggest|units|alert_spec|route)"), "stdatomic.h": re.compile(r"^policy/config")}
 # One room a library.
 ROOMS = {
-    "openssl/": re.compile(r"^(proxy/(tls|signer|seal)|tests/)"), "yaml.h": re.compile(r"^proxy/config_"), "msgpack": re.compile(r"^(proxy/pack[._]|tests/)"),
-    "jansson.h": re.compile(r"^(proxy/(view|pack|admin)|metrics/cli/|tests/)"), "curl/": re.compile(r"^(metrics/cli/|proxy/post(_curl)?\.[ch])"), "zlib.h": re.compile(r"^proxy/admin_page\.c"), "hiredis": re.compile(r"^proxy/redis(_reply)?\.c"),
+    "openssl/": re.compile(r"^(proxy/(tls|signer|seal|digest)|tests/)"), "yaml.h": re.compile(r"^proxy/config_"), "msgpack": re.compile(r"^(proxy/pack[._]|tests/)"),
+    "jansson.h": re.compile(r"^(proxy/(view|pack|admin)|metrics/cli/|tests/)"), "curl/": re.compile(r"^(metrics/cli/|proxy/post(_curl)?\.[ch])"), "zlib.h": re.compile(r"^proxy/admin_page\.c"), "wslay/": re.compile(r"^proxy/websocket\.c"), "hiredis": re.compile(r"^proxy/redis(_reply)?\.c"),
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atof|rand|srand|alloca|tmpnam|mktemp)\s*\(")
 MAX_FILE, MAX_FUNCTION = 900, 100

@@ -37,6 +37,24 @@ def test_every_type_has_points(t):
     equal((own["operation"], sum(p["count"] for p in own["points"])), ("get_prompt", 20), "of one operation")
 
 
+def test_a_heat_map_has_every_sample_in_one_cell(t):
+    sidecar = busy(t)
+    query = "/api/v1/metrics/heatmap?metric_type=%s&start_time=-5m&step=10s&buckets=%s"
+    status, _, told = sidecar.admin(query % ("REQUEST_LATENCY", 12))
+    equal(status, 200, "status")
+    bounds, columns = told["bounds"], told["columns"]
+    equal((len(bounds), bounds), (13, sorted(bounds)), "bounds")
+    equal({len(c["counts"]) for c in columns}, {12}, "rows")
+    equal((sum(c["count"] for c in columns), sum(sum(c["counts"]) for c in columns)), (20, 20), "samples")
+    points = series(sidecar, "REQUEST_LATENCY")["points"]
+    check(bounds[0] <= min(p["min"] for p in points) and bounds[-1] >= max(p["max"] for p in points) * 0.99, "the rows hold all")
+    check(sum(c["count"] for c in sidecar.admin(query % ("MEMORY_USAGE", 5))[2]["columns"]) >= 1, "a gauge")
+    for buckets in ("1", "101", "x"):
+        equal(sidecar.admin(query % ("REQUEST_LATENCY", buckets))[0], 400, "buckets=" + buckets)
+    told = sidecar.admin(query.replace("-5m", "-5m&end_time=-4m") % ("REQUEST_LATENCY", 5))[2]
+    equal((told["bounds"], told["columns"]), ([], []), "nothing was measured")
+
+
 def test_malformed_queries_name_the_field(t):
     sidecar = t.sidecar(t.origin())
     for name, query, field in [("no type", "", "metric_type"), ("unknown type", "metric_type=LATENCY", "metric_type"), ("bad time", "metric_type=ERROR_RATE&start_time=yesterday", "start_time"),

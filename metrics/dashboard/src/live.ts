@@ -102,26 +102,13 @@ function listen(): void {
   };
 }
 
-/** The snapshot, put together from its parts where the sidecar has none. */
-async function readSnapshot(): Promise<Partial<Snapshot>> {
-  try {
-    return await get<Snapshot>('api/v1/snapshot');
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 501) throw error;
-  }
-  const [about, cache, pool, circuit, rate_limits, alerts, recommendations] = await Promise.all(
-    ['summary?window=60s', 'cache', 'pool', 'circuit', 'rate-limits', 'alerts', 'recommendations'].map((path) => get(`api/v1/${path}`)),
-  );
-  return { summary: about, cache, network: { pool, circuit, rate_limits, phases: {} }, alerts, recommendations } as Partial<Snapshot>;
-}
-
 /** One round: what there is, by HTTP; then the stream, or the next round in a while. */
 async function connect(): Promise<void> {
   stop();
   if (loginWanted.value || paused.value || document.hidden) return;
   try {
-    const snapshot = await readSnapshot();
-    await heard({ ...snapshot }, snapshot.service?.refresh_interval);
+    const snapshot = await get<Snapshot>('api/v1/snapshot');
+    await heard({ ...snapshot }, snapshot.service.refresh_interval);
   } catch (error) {
     lose(error);
   }
