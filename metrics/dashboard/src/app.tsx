@@ -1,5 +1,5 @@
 // The frame of the page: where one goes, the range, what is live, and the login where one is asked for.
-import { lazyPages } from './pages';
+import { contents } from './pages';
 import { loginWanted, logout } from './api';
 import { setTheme, theme, type Theme } from './chart/colors';
 import { ago, zone } from './format';
@@ -28,7 +28,8 @@ function badge(page: Page): number {
 function Navigation() {
   return (
     <nav class="pages" aria-label="Dashboards">
-      {PAGES.map((page) => {
+      <div>
+        {PAGES.map((page) => {
         const count = badge(page);
         const current = route.value.page === page;
         return (
@@ -52,6 +53,7 @@ function Navigation() {
           </a>
         );
       })}
+      </div>
     </nav>
   );
 }
@@ -137,7 +139,7 @@ function Trouble() {
 export function App() {
   if (loginWanted.value) return <Login />;
   const { page } = route.value;
-  const Content = lazyPages[page];
+  const Content = contents[page];
   document.title = `${NAMES[page]} · PromptOps sidecar`;
   return (
     <>

@@ -13,6 +13,7 @@ export interface Line {
   what: Statistic;
   color: number; // of the palette
   area?: boolean;
+  quiet?: boolean; // behind the others
 }
 
 export interface TimeChartProps {
@@ -50,8 +51,8 @@ function lineSeries(line: Line, c: Colors): unknown[] {
       name: line.name,
       data: data.length > 2000 ? data : withDots(data),
       itemStyle: { color },
-      lineStyle: { width: 2, color, join: 'round' },
-      z: 3,
+      lineStyle: { width: line.quiet ? 1 : 2, color, join: 'round', opacity: line.quiet ? 0.7 : 1 },
+      z: line.quiet ? 1 : 3,
       ...(line.area
         ? {
             areaStyle: {

@@ -6,9 +6,10 @@ import { live, summary } from '../live';
 import { go, RANGES, route } from '../route';
 import { meanOf, useSeries, type Series, type Statistic } from '../series';
 import type { Alert, Circuits } from '../types';
-import { Card, Empty, Meter, Tile } from '../ui/parts';
+import { Card, Tile } from '../ui/parts';
 import { Icon } from '../ui/icon';
 import { AdviceSummary } from './advice';
+import { QuotaMeters } from './quota';
 
 const NO_TRAFFIC = 'No requests in this range yet. Point your application at the sidecar, or choose a longer range.';
 
@@ -72,27 +73,9 @@ function Standing() {
 }
 
 function Quota() {
-  const limits = live.value.network?.rate_limits;
-  const keys = limits?.keys ?? [];
   return (
-    <Card id="quota" title="Quota left" hint="Of the API's rate limits, by key and window">
-      {keys.length ? (
-        <div class="meters">
-          {keys.slice(0, 3).flatMap((key) =>
-            key.windows.map((w) => (
-              <Meter
-                name={`${keys.length > 1 ? `${key.key} · ` : ''}${w.window}`}
-                value={w.remaining}
-                max={w.limit}
-                text={`${show.whole(w.remaining)} of ${show.whole(w.limit)} · resets in ${show.duration(w.resets_in)}`}
-                mood={w.remaining < w.limit * 0.1 ? 'bad' : w.remaining < w.limit * 0.3 ? 'warn' : 'good'}
-              />
-            )),
-          )}
-        </div>
-      ) : (
-        <Empty>No call has gone to the API yet. The windows show here with the first.</Empty>
-      )}
+    <Card id="quota" title="Quota left" hint="Of the API's rate limits">
+      <QuotaMeters />
     </Card>
   );
 }
