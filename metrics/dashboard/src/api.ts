@@ -1,14 +1,11 @@
 // Speaks with the admin port that served the page. Every address is relative to the page's own, so that a port-forward
-// or a path prefix before it does not matter. The token never stands in an address: it is in memory, or in a cookie
-// that no script can read.
+// or a path prefix before it does not matter. The token is sent once, in a body; what is kept of it is a cookie.
 import { signal } from '@preact/signals';
 
 export const base = new URL('.', document.baseURI);
 
 /** True when the port asks for a token that it has not been given. */
 export const loginWanted = signal(false);
-
-let token = '';
 
 /** What the port said against a request; status 0 when it said nothing at all. */
 export class ApiError extends Error {
@@ -23,7 +20,6 @@ export class ApiError extends Error {
 
 export async function request(method: string, path: string, body?: unknown): Promise<Response> {
   const headers: Record<string, string> = { Accept: 'application/json', 'X-Requested-With': 'dashboard' };
-  if (token) headers.Authorization = `Bearer ${token}`;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   let response: Response;
   try {
@@ -45,7 +41,7 @@ export async function request(method: string, path: string, body?: unknown): Pro
   } catch {
     /* not from the sidecar, but from something before it */
   }
-  if (response.status === 401) loginWanted.value = true;
+  if (response.status === 401 && path !== 'api/v1/session') loginWanted.value = true;
   throw new ApiError(response.status, said.error ?? `The answer was ${response.status} ${response.statusText}.`, said.remedy ?? '');
 }
 
@@ -58,25 +54,20 @@ export async function send<T>(method: 'POST' | 'PUT' | 'PATCH' | 'DELETE', path:
   return response.status === 204 ? (undefined as T) : response.json();
 }
 
-/** Logs in by a session's cookie where the port keeps sessions, else by the token in memory. Throws when refused. */
-export async function login(given: string): Promise<void> {
-  token = given.trim();
-  try {
-    await send('POST', 'api/v1/session', { token });
-    token = '';
-  } catch (error) {
-    const status = error instanceof ApiError ? error.status : 0;
-    if (status !== 404 && status !== 405 && status !== 501) {
-      token = '';
-      throw error;
-    }
-    await get('api/v1');
-  }
+/** Shows the token; from then on this browser is known by a cookie that no script can read. Throws when refused. */
+export async function login(token: string): Promise<void> {
+  await send('POST', 'api/v1/session', { token: token.trim() });
   loginWanted.value = false;
 }
 
+/** Whether a token is asked for and this browser has shown it. Asks for the login at once where it has not. */
+export async function sessionIsHeld(): Promise<boolean> {
+  const { guarded, authenticated } = await get<{ guarded: boolean; authenticated: boolean }>('api/v1/session');
+  loginWanted.value = guarded && !authenticated;
+  return guarded && authenticated;
+}
+
 export async function logout(): Promise<void> {
-  token = '';
   try {
     await send('DELETE', 'api/v1/session');
   } finally {

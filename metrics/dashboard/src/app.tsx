@@ -1,4 +1,5 @@
 // The frame of the page: where one goes, the range, what is live, and the login where one is asked for.
+import { useEffect, useRef } from 'preact/hooks';
 import { contents } from './pages';
 import { loginWanted, logout } from './api';
 import { setTheme, theme, type Theme } from './chart/colors';
@@ -26,8 +27,12 @@ function badge(page: Page): number {
 }
 
 function Navigation() {
+  const bar = useRef<HTMLElement>(null);
+  useEffect(() => {
+    bar.current?.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+  }, [route.value.page]);
   return (
-    <nav class="pages" aria-label="Dashboards">
+    <nav class="pages" aria-label="Dashboards" ref={bar}>
       <div>
         {PAGES.map((page) => {
         const count = badge(page);

@@ -88,6 +88,7 @@ function listen(): void {
     const said = JSON.parse(String(message.data)) as Message;
     if (said.type === 'event') {
       event.value = { kind: said.event ?? '', data: said.data };
+      void get<Snapshot>('api/v1/snapshot').then((snapshot) => heard({ ...snapshot }, snapshot.service.refresh_interval), lose);
       return;
     }
     told = true;

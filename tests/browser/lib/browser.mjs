@@ -52,8 +52,12 @@ export async function exported(page, id, kind = 'JSON') {
 export const coloursDrawn = (page, id) =>
   page.evaluate((name) => {
     const canvas = document.querySelector(`#${name} .drawing canvas`);
+    if (!canvas) return 0;
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
     const seen = new Set();
     for (let i = 0; i < data.length; i += 4) seen.add((data[i] << 24) | (data[i + 1] << 16) | (data[i + 2] << 8) | data[i + 3]);
     return seen.size;
   }, id);
+
+/** The ids of all cards with a chart, drawn or empty. */
+export const chartsOf = (page) => page.evaluate(() => [...document.querySelectorAll('.card.chart')].map((card) => card.id));

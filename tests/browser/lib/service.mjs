@@ -7,6 +7,8 @@ import { join } from 'node:path';
 
 const top = fileURLToPath(new URL('../../..', import.meta.url));
 const build = join(top, process.env.BUILD ?? 'build');
+/** Recommendations within seconds. */
+export const QUICK_ADVICE = { 'performance.recommendation_interval': '2s', 'performance.experiment_slice': '2s' };
 export const KEY = 'po_demoDemo0000000000000001';
 
 /** Starts a program and waits for the lines that `wanted` names; gives what each matched first. */

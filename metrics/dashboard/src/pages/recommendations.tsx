@@ -36,6 +36,7 @@ function Gain({ one }: { one: Recommendation }) {
   const x = (v: number) => 2 + (96 * (v - low)) / (high - low);
   const bar = (v: number, spread: number, y: number, name: string) => (
     <g class={name}>
+      <rect class="reach" x={Math.min(x(0), x(v))} y={y - 4} width={Math.abs(x(v) - x(0))} height="8" />
       <line x1={x(v - spread)} x2={x(v + spread)} y1={y} y2={y} vector-effect="non-scaling-stroke" />
       <rect x={x(v) - 0.6} y={y - 4} width="1.2" height="8" />
     </g>

@@ -1,5 +1,4 @@
-// Asks for the admin token. It goes to the sidecar once; what is kept is a cookie that no script can read or, with a
-// sidecar that has no sessions, this page's memory.
+// Asks for the admin token. It goes to the sidecar once; what is kept is a cookie that no script can read.
 import { signal } from '@preact/signals';
 import { useState } from 'preact/hooks';
 import { login, sentence } from '../api';

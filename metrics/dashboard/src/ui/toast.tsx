@@ -1,6 +1,7 @@
 // What became of an action, said once and read out.
-import { signal } from '@preact/signals';
+import { effect, signal } from '@preact/signals';
 import { sentence } from '../api';
+import { event } from '../live';
 import { Icon } from './icon';
 
 const said = signal<{ text: string; bad: boolean } | null>(null);
@@ -22,6 +23,16 @@ export async function attempt(what: () => Promise<unknown>, done: string): Promi
     say(sentence(error), true);
     return false;
   }
+}
+
+/** Says what the sidecar tells at once. */
+export function followEvents(): void {
+  effect(() => {
+    const { kind, data } = event.value ?? { kind: '', data: {} };
+    if (kind === 'alert' && data.event === 'raised') say(`Alert raised: ${String(data.id)}`, true);
+    if (kind === 'alert' && data.event === 'resolved') say(`Alert resolved: ${String(data.id)}`);
+    if (kind === 'breaker') say(`Circuit ${String(data.name)}: ${String(data.to)}`, data.to === 'open');
+  });
 }
 
 export function Toast() {
