@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { chartsOf, coloursDrawn, drawnOption, exported, openPage, startBrowser } from './lib/browser.mjs';
-import { QUICK_ADVICE, startOrigin, startSidecar, until } from './lib/service.mjs';
+import { QUICK_ADVICE, startOrigin, startSidecar, stopAll, until } from './lib/service.mjs';
 
+const LIMIT = { timeout: 90_000 };
 let origin, sidecar, browser;
 
 before(async () => {
-  [origin, browser] = await Promise.all([startOrigin(), startBrowser()]);
+  browser = await startBrowser();
+  origin = await startOrigin();
   sidecar = await startSidecar(origin, { ...QUICK_ADVICE, 'cache.max_size': 12, 'cache.strategy': 'lru', 'circuit_breaker.circuit_breaker_threshold': 4, 'circuit_breaker.circuit_breaker_timeout': '60s' });
 });
 
@@ -15,6 +17,7 @@ after(async () => {
   await browser?.close();
   await sidecar?.stop();
   await origin?.stop();
+  stopAll();
 });
 
 const series = (type, operation) => sidecar.get(`api/v1/metrics?metric_type=${type}&start_time=-300s&step=1s${operation ? `&operation=${operation}` : ''}`);
@@ -43,7 +46,7 @@ async function traffic() {
   }, 'the curve and the alert');
 }
 
-test('an empty sidecar says what to do', async () => {
+test('an empty sidecar says what to do', LIMIT, async () => {
   const { page, wrong, close } = await openPage(browser, sidecar.page);
   await until(async () => (await page.locator('#latency .empty').textContent())?.includes('Point your application at the sidecar'), 'the words for no traffic');
   assert.deepEqual(wrong, []);
@@ -130,10 +133,10 @@ const CHARTS = {
   },
 };
 
-test('traffic is made', traffic);
+test('traffic is made', LIMIT, traffic);
 
 for (const [name, charts] of Object.entries(CHARTS))
-  test(`the charts of ${name} are drawn, and say what the API says`, async () => {
+  test(`the charts of ${name} are drawn, and say what the API says`, LIMIT, async () => {
     const { page, wrong, close } = await openPage(browser, sidecar.page, `#/${name}?range=5m`);
     const drawn = Object.keys(charts).filter((id) => charts[id]);
     for (const id of drawn) {
@@ -161,7 +164,7 @@ for (const [name, charts] of Object.entries(CHARTS))
     await close();
   });
 
-test('the drawing holds the same numbers as the table, and a live update comes by itself', async () => {
+test('the drawing holds the same numbers as the table, and a live update comes by itself', LIMIT, async () => {
   const { page, wrong, close } = await openPage(browser, sidecar.page, '#/requests?range=5m&operation=get_prompt');
   await page.locator('#requests-latency [data-drawn]').waitFor();
   const { rows } = await exported(page, 'requests-latency');
@@ -178,7 +181,7 @@ test('the drawing holds the same numbers as the table, and a live update comes b
   await close();
 });
 
-test('CSV, JSON and PNG, the table, the full screen, the legend', async () => {
+test('CSV, JSON and PNG, the table, the full screen, the legend', LIMIT, async () => {
   const { page, wrong, close } = await openPage(browser, sidecar.page, '#/overview?range=5m');
   await page.locator('#latency [data-drawn]').waitFor();
   const csv = await exported(page, 'latency', 'CSV');
@@ -199,7 +202,7 @@ test('CSV, JSON and PNG, the table, the full screen, the legend', async () => {
   await close();
 });
 
-test('dragging zooms, the arrow keys move along, and what they find is read out', async () => {
+test('dragging zooms, the arrow keys move along, and what they find is read out', LIMIT, async () => {
   const { page, wrong, close } = await openPage(browser, sidecar.page, '#/overview?range=5m');
   await page.locator('#throughput [data-drawn]').waitFor();
   const box = await page.locator('#throughput .drawing').boundingBox();

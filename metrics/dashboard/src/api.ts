@@ -7,6 +7,9 @@ export const base = new URL('.', document.baseURI);
 /** True when the port asks for a token that it has not been given. */
 export const loginWanted = signal(false);
 
+/** True once it is known whether a token is asked for: nothing is asked of the port before. */
+export const doorKnown = signal(false);
+
 /** What the port said against a request; status 0 when it said nothing at all. */
 export class ApiError extends Error {
   constructor(

@@ -1,7 +1,7 @@
 // The frame of the page: where one goes, the range, what is live, and the login where one is asked for.
 import { useEffect, useRef } from 'preact/hooks';
 import { contents } from './pages';
-import { loginWanted, logout } from './api';
+import { doorKnown, loginWanted, logout } from './api';
 import { setTheme, theme, type Theme } from './chart/colors';
 import { ago, zone } from './format';
 import { heardAt, interval, live, now, paused, refreshNow, state, trouble } from './live';
@@ -168,7 +168,7 @@ export function App() {
       <main id="main" tabIndex={-1}>
         <h1 class="unseen">{NAMES[page]}</h1>
         <Trouble />
-        <Content />
+        {doorKnown.value && <Content />}
         <footer class="foot">
           Times are in {zone}. Drag across a chart to zoom; arrow keys move along it.
         </footer>

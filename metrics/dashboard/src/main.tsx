@@ -1,7 +1,7 @@
 import { render } from 'preact';
 import { App } from './app';
 import { refreshColors } from './chart/colors';
-import { sessionIsHeld } from './api';
+import { doorKnown, sessionIsHeld } from './api';
 import { start } from './live';
 import { sessionHeld } from './ui/login';
 import { followEvents } from './ui/toast';
@@ -12,6 +12,9 @@ followEvents();
 void sessionIsHeld()
   .then((held) => (sessionHeld.value = held))
   .catch(() => undefined) // said by the first refresh
-  .finally(start);
+  .finally(() => {
+    doorKnown.value = true;
+    start();
+  });
 // The charts' code comes after the page stands.
 requestAnimationFrame(() => setTimeout(() => void import('./chart/echarts')));

@@ -7,7 +7,7 @@ const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
 export async function startBrowser() {
   const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium';
   try {
-    return await chromium.launch({ executablePath, args: ARGS });
+    return await chromium.launch({ executablePath, args: ARGS, handleSIGTERM: false, handleSIGINT: false, handleSIGHUP: false });
   } catch (error) {
     throw new Error(`Chromium cannot be started (${executablePath}; apt-get install chromium): ${error.message}`);
   }
@@ -20,6 +20,7 @@ export const DESKTOP = { viewport: { width: 1360, height: 860 } };
 export async function openPage(browser, origin, hash = '#/overview?range=5m', { options = DESKTOP, expected } = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
   const wrong = [];
   const add = (text) => expected?.test(text) || wrong.push(text);
   page.on('pageerror', (error) => add(error.stack ?? String(error)));

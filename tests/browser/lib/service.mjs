@@ -12,8 +12,16 @@ export const QUICK_ADVICE = { 'performance.recommendation_interval': '2s', 'perf
 export const KEY = 'po_demoDemo0000000000000001';
 
 /** Starts a program and waits for the lines that `wanted` names; gives what each matched first. */
+const children = new Set();
+/** Ends what a failed test has left. */
+export function stopAll() {
+  for (const child of children) if (child.exitCode === null) child.kill('SIGKILL');
+}
+process.on('exit', stopAll);
+
 async function begin(program, args, wanted) {
   const child = spawn(join(build, program), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  children.add(child);
   const found = {};
   const said = [];
   await new Promise((resolve, reject) => {
