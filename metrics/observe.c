@@ -7,13 +7,16 @@
  */
 #include "metrics/observe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/hist_table.h"
+#include "metrics/keeper.h"
 #include "metrics/series.h"
 
 /* A code is an outcome (below 100), a status, or a reason (from REASON_BASE on). */
-enum { MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
+enum { HTTP_ROOM = 256, MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
 
 struct operation_detail {
     _Atomic uint64_t tally[TALLY_COUNT];
@@ -26,8 +29,12 @@ struct metrics_detail {
     struct hist shared[HISTOGRAM_COUNT]; /* those without parts */
     struct hist connect[METRICS_CONNECT_PHASES];
     struct series *series[SERIES_COUNT];
-    struct ring *ring;
+    struct keeper *keeper;
+    _Atomic uint64_t sample; /* of 2^32 requests so many; NOT_MEASURED: nothing is measured */
+    struct hist_table *_Atomic http[METRICS_HTTP_SIDES]; /* NULL: nobody wants it */
 };
+#define NOT_MEASURED UINT64_MAX
+#define SAMPLE_ALL   (UINT64_C(1) << 32)
 
 struct metrics {
     struct metrics_block **blocks;
@@ -107,7 +114,9 @@ static void detail_free(struct metrics_detail *d)
         hist_dispose(&d->connect[i]);
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         series_free(d->series[i]);
-    ring_free(d->ring);
+    keeper_free(d->keeper);
+    for (int i = 0; i < METRICS_HTTP_SIDES; i++)
+        hist_table_free(atomic_load_explicit(&d->http[i], memory_order_relaxed));
     free(d);
 }
 
@@ -116,7 +125,8 @@ static struct metrics_detail *detail_new(void)
     struct metrics_detail *d = calloc(1, sizeof *d);
     if (!d)
         return NULL;
-    bool whole = (d->ring = ring_new()) != NULL;
+    bool whole = (d->keeper = keeper_new(RING_ENTRIES)) != NULL;
+    atomic_init(&d->sample, SAMPLE_ALL);
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         whole &= (d->series[i] = series_new(series_room[i])) != NULL;
     if (whole)
@@ -214,6 +224,20 @@ void metrics_free(struct metrics *m)
     names_free(m->reasons, m->reason_count);
     names_free(m->outcomes, m->outcome_count);
     free(m);
+}
+
+bool metrics_make_room(struct metrics *m, size_t requests)
+{
+    size_t workers = m->block_count > 1 ? (size_t)m->block_count - 1 : 1;
+    for (int i = 0; i < m->block_count; i++) {
+        bool control = i == m->block_count - 1; /* it answers no requests */
+        struct keeper *fresh = keeper_new(control ? 1 : (requests + workers - 1) / workers);
+        if (!fresh)
+            return false;
+        keeper_free(m->blocks[i]->detail->keeper);
+        m->blocks[i]->detail->keeper = fresh;
+    }
+    return true;
 }
 
 struct metrics_block *metrics_block(struct metrics *m, int i)
@@ -347,8 +371,10 @@ static void count_cache(struct metrics_block *b, const struct observation *o)
     if (o->cache == VERDICT_NONE || o->cache >= VERDICT_COUNT)
         return;
     metric_add(b, metric[o->cache], 1);
-    if (words[o->cache].saved) {
+    if (words[o->cache].saved && o->attempts == 0) { /* else the upstream was asked, in vain */
         metric_add(b, METRIC_CACHE_SAVED, o->saved > 0 ? (uint64_t)o->saved : 0);
+        if (o->flags & OBSERVED_AHEAD)
+            return;
         metric_add(b, METRIC_CACHE_SAVED_REQUESTS, 1);
         metric_add(b, METRIC_CACHE_SAVED_BYTES, o->bytes_out);
     }
@@ -373,11 +399,48 @@ static void count_operation(struct operation_detail *detail, const struct observ
         tally_add(detail, TALLY_ANSWERED);
 }
 
-void metrics_observe(struct metrics_block *b, const struct observation *o)
+struct http_key metrics_http_key(const struct observation *o)
 {
+    bool caused = o->status == 0 || (o->flags & OBSERVED_BROKEN);
+    return (struct http_key){.operation = operation_bound(o->operation),
+                             .status = o->status,
+                             .cause = caused ? o->reason : 0,
+                             .method = o->method};
+}
+
+static void http_record(struct metrics_block *b, struct hist_table *t, const struct http_key *k,
+                        int64_t duration)
+{
+    uint64_t key = UINT64_C(1) << 63 | (uint64_t)(k->cause & 0x3fff) << 48 | (uint64_t)k->operation << 32 |
+                   (uint64_t)k->status << 16 | (uint64_t)k->method << 8;
+    if (!hist_table_record(t, key, duration))
+        metric_add(b, METRIC_OBSERVATIONS_LOST, 1);
+}
+
+void metrics_set_sampling(struct metrics *m, bool measure, double share)
+{
+    uint64_t sample = !measure     ? NOT_MEASURED
+                      : share >= 1 ? SAMPLE_ALL
+                      : share <= 0 ? 0
+                                   : (uint64_t)(share * (double)SAMPLE_ALL);
+    for (int i = 0; i < m->block_count; i++)
+        atomic_store_explicit(&m->blocks[i]->detail->sample, sample, memory_order_relaxed);
+}
+
+bool metrics_measuring(const struct metrics_block *b)
+{
+    return atomic_load_explicit(&b->detail->sample, memory_order_relaxed) != NOT_MEASURED;
+}
+
+void metrics_observe(struct metrics_block *b, struct observation *o)
+{
+    uint64_t sample = atomic_load_explicit(&b->detail->sample, memory_order_relaxed);
+    if (sample == NOT_MEASURED)
+        return;
+    bool failed = observation_failed(o);
     uint16_t operation = operation_bound(o->operation);
     metric_add(b, METRIC_REQUESTS_DONE, 1);
-    if (observation_failed(o))
+    if (failed)
         metric_add(b, METRIC_REQUESTS_FAILED, 1);
     else if (o->status >= 400 && o->status < 500)
         metric_add(b, METRIC_REQUESTS_REFUSED, 1);
@@ -394,13 +457,19 @@ void metrics_observe(struct metrics_block *b, const struct observation *o)
         record(b, &detail->request, o->total);
         count_operation(detail, o);
     }
-    ring_put(b->detail->ring, o);
+    keeper_see(b->detail->keeper, o, sample, failed);
+    struct hist_table *http =
+        atomic_load_explicit(&b->detail->http[METRICS_HTTP_SERVER], memory_order_acquire);
+    if (http) {
+        struct http_key key = metrics_http_key(o);
+        http_record(b, http, &key, o->total);
+    }
 }
 
 static void count_connect(struct metrics_block *b, const struct attempt *a)
 {
-    const int64_t phase[METRICS_CONNECT_PHASES] = {a->dns, a->tcp, a->tls};
-    for (int i = 0; i < METRICS_CONNECT_PHASES; i++)
+    const int64_t phase[METRICS_CONNECT_PHASES] = {0, a->tcp, a->tls};
+    for (int i = 1; i < METRICS_CONNECT_PHASES; i++)
         if (phase[i] > 0)
             record(b, &b->detail->connect[i], phase[i]);
     int64_t round_trip = a->round_trip > 0 ? a->round_trip : a->tcp;
@@ -408,8 +477,16 @@ static void count_connect(struct metrics_block *b, const struct attempt *a)
         record(b, &b->detail->shared[HISTOGRAM_ROUND_TRIP], round_trip);
 }
 
+void metrics_lookup(struct metrics_block *b, int64_t took)
+{
+    if (metrics_measuring(b))
+        record(b, &b->detail->connect[0], took);
+}
+
 void metrics_upstream(struct metrics_block *b, const struct attempt *a)
 {
+    if (!metrics_measuring(b))
+        return;
     uint16_t operation = operation_bound(a->operation);
     metric_add(b, METRIC_UPSTREAM_DONE, 1);
     if (a->failed)
@@ -433,12 +510,21 @@ void metrics_upstream(struct metrics_block *b, const struct attempt *a)
     struct operation_detail *detail = a->total > 0 ? operation_detail(b, operation) : NULL;
     if (detail)
         record(b, &detail->upstream, a->total);
+    struct hist_table *http =
+        atomic_load_explicit(&b->detail->http[METRICS_HTTP_CLIENT], memory_order_acquire);
+    if (http) {
+        struct http_key key = {
+            .operation = operation, .status = a->status, .cause = a->outcome, .method = a->method};
+        http_record(b, http, &key, a->total);
+    }
 }
 
 void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)
 {
     uint16_t code =
         (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
+    if (!metrics_measuring(b))
+        return;
     struct operation_detail *detail = operation_detail(b, operation_bound(operation));
     metric_add(b, METRIC_RETRIES_DONE, 1);
     if (detail)
@@ -511,6 +597,127 @@ bool metrics_histogram(const struct metrics *m, enum histogram_id id, int part, 
     return into->count > before;
 }
 
+const char *metrics_part_name(const struct metrics *m, enum histogram_id id, int part)
+{
+    static const char *const phases[METRICS_CONNECT_PHASES] = {"dns", "tcp", "tls"};
+    return id == HISTOGRAM_CONNECT ? phases[part] : metrics_operation_name(m, (uint16_t)part);
+}
+
+int metrics_parts(enum histogram_id id)
+{
+    return parts_of(id);
+}
+
+size_t metrics_tuple_labels(const struct metrics *m, enum series_id id, const struct series_tuple *t,
+                            struct metrics_label out[METRICS_LABELS], char room[METRICS_LABEL_ROOM])
+{
+    static const char *const keys[METRICS_LABELS] = {"operation", "method", "code", "cache"};
+    bool requests = id == SERIES_REQUESTS;
+    size_t n = requests ? METRICS_LABELS : 2;
+    for (size_t i = 0; i < n; i++)
+        out[i] = (struct metrics_label){keys[i], "other"};
+    if (!requests)
+        out[1].key = id == SERIES_RETRIES ? "reason" : "outcome";
+    if (t->other)
+        return n;
+    out[0].value = metrics_operation_name(m, t->operation);
+    if (!requests) {
+        out[1].value = metrics_outcome_name(m, t->code, room);
+        return n;
+    }
+    snprintf(room, METRICS_LABEL_ROOM, "%u", t->code);
+    out[1].value = metrics_method_name(m, t->method);
+    out[2].value = room;
+    out[3].value = cache_word_name(t->cache);
+    return n;
+}
+
+struct series_count *metrics_series_sum(const struct metrics *m, enum series_id id, size_t *n)
+{
+    size_t room = 0;
+    for (int b = 0; b < m->block_count; b++)
+        room += series_places(metrics_series(m, b, id));
+    struct series_count *all = malloc(room * sizeof *all);
+    *n = 0;
+    for (int b = 0; all && b < m->block_count; b++) {
+        const struct series *s = metrics_series(m, b, id);
+        for (size_t i = 0; i < series_places(s); i++)
+            if (series_at(s, i, &all[*n].key, &all[*n].count))
+                ++*n;
+    }
+    if (all)
+        *n = series_merge(all, *n);
+    return all;
+}
+
+bool metrics_http_begin(struct metrics *m)
+{
+    for (int b = 0; b < m->block_count; b++)
+        for (int i = 0; i < METRICS_HTTP_SIDES; i++) {
+            struct metrics_detail *d = m->blocks[b]->detail;
+            if (atomic_load_explicit(&d->http[i], memory_order_relaxed))
+                continue;
+            struct hist_table *t = hist_table_new(HTTP_ROOM);
+            if (!t)
+                return false;
+            atomic_store_explicit(&d->http[i], t, memory_order_release);
+        }
+    return true;
+}
+
+struct found {
+    uint64_t key;
+    const struct hist *hist;
+};
+
+static int by_found_key(const void *a, const void *b)
+{
+    uint64_t x = ((const struct found *)a)->key, y = ((const struct found *)b)->key;
+    return x < y ? -1 : x > y;
+}
+
+/* Every histogram of every block, those of one key side by side. NULL: no memory, or nothing. */
+static struct found *find_all(const struct metrics *m, enum metrics_http_side side, size_t *n)
+{
+    struct found *all = calloc((size_t)m->block_count * (4 * HTTP_ROOM), sizeof *all);
+    *n = 0;
+    for (int b = 0; all && b < m->block_count; b++) {
+        struct hist_table *t = atomic_load_explicit(&m->blocks[b]->detail->http[side], memory_order_acquire);
+        for (size_t i = 0; t && i < hist_table_places(t); i++)
+            if (hist_table_at(t, i, &all[*n].key, &all[*n].hist))
+                ++*n;
+    }
+    if (all)
+        qsort(all, *n, sizeof *all, by_found_key);
+    return all;
+}
+
+bool metrics_http_walk(const struct metrics *m, enum metrics_http_side side, metrics_http_each *each,
+                       void *ctx)
+{
+    size_t n;
+    struct found *all = find_all(m, side, &n);
+    struct hist_counts *sum = all ? calloc(1, sizeof *sum) : NULL;
+    for (size_t i = 0; sum && i < n; i++) {
+        hist_read(all[i].hist, sum);
+        if (i + 1 < n && all[i + 1].key == all[i].key)
+            continue;
+        uint64_t k = all[i].key;
+        struct http_key key = {.other = true};
+        if (k != HIST_TABLE_OTHER)
+            key = (struct http_key){.operation = (uint16_t)(k >> 32),
+                                    .status = (uint16_t)(k >> 16),
+                                    .cause = (uint16_t)(k >> 48 & 0x3fff),
+                                    .method = (uint8_t)(k >> 8)};
+        if (sum->count)
+            each(ctx, &key, sum);
+        memset(sum, 0, sizeof *sum);
+    }
+    free(sum);
+    free(all);
+    return sum != NULL;
+}
+
 const struct series *metrics_series(const struct metrics *m, int block, enum series_id id)
 {
     return m->blocks[block]->detail->series[id];
@@ -518,5 +725,10 @@ const struct series *metrics_series(const struct metrics *m, int block, enum ser
 
 const struct ring *metrics_ring(const struct metrics *m, int block)
 {
-    return m->blocks[block]->detail->ring;
+    return keeper_sample(m->blocks[block]->detail->keeper);
+}
+
+const struct keeper *metrics_keeper(const struct metrics *m, int block)
+{
+    return m->blocks[block]->detail->keeper;
 }

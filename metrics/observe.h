@@ -38,8 +38,26 @@ enum observation_flag {
     OBSERVED_CLIENT_GONE = 4,
     OBSERVED_HEDGED = 8,
     OBSERVED_STREAMED = 16, /* the answer had no known length */
-    OBSERVED_OWN = 32       /* the answer was made by the sidecar, not relayed nor stored */
+    OBSERVED_OWN = 32,      /* the answer was made by the sidecar, not relayed nor stored */
+    OBSERVED_STORED = 64,   /* the answer was stored */
+    OBSERVED_QUOTA = 128,   /* the API said what was left of its rate limit: quota_left, quota_limit */
+    OBSERVED_AHEAD = 256    /* it is the first use of an answer that was fetched ahead, which was a request to
+                               the upstream as well: time is saved, but no request */
 };
+
+/* How the circuit breakers stood when the last attempt was asked for. */
+enum observed_circuit { CIRCUIT_NOT_ASKED, CIRCUIT_CLOSED, CIRCUIT_PROBE, CIRCUIT_OPEN };
+
+/* One attempt of a request, for people. */
+struct observed_attempt {
+    uint32_t at_us;   /* since the request began */
+    uint32_t took_us; /* to its end */
+    uint16_t status;  /* 0: no answer came */
+    uint16_t reason;  /* 0: ended well, or by the answer's status */
+    uint8_t reused;   /* on a connection used before */
+    uint8_t outcome;  /* index into metrics_config.outcomes */
+};
+enum { OBSERVED_ATTEMPTS = 4 }; /* the first ones, and the last */
 
 /* One finished request of a client. Zero it, then fill in what is known. */
 struct observation {
@@ -50,21 +68,38 @@ struct observation {
     uint16_t reason;    /* index into metrics_config.reasons; 0: ended well */
     uint8_t attempts;   /* at the upstream, the first included */
     uint8_t retries;
-    uint8_t flags;      /* of enum observation_flag */
+    uint16_t flags;     /* of enum observation_flag */
+    uint8_t detailed;   /* true: what stands behind `path` is not all zero */
+    uint8_t kept;       /* why it is kept: keeper.h. Set by metrics_observe(), as the following */
+    uint8_t circuit;    /* enum observed_circuit */
+    uint64_t number;    /* in the order of ends, of its block */
     int64_t ended_wall; /* nanoseconds since 1970, for people only */
     int64_t total;      /* first byte of the request to last byte of the answer */
-    int64_t queue_wait; /* held back by the concurrency limit or the rate limit */
-    int64_t pool_wait;  /* for a connection, all attempts together, as the following */
-    int64_t dns, tcp, tls;
-    int64_t first_byte;             /* from sent to the upstream's first byte */
-    int64_t upstream;               /* from sending to the upstream's last byte */
-    int64_t retry_delay;            /* slept between attempts */
-    int64_t saved;                  /* upstream time that the cache saved: what the stored answer once took */
-    uint64_t bytes_in;              /* from the client, head and body */
-    uint64_t bytes_out;             /* to the client */
+    int64_t saved;      /* upstream time that the cache saved: what the stored answer once took */
+    uint64_t bytes_in;  /* from the client, head and body */
+    uint64_t bytes_out; /* to the client */
     char request_id[RING_ID_BYTES]; /* shortened or padded with NUL; not terminated when full */
     char path[RING_PATH_BYTES];     /* likewise; without the query */
+
+    /* Phases, all attempts together, one after the other. */
+    int64_t held;        /* for the rest of the request, which its signature covers */
+    int64_t second;      /* a tier below memory was asked */
+    int64_t joined;      /* for the fetch of another request, and its bytes */
+    int64_t queue_wait;  /* held back by the concurrency limit or the rate limit */
+    int64_t pool_wait;   /* for a connection: dns, tcp and tls are part of it where this request waited for them */
+    int64_t send;        /* until the request's last byte was handed over */
+    int64_t wait;        /* from then on, to the answer's first byte, or to the attempt's failure */
+    int64_t body;        /* from the answer's first byte to its last */
+    int64_t retry_delay; /* between attempts */
+
+    int64_t dns;        /* for the upstream's name */
+    int64_t tcp, tls;   /* connections that were made for it */
+    int64_t first_byte; /* of the last attempt: from sending to the upstream's first byte */
+    int64_t upstream;   /* of all: from sending to the upstream's last byte */
+    int64_t quota_left, quota_limit; /* of the window that has the least left; limit < 0: not said */
+    struct observed_attempt tried[OBSERVED_ATTEMPTS];
 };
+#define OBSERVATION_SHORT offsetof(struct observation, held)
 
 enum attempt_kind {
     ATTEMPT_REQUEST, /* for a client */
@@ -80,12 +115,15 @@ struct attempt {
     uint16_t status; /* of the upstream's answer; 0: none came */
     uint16_t reason; /* index into metrics_config.reasons; 0: a whole answer came */
     uint8_t kind;    /* enum attempt_kind */
+    uint8_t method;  /* as in an observation */
+    uint8_t span;    /* its place in the request's trace, plus one; 0: it is not traced */
     uint8_t outcome; /* index into metrics_config.outcomes */
     bool failed;     /* by the upstream's fault, or refused by its rate limit */
     bool throttled;  /* the latter, whatever its status */
     bool reused;     /* sent on a connection used before */
     int64_t pool_wait;
-    int64_t dns, tcp, tls; /* when this attempt made the connection */
+    int64_t dns; /* waited for the upstream's name; not part of the histogram, which is of lookups */
+    int64_t tcp, tls; /* when this attempt made the connection */
     int64_t first_byte;
     int64_t total;
     int64_t round_trip; /* TCP_INFO's smoothed round trip, when known; else that of `tcp` is taken */
@@ -113,6 +151,10 @@ struct metrics; /* all blocks, and the names of what they count */
 struct metrics *metrics_new(const struct metrics_config *config);
 void metrics_free(struct metrics *m);
 
+/* Room for a sample of so many requests over all workers (at first RING_ENTRIES each). Before the workers
+ * start. False when out of memory: the old room stays. */
+bool metrics_make_room(struct metrics *m, size_t requests);
+
 /* Block of worker i, or of the control thread for i == workers. Belongs to m. */
 struct metrics_block *metrics_block(struct metrics *m, int i);
 int metrics_blocks(const struct metrics *m);
@@ -130,8 +172,21 @@ const char *metrics_method_name(const struct metrics *m, unsigned method);
 const char *metrics_reason_name(const struct metrics *m, unsigned reason);
 const char *cache_word_name(unsigned word);
 
-/* Counts one finished request. Only by the block's owner, exactly once a request. */
-void metrics_observe(struct metrics_block *b, const struct observation *o);
+/*
+ * Whether requests and attempts are measured at all (else only what the sidecar needs itself is counted:
+ * connections, requests under way), and the share of requests that is kept as a sample. True and 1 at first.
+ * Any thread; workers see it soon.
+ */
+void metrics_set_sampling(struct metrics *m, bool measure, double share);
+
+/* True when this block's requests are measured. */
+bool metrics_measuring(const struct metrics_block *b);
+
+/* Counts one finished request, and keeps it or not. Only by the block's owner, exactly once a request. */
+void metrics_observe(struct metrics_block *b, struct observation *o);
+
+/* The upstream's name was looked up, and that took so long. Only by the block's owner. */
+void metrics_lookup(struct metrics_block *b, int64_t took);
 
 /* Counts one attempt at the upstream. Only by the block's owner, exactly once an attempt. */
 void metrics_upstream(struct metrics_block *b, const struct attempt *a);
@@ -190,10 +245,17 @@ enum series_id {
 #include "metrics/counters.def"
     SERIES_COUNT
 };
+
+/* All blocks' counts of a series by key, to be freed. NULL: no memory. */
+struct series_count;
+struct series_count *metrics_series_sum(const struct metrics *m, enum series_id id, size_t *n);
+
 const struct series *metrics_series(const struct metrics *m, int block, enum series_id id);
 const char *series_name(enum series_id id);
 const char *series_help(enum series_id id);
-const struct ring *metrics_ring(const struct metrics *m, int block);
+const struct ring *metrics_ring(const struct metrics *m, int block); /* the sample */
+struct keeper;
+const struct keeper *metrics_keeper(const struct metrics *m, int block);
 
 /* Takes a series' key apart (see series.h). */
 struct series_tuple {
@@ -204,6 +266,40 @@ struct series_tuple {
     bool other; /* the tuple into which all that found no room was folded */
 };
 struct series_tuple metrics_tuple(uint64_t key);
+
+/* The labels of a tuple, in their order. Returns how many. `room` takes digits; names as below. */
+struct metrics_label {
+    const char *key, *value;
+};
+enum { METRICS_LABELS = 4, METRICS_LABEL_ROOM = 12 };
+size_t metrics_tuple_labels(const struct metrics *m, enum series_id id, const struct series_tuple *t,
+                            struct metrics_label out[METRICS_LABELS], char room[METRICS_LABEL_ROOM]);
+
+/* The name of a part of a histogram that has a label. Control thread only. */
+const char *metrics_part_name(const struct metrics *m, enum histogram_id id, int part);
+int metrics_parts(enum histogram_id id);
+
+/*
+ * Durations by what the semantic conventions of OpenTelemetry ask for: of requests by operation, method,
+ * status (and reason, for those that had none or broke off), of attempts by operation, method, status and
+ * outcome. Kept from the first metrics_http_begin() on; nothing is spent before it.
+ */
+struct http_key {
+    uint16_t operation;
+    uint16_t status;
+    uint16_t cause; /* server: a reason, 0: none; client: an outcome */
+    uint8_t method;
+    bool other; /* all that found no room */
+};
+enum metrics_http_side { METRICS_HTTP_SERVER, METRICS_HTTP_CLIENT, METRICS_HTTP_SIDES };
+
+/* Control thread only. False: out of memory. */
+bool metrics_http_begin(struct metrics *m);
+/* Calls `each` with every key and the sum of its histograms over all blocks. */
+typedef void metrics_http_each(void *ctx, const struct http_key *key, const struct hist_counts *counts);
+bool metrics_http_walk(const struct metrics *m, enum metrics_http_side side, metrics_http_each *each,
+                       void *ctx);
+struct http_key metrics_http_key(const struct observation *o);
 
 /* Label of an outcome: its name; of a retry's cause: a reason's name, or a status.
  * `room` takes digits. */

@@ -17,6 +17,8 @@
 #define WAIT_SHARE    0.1
 #define FUTILE        0.8
 #define CONNECT_SHARE 0.1
+#define LOOKUP_SLOW   0.1 /* seconds */
+#define LOOKUPS_LEAST 3
 #define NINETY        1.645
 
 static bool full(const struct advise_facts *f, bool *by_bytes)
@@ -134,6 +136,27 @@ static bool batching(const struct advise_facts *f, struct advise_estimate *out)
     return out->improvement > 0;
 }
 
+/* Nobody waits for the name but who comes first: after a start, and when the addresses have changed. */
+static bool dns(const struct advise_facts *f, struct advise_estimate *out)
+{
+    double connect = f->connects ? f->connecting / (double)f->connects : 0;
+    if (f->names_looked_up < LOOKUPS_LEAST || f->lookup < LOOKUP_SLOW)
+        return false;
+    *out = (struct advise_estimate){f->lookup / (f->lookup + connect), f->lookup, 0, ""};
+    return true;
+}
+
+/* Large texts that come as they are, by how a sample of them would compress. */
+static bool compression(const struct advise_facts *f, struct advise_estimate *out)
+{
+    if (f->plain_bodies < LEAST / 2 || !f->sampled || !f->received)
+        return false;
+    double smaller = 1 - (double)f->sampled_smaller / (double)f->sampled;
+    double share = fmin((double)f->plain / (double)f->received, 1);
+    *out = (struct advise_estimate){smaller * share, 1, 1 / (1 - fmin(smaller, 0.99)), ""};
+    return out->improvement > 0;
+}
+
 size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t most)
 {
     size_t saved = 0;
@@ -153,6 +176,7 @@ bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct a
         [ADVISE_MEMORY] = memory,         [ADVISE_POOL] = pool,
         [ADVISE_RETRY] = retry,           [ADVISE_NETWORK] = network,
         [ADVISE_BREAKER] = breaker,       [ADVISE_BATCHING] = batching,
+        [ADVISE_DNS] = dns,               [ADVISE_COMPRESSION] = compression,
     };
     return f->requests >= LEAST && kinds[kind](f, out) && out->improvement >= WORTH / 2;
 }
@@ -167,7 +191,8 @@ void advise_forget(struct advise_track *t)
 void advise_note(struct advise_track *t, const struct advise_estimate *estimate)
 {
     bool other = estimate && t->last.key &&
-                 (strcmp(t->last.key, estimate->key) != 0 || t->last.current != estimate->current);
+                 (strcmp(t->last.key, estimate->key) != 0 ||
+                  (*estimate->key && t->last.current != estimate->current));
     if (other)
         advise_forget(t); /* the setting is another one now: what was estimated from the old one is void */
     t->improvement[t->next] = estimate ? fmin(estimate->improvement, 1) : 0;

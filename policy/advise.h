@@ -21,6 +21,8 @@ enum advise_kind {
     ADVISE_NETWORK,
     ADVISE_BREAKER,
     ADVISE_BATCHING,
+    ADVISE_DNS,         /* no setting of ours: nothing to try */
+    ADVISE_COMPRESSION, /* likewise */
     ADVISE_KINDS
 };
 
@@ -56,6 +58,13 @@ struct advise_facts {
     double batching_saves;   /* calls that recorded ones would have shared, by replay */
     uint64_t recorded_calls; /* upstream calls of recorded requests */
 
+    double lookup;    /* seconds that a lookup of the upstream's name takes */
+    uint64_t names_looked_up; /* since the start */
+
+    uint64_t received;                  /* bytes of the upstream's answers */
+    uint64_t plain, plain_bodies;       /* those of large text bodies that came uncompressed; how many */
+    uint64_t sampled, sampled_smaller;  /* of these, bytes looked at, and what they would compress to */
+
     bool breaker_enabled;
     double breaker_saves; /* seconds of recorded requests that it would have cut short, by replay */
     double recorded_seconds;
@@ -65,7 +74,7 @@ struct advise_facts {
 struct advise_estimate {
     double improvement;     /* share of the cost that is saved: upstream calls, latency, attempts, memory */
     double current, target; /* of the setting; seconds, bytes or a count */
-    const char *key;        /* of the setting */
+    const char *key;        /* of the setting; "": none of ours */
 };
 
 /* For one window: false when there is nothing to recommend, or too little is known. */

@@ -49,6 +49,16 @@ static const struct words words[ADVISE_KINDS] = {
         {"REQUEST_BATCHING", "Request Batching", "Fetch prompts in batches", "upstream attempts", "low",
          "Recorded prompts were asked for within batching.window of each other; counted again as "
          "batches."},
+    [ADVISE_DNS] = {"NETWORK_OPTIMIZATION", "Network Performance", "Use a quicker name server",
+                    "time to the first connection", "medium",
+                    "Lookups of the upstream's name are slow. Requests do not wait for them but after a start, "
+                    "and when the addresses have changed: then the wait is that of a lookup, beside that of a "
+                    "connection. Use a caching resolver near this machine."},
+    [ADVISE_COMPRESSION] =
+        {"COMPRESSION", "Compression", "Ask for compressed answers", "bytes from the API", "medium",
+         "Large text answers come uncompressed: the application does not ask for a coding, or the API does not "
+         "offer one. Their beginnings were looked at for repetition and entropy. Let the application send "
+         "Accept-Encoding."},
 };
 
 static const char *impact_of(double improvement)
@@ -96,8 +106,10 @@ static void put_outcome(struct view *v, const struct adviser_view *one)
 static void put_one(struct view *v, const struct adviser_view *one)
 {
     const struct words *w = &words[one->kind];
-    char text[384];
-    snprintf(text, sizeof text, "%s Set %s from %s to %s.", w->because, one->key, one->from, one->to);
+    char text[512];
+    bool ours = *one->key;
+    snprintf(text, sizeof text, ours ? "%s Set %s from %s to %s." : "%s", w->because, one->key, one->from,
+             one->to);
     view_text(v, "id", adviser_id(one->kind));
     view_text(v, "strategy", w->strategy);
     view_text(v, "category", w->category);
@@ -109,11 +121,15 @@ static void put_one(struct view *v, const struct adviser_view *one)
     view_real(v, "current_value", one->advice.estimate.current);
     view_real(v, "target_value", one->advice.estimate.target);
     put_estimate(v, one);
-    view_object(v, "change");
-    view_text(v, "key", one->key);
-    view_text(v, "from", one->from);
-    view_text(v, "to", one->to);
-    view_end(v);
+    if (ours) {
+        view_object(v, "change");
+        view_text(v, "key", one->key);
+        view_text(v, "from", one->from);
+        view_text(v, "to", one->to);
+        view_end(v);
+    } else {
+        view_null(v, "change");
+    }
     put_outcome(v, one);
 }
 
@@ -177,6 +193,10 @@ static void act(struct admin_request *r,
         admin_reply_error(r, 409,
                           "The recommendation's state does not allow this, or its setting was changed.",
                           "GET /api/v1/recommendations shows both.");
+        return;
+    case ADVISER_NO_SETTING:
+        admin_reply_error(r, 409, "No setting of the sidecar does this.",
+                          "Its description says what to change, and where.");
         return;
     case ADVISER_REFUSED:
         admin_reply_error(r, 409, "The setting could not be changed, or the change could not be noted.",

@@ -182,12 +182,14 @@ static bool own_doing(const struct gate_request *r)
 }
 
 static const struct gate_verdict foreign_change = {
-    403, "A change must come from this port's own page or from no page at all.",
-    "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
+    .status = 403,
+    .what = "A change must come from this port's own page or from no page at all.",
+    .how = "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
     "Origin of another host; or set admin.token_file and send the token."};
 static const struct gate_verdict foreign_page = {
-    403, "The live stream is not given to pages of another origin.",
-    "Open it from this port's own page, or send the token in Authorization."};
+    .status = 403,
+    .what = "The live stream is not given to pages of another origin.",
+    .how = "Open it from this port's own page, or send the token in Authorization."};
 
 /* What a page of another origin must not do with the rights of a browser, whose user is let in. */
 static struct gate_verdict judge_page(const struct gate_request *r)
@@ -204,17 +206,19 @@ struct gate_verdict admin_gate_check(struct admin_gate *g, const struct gate_req
     if (r->open)
         return (struct gate_verdict){0};
     if (g->guarded && token_given(g, r->authorization))
-        return (struct gate_verdict){0};
+        return (struct gate_verdict){.token = true};
     if (g->guarded && !r->session && !r->login)
         return (struct gate_verdict){
-            401, "This needs the admin token.",
-            "Send `Authorization: Bearer <content of admin.token_file>`, or log in: POST "
-            "/api/v1/session."};
+            .status = 401,
+            .what = "This needs the admin token.",
+            .how = "Send `Authorization: Bearer <content of admin.token_file>`, or log in: POST "
+                   "/api/v1/session."};
     if (!g->guarded && !r->scrape && !trusted_host(g, r->host))
         return (struct gate_verdict){
-            421, "The Host field names a host that this port does not know.",
-            "Ask by IP address, as localhost or by the name in admin.address, or set "
-            "admin.token_file: with a token any name will do."};
+            .status = 421,
+            .what = "The Host field names a host that this port does not know.",
+            .how = "Ask by IP address, as localhost or by the name in admin.address, or set "
+                   "admin.token_file: with a token any name will do."};
     return judge_page(r);
 }
 

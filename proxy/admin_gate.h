@@ -32,6 +32,7 @@ struct gate_verdict {
     int status;
     const char *what;
     const char *how;
+    bool token; /* it came with the token */
 };
 
 /*

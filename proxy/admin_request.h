@@ -32,7 +32,7 @@ struct admin_request {
     int status;             /* answered with; 0 = not yet */
     char detail[256];       /* of a change, for the audit log; set by the handler */
     struct json_t *changes; /* likewise: [{key, from, to}]; a reference, or NULL */
-    const char *who;        /* "token", "session", "page" or "local" */
+    const char *who;        /* "token", "session", "page", "local", or "nobody" at a login */
     const char *policy;     /* Content-Security-Policy and Cache-Control of the answer; NULL: load nothing, */
     const char *caching;    /* store nothing */
 };
@@ -87,6 +87,8 @@ bool admin_query_word(struct admin_request *r, const char *name, const char *wor
 /* The body as a tree (JSON, or MessagePack by Content-Type); NULL when the answer was given already. A new
  * reference. */
 struct json_t *admin_body(struct admin_request *r);
+/* The same, or a list. */
+struct json_t *admin_body_or_list(struct admin_request *r);
 
 /* Answers. Exactly one of these a request; each takes over what it is given. A NULL view means out of memory.
  */
@@ -121,6 +123,9 @@ void admin_put_advice(const struct admin_sources *s, struct view *v);
 /* Takes one from the tokens for requests that were refused; true when there was none, and that is answered.
  */
 bool admin_too_many_failed(struct admin_request *r);
+
+/* Answers 501: what would answer is not there. */
+void admin_absent(struct admin_request *r);
 
 /* The handlers that the table names. */
 #define ENDPOINT(method, path, handler, ...) void handler(struct admin_request *r);

@@ -10,8 +10,6 @@
 #include "proxy/admin_request.h"
 #include "proxy/process.h"
 
-enum { REQUESTS_DEFAULT = 50, REQUESTS_MOST = 1000 };
-
 /* ---- health ---- */
 
 static void reply_health(struct admin_request *r, bool (*good)(const struct admin_health *))
@@ -82,7 +80,7 @@ void admin_show_metrics(struct admin_request *r)
     read_process(r, &process);
     if (supplied && r->sources->supply)
         r->sources->supply(r->sources->ctx, supplied);
-    struct render_input input = {r->sources->metrics, supplied, &process, open};
+    struct render_input input = {r->sources->metrics, supplied, &process, open, r->sources->custom};
     bool whole = supplied && render_metrics(&input, &out);
     free(supplied);
     if (whole) {
@@ -152,133 +150,6 @@ void admin_show_summary(struct admin_request *r)
         admin_put_summary(v, &summary);
     }
     free(scratch);
-    admin_reply(r, 200, v);
-}
-
-/* ---- recent requests ---- */
-
-struct request_filter {
-    uint64_t limit, status;
-    int64_t min_duration;
-    const char *operation;
-};
-
-static bool request_wanted(const struct metrics *m, const struct request_filter *f,
-                           const struct observation *o)
-{
-    if (o->total < f->min_duration || (f->status && o->status != f->status))
-        return false;
-    return !f->operation ||
-           strcmp(f->operation, metrics_operation_name(m, o->operation)) == 0;
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    int64_t x = ((const struct observation *)a)->ended_wall, y = ((const struct observation *)b)->ended_wall;
-    return x < y ? 1 : x > y ? -1 : 0;
-}
-
-/* The wanted requests of all blocks, newest first. Returns their number. */
-static size_t gather_requests(const struct metrics *m, const struct request_filter *f,
-                              struct observation *all)
-{
-    size_t n = 0;
-    for (int b = 0; b < metrics_blocks(m); b++) {
-        const struct ring *ring = metrics_ring(m, b);
-        uint64_t end = ring_count(ring), first = end > RING_ENTRIES ? end - RING_ENTRIES : 0;
-        uint64_t kept = 0;
-        for (uint64_t i = end; i-- > first && kept < f->limit;) {
-            if (!ring_get(ring, i, &all[n]) || !request_wanted(m, f, &all[n]))
-                continue;
-            n++;
-            kept++;
-        }
-    }
-    qsort(all, n, sizeof *all, newest_first);
-    return n < f->limit ? n : (size_t)f->limit;
-}
-
-static void put_phase(struct view *v, const char *name, int64_t ns)
-{
-    if (ns > 0)
-        view_real(v, name, (double)ns / 1e9);
-}
-
-static void put_request(struct view *v, const struct metrics *m, const struct observation *o)
-{
-    char when[LOG_TIME_BYTES];
-    log_time(o->ended_wall, when);
-    view_object(v, NULL);
-    view_text(v, "ended", when);
-    view_slice(v, "request_id", (struct slice){o->request_id, strnlen(o->request_id, RING_ID_BYTES)});
-    view_text(v, "operation", metrics_operation_name(m, o->operation));
-    view_text(v, "method", metrics_method_name(m, o->method));
-    view_slice(v, "path", (struct slice){o->path, strnlen(o->path, RING_PATH_BYTES)});
-    view_uint(v, "status", o->status);
-    view_text(v, "reason", o->reason ? metrics_reason_name(m, o->reason) : NULL);
-    view_text(v, "cache", cache_word_name(o->cache));
-    view_bool(v, "failed", observation_failed(o));
-    view_uint(v, "attempts", o->attempts);
-    view_uint(v, "retries", o->retries);
-    view_uint(v, "bytes_in", o->bytes_in);
-    view_uint(v, "bytes_out", o->bytes_out);
-    view_real(v, "duration", (double)o->total / 1e9);
-    view_object(v, "phases");
-    put_phase(v, "queue_wait", o->queue_wait);
-    put_phase(v, "pool_wait", o->pool_wait);
-    put_phase(v, "dns", o->dns);
-    put_phase(v, "tcp", o->tcp);
-    put_phase(v, "tls", o->tls);
-    put_phase(v, "first_byte", o->first_byte);
-    put_phase(v, "upstream", o->upstream);
-    put_phase(v, "retry_delay", o->retry_delay);
-    view_end(v);
-    view_end(v);
-}
-
-static int slowest_first(const void *a, const void *b)
-{
-    int64_t x = ((const struct observation *)a)->total, y = ((const struct observation *)b)->total;
-    return x < y ? 1 : x > y ? -1 : newest_first(a, b);
-}
-
-void admin_put_notable(const struct admin_sources *s, struct view *v, const char *key, size_t limit,
-                       bool failed)
-{
-    const struct metrics *m = s->metrics;
-    struct request_filter f = {.limit = RING_ENTRIES};
-    struct observation *all = malloc(((size_t)metrics_blocks(m) * RING_ENTRIES + 1) * sizeof *all);
-    size_t n = all ? gather_requests(m, &f, all) : 0;
-    if (all && !failed)
-        qsort(all, n, sizeof *all, slowest_first);
-    view_array(v, key);
-    for (size_t i = 0; i < n && limit; i++)
-        if (!failed || observation_failed(&all[i])) {
-            put_request(v, m, &all[i]);
-            limit--;
-        }
-    view_end(v);
-    free(all);
-}
-
-void admin_show_requests(struct admin_request *r)
-{
-    struct request_filter f = {.limit = REQUESTS_DEFAULT, .operation = admin_query(r, "operation")};
-    if (!admin_query_number(r, "limit", REQUESTS_MOST, &f.limit) ||
-        !admin_query_number(r, "status", 999, &f.status) ||
-        !admin_query_duration(r, "min_duration", &f.min_duration))
-        return;
-    size_t room = (size_t)metrics_blocks(r->sources->metrics) * f.limit + 1;
-    struct observation *all = malloc(room * sizeof *all);
-    struct view *v = all ? view_new() : NULL;
-    if (v) {
-        size_t n = gather_requests(r->sources->metrics, &f, all);
-        view_array(v, "requests");
-        for (size_t i = 0; i < n; i++)
-            put_request(v, r->sources->metrics, &all[i]);
-        view_end(v);
-    }
-    free(all);
     admin_reply(r, 200, v);
 }
 

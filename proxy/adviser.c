@@ -82,6 +82,7 @@ static const char *const ids[ADVISE_KINDS] = {
     [ADVISE_MEMORY] = "memory",           [ADVISE_POOL] = "pool-size",
     [ADVISE_RETRY] = "retry-attempts",    [ADVISE_NETWORK] = "network-idle-time",
     [ADVISE_BREAKER] = "circuit-breaker", [ADVISE_BATCHING] = "batching",
+    [ADVISE_DNS] = "network-dns",         [ADVISE_COMPRESSION] = "compression",
 };
 static const char *const state_names[ADVISER_STATE_COUNT] = {"none",    "proposed", "trying",
                                                              "applied", "reverted", "dismissed"};
@@ -173,6 +174,9 @@ static void propose(struct adviser *a, enum advise_kind kind, uint64_t requests,
     it->measured = false;
     it->why = "";
     it->requests = requests;
+    it->from[0] = it->to[0] = '\0';
+    if (!*it->key)
+        return; /* nothing of ours to set */
     shown(a, it->key, it->from);
     write_value(kind, view.estimate.target, it->to);
 }
@@ -455,6 +459,8 @@ enum adviser_answer adviser_apply(struct adviser *a, const char *id, tick_t now)
         return ADVISER_UNKNOWN;
     if (it->state != ADVISER_PROPOSED)
         return ADVISER_NOT_NOW;
+    if (!*it->key)
+        return ADVISER_NO_SETTING;
     return a->trial.on ? ADVISER_BUSY : start(a, kind, now);
 }
 
@@ -530,7 +536,7 @@ static void apply_best(struct adviser *a, tick_t now)
     for (int i = 0; i < ADVISE_KINDS; i++) {
         const struct item *it = &a->items[i];
         double worth = it->advice.confidence * it->advice.estimate.improvement;
-        if (it->state == ADVISER_PROPOSED && it->advice.confidence >= AUTO_SURE && worth > most) {
+        if (it->state == ADVISER_PROPOSED && *it->key && it->advice.confidence >= AUTO_SURE && worth > most) {
             best = i;
             most = worth;
         }

@@ -51,7 +51,7 @@ struct adviser_view {
     enum advise_kind kind;
     enum adviser_state state;
     struct advise_view advice; /* as it was when it was applied, once it was */
-    const char *key;
+    const char *key; /* "": there is no setting of ours */
     char from[64], to[64];
     bool measured; /* the following are known */
     double improvement, margin;
@@ -68,7 +68,14 @@ bool adviser_look(const struct adviser *a, enum advise_kind kind, struct adviser
 const char *adviser_id(enum advise_kind kind);
 const char *adviser_state_name(int state);
 
-enum adviser_answer { ADVISER_DONE, ADVISER_UNKNOWN, ADVISER_BUSY, ADVISER_NOT_NOW, ADVISER_REFUSED };
+enum adviser_answer {
+    ADVISER_DONE,
+    ADVISER_UNKNOWN,
+    ADVISER_BUSY,
+    ADVISER_NOT_NOW,
+    ADVISER_REFUSED,
+    ADVISER_NO_SETTING /* it is for somebody else to follow */
+};
 
 /* BUSY: another is tried; NOT_NOW: its state does not allow it; REFUSED: the setting could not be changed. */
 enum adviser_answer adviser_apply(struct adviser *a, const char *id, tick_t now) MUSTCHECK;

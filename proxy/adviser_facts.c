@@ -32,6 +32,12 @@ void facts_mark(const struct adviser_sources *s, struct facts_mark *out)
                                .attempts = metrics_sum(m, METRIC_UPSTREAM_DONE)};
     histogram(m, HISTOGRAM_REQUEST, METRICS_ALL, &out->latency, &ignored);
     histogram(m, HISTOGRAM_POOL_WAIT, METRICS_ALL, &out->pool_wait, &ignored);
+    out->received = metrics_sum(m, METRIC_UPSTREAM_RECEIVED_BYTES);
+    out->plain = metrics_sum(m, METRIC_PLAIN_BYTES);
+    out->plain_bodies = metrics_sum(m, METRIC_PLAIN_BODIES);
+    out->sampled = metrics_sum(m, METRIC_PLAIN_SAMPLED);
+    out->sampled_smaller = metrics_sum(m, METRIC_PLAIN_SMALLER);
+    histogram(m, HISTOGRAM_CONNECT, 0, &out->looking, &out->lookups);
     histogram(m, HISTOGRAM_CONNECT, 1, &out->connecting, &out->connects);
     histogram(m, HISTOGRAM_CONNECT, 2, &out->connecting, &opened);
     for (int b = 0; b < metrics_blocks(m) && b < FACTS_BLOCKS; b++)
@@ -45,8 +51,9 @@ void facts_lookups(const struct facts_mark *from, const struct facts_mark *to, u
                    uint64_t *hits)
 {
     const struct store_stats *a = &from->store, *b = &to->store;
-    *hits = b->hits - a->hits;
-    *lookups = *hits + b->misses - a->misses + b->stale - a->stale + b->coalesced - a->coalesced;
+    uint64_t all = b->hits - a->hits, ahead = b->ahead - a->ahead;
+    *lookups = all + b->misses - a->misses + b->stale - a->stale + b->coalesced - a->coalesced;
+    *hits = all > ahead ? all - ahead : 0; /* what was fetched ahead was asked of the upstream as well */
 }
 
 /* ---- recorded requests ---- */
@@ -58,6 +65,7 @@ struct replay {
     struct rng rng;
     uint16_t batchable; /* the operation's number; OPERATION_OTHER: none */
     size_t calls;
+    bool whole;    /* every request is recorded */
     tick_t *begun; /* of its calls; BATCH_MOST of them at most. NULL: not wanted */
 };
 
@@ -83,7 +91,7 @@ static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, stru
                       struct advise_facts *f)
 {
     struct observation o;
-    for (uint64_t i = end - from > RING_ENTRIES ? end - RING_ENTRIES : from; i < end; i++) {
+    for (uint64_t i = end - from > ring_room(ring) ? end - ring_room(ring) : from; i < end; i++) {
         if (!ring_get(ring, i, &o) || !o.attempts)
             continue;
         unsigned n = o.attempts < ADVISE_ATTEMPTS ? o.attempts : ADVISE_ATTEMPTS;
@@ -92,7 +100,8 @@ static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, stru
         if (r->begun && r->calls < BATCH_MOST && o.operation == r->batchable && o.cache == VERDICT_MISS)
             r->begun[r->calls++] = o.ended_wall - o.total;
         f->recorded_good[n] += !observation_failed(&o);
-        replay(r, &o, f);
+        if (r->whole)
+            replay(r, &o, f);
     }
 }
 
@@ -110,10 +119,11 @@ static void read_recorded(const struct adviser_sources *s, const struct facts_ma
 {
     const struct config *cfg = s->config(s->ctx);
     struct breaker_rules rules;
-    struct replay r = {.batchable = batchable(s->metrics)};
+    bool all = cfg->performance_sample_rate >= 1; /* of a sample neighbours are missing */
+    struct replay r = {.batchable = batchable(s->metrics), .whole = all};
     guard_breaker_rules(cfg, &rules);
     rules.enabled = true;
-    f->batching_possible = !cfg->batching_enabled && r.batchable != OPERATION_OTHER &&
+    f->batching_possible = all && !cfg->batching_enabled && r.batchable != OPERATION_OTHER &&
                            config_option_row(config_option_find("batching.enabled"))->effective;
     r.begun = f->batching_possible ? calloc(BATCH_MOST, sizeof *r.begun) : NULL;
     for (int b = 0; b < metrics_blocks(s->metrics) && b < FACTS_BLOCKS; b++) {
@@ -170,7 +180,17 @@ void facts_read(const struct adviser_sources *s, const struct facts_mark *from, 
         .max_idle_time = cfg->pool_max_idle_time,
         .max_attempts = (unsigned)cfg->retry_max_attempts,
         .breaker_enabled = cfg->circuit_breaker_enable_circuit_breaker,
+        .names_looked_up = to->lookups,
+        .received = to->received - from->received,
+        .plain = to->plain - from->plain,
+        .plain_bodies = to->plain_bodies - from->plain_bodies,
+        .sampled = to->sampled - from->sampled,
+        .sampled_smaller = to->sampled_smaller - from->sampled_smaller,
     };
+    /* There may be none in a short window: then all of them. */
+    const struct facts_mark none = {0}, *since = to->lookups > from->lookups ? from : &none;
+    if (to->lookups > since->lookups)
+        out->lookup = (double)(to->looking - since->looking) / 1e9 / (double)(to->lookups - since->lookups);
     read_cache(from, to, cfg, out);
     read_recorded(s, from, to, out);
 }

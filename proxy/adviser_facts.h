@@ -14,6 +14,8 @@ enum { FACTS_BLOCKS = 257 }; /* workers, and the control thread */
 /* How far everything had come at one moment. */
 struct facts_mark {
     uint64_t requests, failed, latency, attempts, pool_wait, connects, connecting;
+    uint64_t lookups, looking; /* of the upstream's name */
+    uint64_t received, plain, plain_bodies, sampled, sampled_smaller;
     uint64_t recorded[FACTS_BLOCKS]; /* requests, by block */
     struct store_stats store;
     struct store_whatif whatif;

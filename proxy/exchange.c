@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/ahead.h"
 #include "proxy/client.h"
 #include "proxy/debug.h"
 #include "proxy/exchange_internal.h"
@@ -53,6 +54,13 @@ void exchange_set_phase(struct exchange *x, enum phase phase)
     if (debug_tracing(x->w->service->debug))
         debug_phase_slow(x->w->service->debug, x->request_id, phase_names[x->phase], phase_names[phase],
                          x->w->now - x->began);
+    if (x->span)
+        tracing_phase_slow(x, phase);
+    if (phase != PHASE_OVER) {
+        tick_t now = worker_now(x->w);
+        x->spent[x->phase] += now - (x->phase_began ? x->phase_began : x->began);
+        x->phase_began = now;
+    }
     x->phase = (uint8_t)phase;
 }
 
@@ -152,6 +160,8 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
         .wall = worker_wall(x->w),
+        .ahead = (enum store_ahead)x->ahead,
+        .renew = x->renew,
     };
     if (!tag_room)
         return;
@@ -176,6 +186,8 @@ static void identify(struct exchange *x)
         x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
     }
     x->trace_valid = trace_from_head(&x->req, &x->trace); /* else exchange_forward() starts one */
+    if (tracing_on(x->w->service->tracing) && !x->health)
+        tracing_begin_slow(x);
 }
 
 static bool method_idempotent(uint8_t method)
@@ -230,6 +242,10 @@ void exchange_look(struct exchange *x)
     exchange_store_request(x, &ask, tags, room, sizeof(room));
     x->looked = true;
     enum store_verdict verdict = store_lookup(x->w->service->store, &ask, &x->look);
+    if (x->span)
+        tracing_lookup_slow(x);
+    if (x->down && (ahead_on(x->w->service->ahead) || x->look.ahead))
+        exchange_ahead_note(x, verdict);
     if (!exchange_second(x, verdict))
         exchange_act(x, verdict);
 }
@@ -329,54 +345,6 @@ void exchange_check_health(struct worker *w)
 
 /* ---- the end ------------------------------------------------------------------------------------ */
 
-static void note_text(char *to, size_t room, struct slice from)
-{
-    if (from.n > room)
-        from.n = room;
-    if (from.n)
-        memcpy(to, from.p, from.n);
-}
-
-static void account(struct exchange *x, bool whole)
-{
-    struct worker *w = x->w;
-    struct slice target = x->req.base ? head_path(&x->req) : (struct slice){"", 0};
-    const char *query = target.n ? memchr(target.p, '?', target.n) : NULL;
-    struct slice path = {target.p, query ? (size_t)(query - target.p) : target.n};
-    x->o.total = worker_now(w) - x->began;
-    x->o.ended_wall = worker_wall(w) * 1000000000;
-    x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);
-    x->o.reason = (uint16_t)x->why;
-    if (x->down) {
-        x->o.bytes_in = x->down->bytes_in;
-        x->o.bytes_out = x->down->bytes_out;
-    }
-    if (!whole && x->why != REASON_CLIENT_GONE && x->replied)
-        x->o.flags |= OBSERVED_BROKEN;
-    if (x->why == REASON_CLIENT_GONE || x->why == REASON_CLIENT_STALLED)
-        x->o.flags |= OBSERVED_CLIENT_GONE;
-    if (x->why == REASON_ONLY_IF_CACHED)
-        x->o.flags |= OBSERVED_NO_FAULT;
-    note_text(x->o.request_id, RING_ID_BYTES, x->request_id);
-    note_text(x->o.path, RING_PATH_BYTES, path);
-    metrics_observe(w->metrics, &x->o);
-    if (!log_access_on(w->service->log))
-        return;
-    struct access_record record = {
-        .observed = &x->o,
-        .method = x->req.base ? head_method(&x->req) : (struct slice){"", 0},
-        .target = target,
-        .host = x->req.base ? (struct slice){x->req.base + x->req.authority_at, x->req.authority_len}
-                            : (struct slice){"", 0},
-        .request_id = x->request_id,
-        .operation = routes_operation_name(x->settings->p->routes, x->route.route->operation),
-        .outcome = x->attempts > 0 ? outcome_row((enum outcome)x->a.outcome)->name : NULL,
-        .reason = x->why == REASON_NONE ? NULL : reason_row(x->why)->name,
-        .minor = x->req.minor,
-    };
-    worker_log_access(w->log, &record);
-}
-
 static void let_go(struct exchange *x)
 {
     if (x->copy && x->copy != x->room)
@@ -414,10 +382,14 @@ void exchange_over(struct exchange *x, bool whole)
     exchange_leave_upstream(x, false);
     fill_leave(&x->waiter);
     if (!x->refresh)
-        account(x, whole);
+        exchange_account(x, whole);
+    exchange_trace_over(x);
     if (x->health && (x->a.status == 0 || x->a.status >= 500))
         metric_add(w->metrics, METRIC_HEALTH_CHECKS_FAILED, 1);
-    metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    if (!x->ahead)
+        metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    else
+        exchange_ahead_over(x);
     exchange_set_phase(x, PHASE_OVER);
     x->down = NULL;
     if (d)
@@ -591,7 +563,7 @@ void exchange_detach_client(struct exchange *x, enum reason why)
 {
     struct downstream *d = x->down;
     x->why = why;
-    account(x, false);
+    exchange_account(x, false);
     x->refresh = true;
     x->down = NULL;
     d->ops->finished(d, false);

@@ -9,6 +9,7 @@
  *   exchange_relay.c  the upstream's answer to the client and into the cache
  *   exchange_second.c the second look: what memory has not, the levels below it may have
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
+ *   exchange_ahead.c  requests of our own: what comes next, and what will soon be stale
  */
 #ifndef PROXY_EXCHANGE_INTERNAL_H
 #define PROXY_EXCHANGE_INTERNAL_H
@@ -26,6 +27,7 @@
 #include "proxy/pool.h"
 #include "proxy/settings.h"
 #include "proxy/store.h"
+#include "proxy/tracing.h"
 #include "proxy/worker.h"
 
 /* Where an exchange stands. PHASE(name, allowed from) */
@@ -63,6 +65,8 @@ struct exchange {
     tick_t began, deadline; /* deadline: of everything, TICK_NEVER when there is none */
     tick_t grace;           /* a half-closed client is given up then */
     uint8_t phase;
+    tick_t phase_began;       /* 0: with the exchange */
+    tick_t spent[PHASE_COUNT]; /* in the phases that are over */
 
     /* The request. */
     struct head req;
@@ -71,6 +75,9 @@ struct exchange {
     struct route_match route;
     struct slice request_id;
     struct trace_context trace;
+    struct span_record *span; /* what the trace of this request will show; NULL: it is not traced */
+    tick_t phase_since;       /* with span: when the phase was entered */
+    bool trace_begun;         /* `trace` is there, though the client sent none */
     bool idempotent, trace_valid, body_whole, body_sent, end_sent, replayable, body_held;
     struct {
         char *p;
@@ -103,6 +110,10 @@ struct exchange {
     tick_t held;     /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
     bool completing; /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
+    uint8_t ahead;          /* enum store_ahead: fetches ahead, for nobody; 0: it does not */
+    bool flying;            /* ... and is counted among those */
+    bool brought;           /* an answer is in the cache now that was not there before, or is fresher */
+    tick_t renew;           /* RENEWED: what has more left than this need not be fetched */
     enum storable storable; /* why the answer is not stored; YES (0) until that is known */
     uint64_t serve_left;    /* SERVING: bytes still to come when the length is known */
 
@@ -123,9 +134,11 @@ struct exchange {
     tick_t sent_until;            /* SENT: when the attempt is given up */
     enum retry_hint should_retry; /* what the answer said of another attempt */
     tick_t attempt_began, sent_at, wait_began, last_delay;
+    tick_t whole_at; /* SENT: the request's last byte was handed over; 0: not yet */
     struct attempt a;
 
     /* The answer. */
+    bool plain;     /* a large text without a content coding */
     bool replied;   /* a final head went to the client */
     bool refused;   /* this credential was, by a 401 or 403: acted on at the end of the answer */
     bool drops;     /* and what is stored under look.key's partition goes with it */
@@ -142,6 +155,13 @@ struct exchange {
 static inline const struct config *x_config(const struct exchange *x)
 {
     return x->settings->p->cfg;
+}
+
+/* Traces: nothing but a look at a pointer when the request is not traced. */
+static inline void exchange_trace_over(struct exchange *x)
+{
+    if (x->span)
+        tracing_over_slow(x);
 }
 
 /* exchange.c */
@@ -167,6 +187,17 @@ static inline bool exchange_client(const struct exchange *x)
 
 /* Arms the clock between two bytes of an answer. */
 void exchange_arm_stream(struct exchange *x);
+
+/* exchange_account.c */
+/* How long it has been in a phase, the present stay included. */
+tick_t exchange_spent(struct exchange *x, enum phase phase);
+/* Counts it and writes its line of the access log; once a request of a client. */
+void exchange_account(struct exchange *x, bool whole);
+/* Notes an attempt that is over, for who looks at the request later. */
+void exchange_note_attempt(struct exchange *x);
+/* What the API's answer said of its rate limit. */
+struct rate_reading;
+void exchange_note_quota(struct exchange *x, const struct rate_reading *reading);
 
 /* exchange_auth.c */
 /* Settles whose credential goes up; once the head and the settings are there. */
@@ -203,6 +234,8 @@ void exchange_admit_answered(struct exchange *x, const struct head *response, en
 void exchange_admit_failed(struct exchange *x, enum outcome outcome);
 /* Whatever is still held or awaited is given up. */
 void exchange_admit_leave(struct exchange *x);
+/* Whose rate limit the request counts against. */
+struct slice exchange_quota_credential(const struct exchange *x);
 
 /* exchange_doubt.c */
 /* The head of an answer came. True: it may be a rate limit in disguise, and is held until its body tells. */
@@ -279,6 +312,14 @@ void exchange_second_late(struct exchange *x);
 /* Nobody waits for an answer any more. */
 void exchange_second_leave(struct exchange *x);
 
+/* exchange_ahead.c */
+/* The cache was asked for a client: learns from it. */
+void exchange_ahead_note(struct exchange *x, enum store_verdict verdict);
+/* The answer is in the cache. */
+void exchange_ahead_stored(struct exchange *x);
+/* The end of one that fetched ahead. */
+void exchange_ahead_over(struct exchange *x);
+
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,
                           enum cache_word word);
@@ -292,6 +333,9 @@ void exchange_act(struct exchange *x, enum store_verdict verdict);
 void exchange_poll_fill(struct exchange *x);
 /* An answer of our own. retry_after 0: no such field. */
 void exchange_answer(struct exchange *x, enum reason why, tick_t retry_after);
+/* The trailers of an answer: those of the upstream and, where the client takes any, Server-Timing for what the
+ * head could not tell. In the worker's `lines`, until those are used again. */
+struct slice exchange_last_lines(struct exchange *x, struct slice trailers);
 /* Our own field lines of a final answer: Via, X-Request-Id, Cache-Status, ... into out; returns the bytes. */
 size_t exchange_own_lines(struct exchange *x, const struct cache_status *status, char *out, size_t cap);
 

@@ -5,15 +5,18 @@
  * - bytes are stored before they are gathered for the client, and both see all of them.
  */
 #include <string.h>
+#include <strings.h>
 
+#include "policy/compressible.h"
 #include "policy/http_date.h"
 #include "policy/retry_mark.h"
+#include "proxy/ahead.h"
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/guard.h"
 #include "proxy/service.h"
 
-enum { HIGH_MARK = 256 * 1024 };
+enum { HIGH_MARK = 256 * 1024, PLAIN_LEAST = 1024 };
 
 /* ---- heads --------------------------------------------------------------------------------------------- */
 
@@ -144,8 +147,12 @@ void exchange_judge_refusal(struct exchange *x)
         return;
     x->refused = false;
     exchange_credential_refused(x);
-    if (x->drops)
-        store_drop_partition(x->w->service->store, &x->look.key);
+    if (x->drops) {
+        struct store_request ask;
+        exchange_store_request(x, &ask, NULL, NULL, 0);
+        store_drop_asker(x->w->service->store, &ask);
+        ahead_refused(x->w->service->ahead, x->look.key.partition);
+    }
 }
 
 /* The answer to a POST may be one for later GETs (RFC 9110 9.3.3); not where nobody here has checked who
@@ -200,6 +207,13 @@ static void offer_to_cache(struct exchange *x, const struct head *response)
         x->fill = NULL;
         count_refusal(x, x->storable);
     }
+}
+
+/* An answer that nobody asked for takes the place of what is stored only when it says what is true now; a
+ * failure, or a refusal, leaves that until somebody asks. */
+static bool is_news(const struct exchange *x, int status)
+{
+    return !x->ahead || status < 400 || status == 404 || status == 410;
 }
 
 static void send_reply(struct exchange *x, const struct head *response)
@@ -311,6 +325,30 @@ void exchange_response(struct exchange *x, const struct head *response)
         (void)exchange_answered(x, response, outcome_of_status(response->status));
 }
 
+/* A text of some length, as it is: what a content coding would make smaller. */
+static bool plain_text(const struct head *response)
+{
+    struct slice type = head_first(response, FIELD_CONTENT_TYPE);
+    if (head_has(response, FIELD_CONTENT_ENCODING) || response->body == BODY_NONE ||
+        (response->has_content_length && response->content_length < PLAIN_LEAST))
+        return false;
+    return (type.n > 5 && strncasecmp(type.p, "text/", 5) == 0) ||
+           (type.n >= 16 && strncasecmp(type.p, "application/json", 16) == 0) ||
+           (type.n >= 20 && strncasecmp(type.p, "application/x-ndjson", 20) == 0);
+}
+
+/* Counts bytes of such an answer; once a second one piece is looked at: some 50 us. */
+static void note_plain(struct exchange *x, struct slice data)
+{
+    struct worker *w = x->w;
+    metric_add(w->metrics, METRIC_PLAIN_BYTES, data.n);
+    if (data.n < PLAIN_LEAST / 2 || worker_now(w) < w->plain_due)
+        return;
+    w->plain_due = worker_now(w) + TICK_S;
+    metric_add(w->metrics, METRIC_PLAIN_SAMPLED, data.n < COMPRESSIBLE_MOST ? data.n : COMPRESSIBLE_MOST);
+    metric_add(w->metrics, METRIC_PLAIN_SMALLER, compressible_size(data));
+}
+
 bool exchange_answered(struct exchange *x, const struct head *response, enum outcome outcome)
 {
     tick_t now = worker_now(x->w);
@@ -331,7 +369,12 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
         return false;
     exchange_set_phase(x, PHASE_RELAY);
     x->deadline = TICK_NEVER; /* from here on the stream's own clock counts */
+    x->plain = plain_text(response) && metrics_measuring(x->w->metrics);
+    if (x->plain)
+        metric_add(x->w->metrics, METRIC_PLAIN_BODIES, 1);
     tell_cache(x, response);
+    if (!is_news(x, status))
+        exchange_abandon_fill(x, REASON_FILL_FAILED, true);
     offer_to_cache(x, response);
     if (x->down)
         send_reply(x, response);
@@ -359,6 +402,8 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner,
         exchange_doubt_data(x, data);
         return;
     }
+    if (x->plain)
+        note_plain(x, data);
     if (x->fill && !x->fill_full && fill_append(x->fill, data.p, data.n) != FILL_MORE)
         x->fill_full = true;
     if (x->down)
@@ -431,10 +476,10 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     x->fill = NULL;
     if (fill && fill_outgrown(fill))
         count_refusal(x, STORABLE_SIZE);
-    if (fill)
-        fill_end(fill, worker_now(x->w));
+    if (fill && fill_end(fill, worker_now(x->w)) && x->a.status == 200)
+        exchange_ahead_stored(x);
     if (x->down)
-        x->down->ops->end(x->down, trailers);
+        x->down->ops->end(x->down, exchange_last_lines(x, trailers));
     exchange_over(x, true);
 }
 

@@ -125,6 +125,7 @@ void exchange_request_end(struct exchange *x, struct slice trailers)
         exchange_hold_end(x);
     else if (can_send(x) && !x->end_sent) {
         x->end_sent = true;
+        x->whole_at = worker_now(x->w);
         x->up->ops->end(x->up, (struct slice){x->trailers, x->trailers_len});
     }
 }
@@ -235,7 +236,6 @@ static size_t request_lines(struct exchange *x)
         compose_number(&c, x->o.retries);
         COMPOSE(&c, "\r\n");
     }
-    trace_child(&x->trace, &x->w->rng);
     traceparent_format(&x->trace, parent);
     compose_line(&c, SLICE("traceparent"), (struct slice){parent, TRACEPARENT_LEN});
     if (x->req.upgrade)
@@ -308,9 +308,13 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     if (!x->attempt_began)
         return;
     x->a.operation = x->o.operation;
+    x->a.method = x->o.method;
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
-    x->a.kind = x->original ? ATTEMPT_HEDGE : x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
+    x->a.kind = x->original                 ? ATTEMPT_HEDGE
+                : x->ahead == STORE_GUESSED ? ATTEMPT_PREFETCH
+                : x->refresh                ? ATTEMPT_REFRESH
+                                            : ATTEMPT_REQUEST;
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);
@@ -319,12 +323,17 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     const struct outcome_row *row = outcome_row((enum outcome)x->a.outcome);
     x->a.throttled = row->breaker == BREAKER_THROTTLED;
     x->a.failed = row->breaker == BREAKER_FAILURE || x->a.throttled;
+    x->o.dns += x->a.dns;
     x->o.tcp += x->a.tcp;
     x->o.tls += x->a.tls;
-    x->o.pool_wait += x->a.pool_wait;
     x->o.first_byte = x->a.first_byte;
     x->o.upstream += x->sent_at ? now - x->sent_at : 0;
+    if (x->sent_at)
+        x->o.send += (x->whole_at ? x->whole_at : now) - x->sent_at;
+    exchange_note_attempt(x);
     metrics_upstream(x->w->metrics, &x->a);
+    if (x->a.span)
+        tracing_attempt_ended(x);
     x->attempt_began = 0;
 }
 
@@ -354,7 +363,7 @@ void exchange_forward(struct exchange *x)
     }
     if (x->o.cache == VERDICT_NONE)
         x->o.cache = VERDICT_MISS;
-    if (!x->trace_valid)
+    if (!x->trace_valid && !x->trace_begun)
         trace_start(&x->trace, false, &x->w->rng);
     if (!exchange_hold(x))
         exchange_attempt(x);
@@ -367,6 +376,10 @@ static bool pass_breaker(struct exchange *x, bool first)
     tick_t now = worker_now(x->w);
     x->permit = guard_begin(guard, x->o.operation, first && !x->refresh, now);
     x->admitted = !x->permit.shed;
+    x->o.circuit = x->permit.shed ? CIRCUIT_OPEN
+                   : x->permit.way.verdict == BREAKER_PROBE || x->permit.operation.verdict == BREAKER_PROBE
+                       ? CIRCUIT_PROBE
+                       : CIRCUIT_CLOSED;
     if (!x->admitted) {
         metric_add(x->w->metrics, METRIC_CIRCUIT_REFUSED, 1);
         exchange_attempt_failed(x, REASON_BREAKER_OPEN, 0, guard_retry_after(guard, x->o.operation, now));
@@ -383,7 +396,7 @@ void exchange_attempt(struct exchange *x)
     if (!exchange_admit(x))
         return;
     exchange_set_phase(x, PHASE_QUEUED);
-    x->sent_at = x->hedge_at = 0;
+    x->sent_at = x->whole_at = x->hedge_at = 0;
     x->hedgeable = false;
     x->should_retry = RETRY_HINT_NONE;
     if (!x->health && !pass_breaker(x, first))
@@ -392,6 +405,7 @@ void exchange_attempt(struct exchange *x)
     memset(&x->a, 0, sizeof(x->a));
     x->attempt_began = x->wait_began = now;
     x->sent_at = 0;
+    tracing_attempt_begun(x);
     tick_t wait = now + x_config(x)->pool_acquire_timeout;
     exchange_arm(x, !first && wait > x->signature_until ? x->signature_until : wait);
     struct upstream *u = pool_acquire(w->pool, &x->wait);
@@ -399,14 +413,23 @@ void exchange_attempt(struct exchange *x)
         exchange_connected(x, u);
 }
 
+/* How long it waited for the upstream's name before a connection could be made at all. */
+static tick_t name_wait(const struct exchange *x, tick_t now)
+{
+    tick_t known = x->w->name_known ? x->w->name_known : now;
+    return known > x->wait_began ? known - x->wait_began : 0;
+}
+
 void exchange_connected(struct exchange *x, struct upstream *u)
 {
     tick_t now = worker_now(x->w);
     x->up = u;
     x->a.pool_wait = now - x->wait_began;
+    x->a.dns = name_wait(x, now);
     upstream_dial_times(u, &x->a.tcp, &x->a.tls);
     exchange_set_phase(x, PHASE_SENT);
     x->sent_at = now;
+    tracing_propagate(x);
     enum reason no = send_head(x->original ? x->original : x, u); /* the same request, signed anew */
     if (no != REASON_NONE) {
         exchange_leave_upstream(x, false);
@@ -418,6 +441,7 @@ void exchange_connected(struct exchange *x, struct upstream *u)
         u->ops->body(u, (struct slice){x->body.p, x->body.len}, NULL, NULL);
     if (x->body_whole) {
         x->end_sent = true;
+        x->whole_at = now;
         u->ops->end(u, (struct slice){x->trailers, x->trailers_len});
     }
     u->ops->flush(u);
@@ -466,7 +490,9 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
 {
     tick_t now = worker_now(x->w);
     struct retry_rules rules = x->settings->p->retry;
-    bool waited_for = x->down ? !x->down->half_closed : x->refresh;
+    bool waited_for = x->down    ? !x->down->half_closed
+                      : x->ahead ? x->fill && fill_waiters(x->fill) > 0
+                                 : x->refresh;
     if (!waited_for || x->health || x->w->stopping)
         return false;
     if (x->route.route->max_attempts > 0)
@@ -484,7 +510,6 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
     } else {
         if (x->o.retries < 255)
             x->o.retries++;
-        x->o.retry_delay += v.delay;
         metrics_retry(x->w->metrics, x->o.operation, (unsigned)why, (unsigned)status);
     }
     x->last_delay = v.delay;

@@ -27,12 +27,9 @@ static void drop_entry(void *owner)
 
 static const struct out_owner_ops ENTRY_OWNER = {hold_entry, drop_entry};
 
-static void timing(struct compose *c, const char *name, tick_t t)
+/* In milliseconds. */
+static void duration(struct compose *c, tick_t t)
 {
-    if (t <= 0)
-        return;
-    COMPOSE(c, ", ");
-    compose_add(c, name, strlen(name));
     COMPOSE(c, ";dur=");
     compose_number(c, (uint64_t)(t / TICK_MS));
     COMPOSE(c, ".");
@@ -41,19 +38,47 @@ static void timing(struct compose *c, const char *name, tick_t t)
     compose_add(c, digits, sizeof(digits));
 }
 
+static void timing(struct compose *c, const char *name, tick_t t)
+{
+    if (t <= 0)
+        return;
+    COMPOSE(c, ", ");
+    compose_add(c, name, strlen(name));
+    duration(c, t);
+}
+
 /* Server-Timing (W3C): where the time went until this head was written, in milliseconds. */
 static void server_timing(struct exchange *x, struct compose *c)
 {
     COMPOSE(c, "Server-Timing: cache;desc=");
     const char *word = cache_word_name(x->o.cache);
     compose_add(c, word, strlen(word));
-    timing(c, "pool", x->o.pool_wait + x->a.pool_wait);
-    timing(c, "tcp", x->a.tcp);
-    timing(c, "tls", x->a.tls);
-    timing(c, "retry", x->o.retry_delay);
+    timing(c, "held", exchange_spent(x, PHASE_HOLDING));
+    timing(c, "second", exchange_spent(x, PHASE_SECOND));
+    timing(c, "join", exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING));
+    timing(c, "queue", exchange_spent(x, PHASE_ADMIT));
+    timing(c, "pool", exchange_spent(x, PHASE_QUEUED));
+    bool open = x->attempt_began != 0; /* the attempt is not in the sums yet */
+    timing(c, "dns", x->o.dns + (open ? x->a.dns : 0));
+    timing(c, "tcp", x->o.tcp + (open ? x->a.tcp : 0));
+    timing(c, "tls", x->o.tls + (open ? x->a.tls : 0));
+    timing(c, "retry", exchange_spent(x, PHASE_BACKOFF));
     timing(c, "upstream", x->a.first_byte);
     timing(c, "total", worker_now(x->w) - x->began);
     COMPOSE(c, "\r\n");
+}
+
+struct slice exchange_last_lines(struct exchange *x, struct slice trailers)
+{
+    struct compose c = compose_into(x->w->lines, x->w->head_size);
+    if (!x_config(x)->server_timing || !x->req.te_trailers)
+        return trailers;
+    compose_add(&c, trailers.p, trailers.n);
+    COMPOSE(&c, "Server-Timing: total");
+    duration(&c, worker_now(x->w) - x->began);
+    timing(&c, "body", exchange_spent(x, PHASE_RELAY));
+    COMPOSE(&c, "\r\n");
+    return c.full ? trailers : (struct slice){x->w->lines, compose_size(&c)};
 }
 
 size_t exchange_own_lines(struct exchange *x, const struct cache_status *status, char *out, size_t cap)
@@ -133,8 +158,10 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     entry_release(x->entry);
     x->entry = entry;
     x->o.cache = (uint8_t)word;
+    x->o.saved = word == VERDICT_REVALIDATED || x->attempts > 0 ? 0 : entry_fetch_time(entry);
     x->why = REASON_NONE;
     if (!x->down) {
+        x->brought = true;
         exchange_over(x, true);
         return;
     }
@@ -225,6 +252,8 @@ static struct exchange *refresher(struct exchange *x)
     y->route = x->route;
     y->trace = x->trace;
     y->trace_valid = x->trace_valid;
+    y->trace_begun = x->trace_begun;
+    tracing_begin_behind(y, x);
     y->idempotent = true;
     y->body_whole = true;
     y->looked = true;
@@ -344,7 +373,8 @@ static void begin_serving(struct exchange *x, const struct fill_news *news)
     x->o.status = reply.status;
     x->o.cache = VERDICT_COLLAPSED;
     x->down->ops->reply(x->down, &reply);
-    entry_release(news->entry);
+    entry_release(x->entry);
+    x->entry = news->entry; /* tells in the end what the fetch took */
 }
 
 /* Passes on what the fetch has brought so far. */
@@ -365,6 +395,7 @@ static void pump(struct exchange *x)
         uint64_t n = 0;
         int count = fill_read(&x->waiter, iov, RUNS_MAX, &why);
         if (count == FILL_READ_END) {
+            x->o.saved = entry_fetch_time(x->entry);
             d->ops->end(d, (struct slice){NULL, 0});
             exchange_over(x, true);
             return;

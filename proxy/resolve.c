@@ -37,6 +37,7 @@ struct resolver {
     bool finished;             /* the thread touches nothing of the owner's any more */
     struct address_list *list; /* NULL until the first success */
     struct resolver_status status;
+    tick_t times[RESOLVER_TIMES]; /* of lookup n at n % RESOLVER_TIMES */
     struct resolver_options options;
     uint64_t rng;
     uint16_t port;
@@ -145,7 +146,7 @@ static struct address_list *take_in(struct resolver *r, int code, struct address
 {
     struct resolver_status *s = &r->status;
     tick_t now = monotonic();
-    s->lookups++;
+    r->times[s->lookups++ % RESOLVER_TIMES] = now - began;
     s->looking_since = 0;
     s->last_duration = now - began;
     if (code != 0) {
@@ -363,6 +364,19 @@ void resolver_status(struct resolver *r, struct resolver_status *out)
     pthread_mutex_lock(&r->lock);
     *out = r->status;
     pthread_mutex_unlock(&r->lock);
+}
+
+unsigned resolver_times(struct resolver *r, uint64_t *seen, tick_t out[RESOLVER_TIMES])
+{
+    unsigned n = 0;
+    pthread_mutex_lock(&r->lock);
+    uint64_t next = r->status.lookups;
+    if (next - *seen > RESOLVER_TIMES)
+        *seen = next - RESOLVER_TIMES;
+    while (*seen < next)
+        out[n++] = r->times[(*seen)++ % RESOLVER_TIMES];
+    pthread_mutex_unlock(&r->lock);
+    return n;
 }
 
 void resolver_stop(struct resolver *r)

@@ -68,6 +68,13 @@ void resolver_set_refresh(struct resolver *resolver, tick_t refresh);
 void resolver_status(struct resolver *resolver, struct resolver_status *out);
 
 /*
+ * How long the lookups behind number *seen took, the newest RESOLVER_TIMES at most; moves *seen on. Returns how
+ * many. Any thread.
+ */
+enum { RESOLVER_TIMES = 16 };
+unsigned resolver_times(struct resolver *resolver, uint64_t *seen, tick_t out[RESOLVER_TIMES]);
+
+/*
  * Stops and frees. Returns within a tenth of a second even while a lookup hangs (its thread then ends by
  * itself when the lookup does, touching nothing of the caller's). `changed` is not called after the return.
  */

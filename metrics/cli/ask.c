@@ -13,6 +13,7 @@
 #include "metrics/text.h"
 
 enum { MAX_ANSWER = 256 * 1024 * 1024, TOKEN_MAX = 1024, TIMEOUT_SECONDS = 30 };
+_Static_assert(TOKEN_MAX + 32 <= TOKEN_FIELD_MAX, "room for the field's name");
 
 static size_t on_data(char *p, size_t size, size_t n, void *arg)
 {
@@ -23,8 +24,7 @@ static size_t on_data(char *p, size_t size, size_t n, void *arg)
     return t->failed ? 0 : size * n;
 }
 
-/* "Authorization: Bearer ..." out of the token's file. False after complaining. */
-static bool read_token(const char *path, char out[TOKEN_MAX + 64])
+bool read_token(const char *path, char out[TOKEN_FIELD_MAX])
 {
     char line[TOKEN_MAX + 2] = "";
     FILE *f = fopen(path, "re");
@@ -39,7 +39,7 @@ static bool read_token(const char *path, char out[TOKEN_MAX + 64])
         complain("--token-file %s: it is empty", path);
         return false;
     }
-    snprintf(out, TOKEN_MAX + 64, "Authorization: Bearer %s", line);
+    snprintf(out, TOKEN_FIELD_MAX, "Authorization: Bearer %s", line);
     return true;
 }
 
@@ -56,7 +56,7 @@ static struct curl_slist *with_field(struct curl_slist *fields, const char *fiel
 
 static struct curl_slist *fields_of(const struct args *a, bool change)
 {
-    char token[TOKEN_MAX + 64] = "";
+    char token[TOKEN_FIELD_MAX] = "";
     if (a->token_file && !read_token(a->token_file, token))
         return NULL;
     struct curl_slist *fields = with_field(NULL, "Accept: application/json");
@@ -70,8 +70,8 @@ static struct curl_slist *fields_of(const struct args *a, bool change)
     return fields;
 }
 
-/* The URL of a path: "unix:/x" becomes a host that no name server is asked for. */
-static void put_url(CURL *curl, const char *admin, const char *path)
+/* "unix:/x" becomes a host that no name server is asked for. */
+void ask_set_url(void *curl, const char *admin, const char *path)
 {
     char url[4096];
     bool local = strncmp(admin, "unix:", 5) == 0;
@@ -131,7 +131,7 @@ static json_t *perform(CURL *curl, const struct args *a)
 
 static void set_common(CURL *curl, const struct args *a, const char *path, struct curl_slist *fields)
 {
-    put_url(curl, a->admin, path);
+    ask_set_url(curl, a->admin, path);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, fields);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");

@@ -4,6 +4,7 @@
 #ifndef METRICS_CLI_CLI_H
 #define METRICS_CLI_CLI_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -66,8 +67,21 @@ enum exit_code run_cache(const struct args *a);
  */
 struct json_t *ask(const struct args *a, const char *method, const char *path, const struct json_t *body);
 
+/* Sets where a handle of libcurl goes: a path of the admin port. */
+void ask_set_url(void *curl, const char *admin, const char *path);
+
 /* Asks for a path and writes what comes, whatever its form, to `out`. False after the reason was told. */
 bool ask_raw(const struct args *a, const char *path, FILE *out);
+
+/* A query's value, or a segment of a path, with every byte escaped; cut to the room. */
+void escape_query(const char *s, char *out, size_t room);
+
+/* "Authorization: Bearer ..." out of the token's file. False after complaining. */
+enum { TOKEN_FIELD_MAX = 1024 + 64 };
+bool read_token(const char *path, char out[TOKEN_FIELD_MAX]);
+
+/* web.c: serves the admin port, and with it the dashboard, on 127.0.0.1:port until *ended. */
+enum exit_code serve_web(const struct args *a, unsigned port, const volatile sig_atomic_t *ended);
 
 /* Writes a message to standard error, after the program's name. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -196,8 +196,7 @@ static enum exit_code cache_stats(const struct args *a)
     return EXIT_GOOD;
 }
 
-/* Room for a query value with every byte escaped. */
-static void escape_query(const char *s, char *out, size_t room)
+void escape_query(const char *s, char *out, size_t room)
 {
     size_t n = 0;
     for (; *s && n + 4 < room; s++)

@@ -254,6 +254,31 @@ static enum exit_code show_issues(const struct args *a)
     return EXIT_GOOD;
 }
 
+/* The slowest and the failed requests that are kept, or one of them: where its time went, in a sentence. */
+static enum exit_code show_requests(const struct args *a, const char *id)
+{
+    char path[PATH] = "/api/v1/requests/";
+    json_t *tree, *list = json_array();
+    if (id) {
+        escape_query(id, path + strlen(path), sizeof path - strlen(path));
+        tree = ask(a, "GET", path, NULL);
+        if (tree)
+            json_array_append(list, tree);
+    } else {
+        tree = ask(a, "GET", "/api/v1/requests?kept=failed&limit=10", NULL);
+        json_array_extend(list, json_object_get(tree, "requests"));
+        json_decref(tree);
+        tree = tree ? ask(a, "GET", "/api/v1/requests?kept=slow&sort=slowest&limit=10", NULL) : NULL;
+        json_array_extend(list, json_object_get(tree, "requests"));
+    }
+    bool good = tree != NULL;
+    if (good)
+        show_rows(a, list, id ? "explanation" : "id ended duration explanation");
+    json_decref(tree);
+    json_decref(list);
+    return good ? EXIT_GOOD : EXIT_REFUSED;
+}
+
 enum exit_code run_analyze(const struct args *a)
 {
     bool all = a->flag_count == 0;
@@ -270,6 +295,9 @@ enum exit_code run_analyze(const struct args *a)
     if ((all || args_flag(a, "issues")) && show_issues(a) != EXIT_GOOD)
         code = EXIT_REFUSED;
     if ((all || args_flag(a, "trends")) && show_trends(a) != EXIT_GOOD)
+        code = EXIT_REFUSED;
+    const char *id = args_flag(a, "request");
+    if ((id || args_flag(a, "requests")) && show_requests(a, id) != EXIT_GOOD)
         code = EXIT_REFUSED;
     return code;
 }

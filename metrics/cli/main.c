@@ -22,7 +22,8 @@ const struct command commands[] = {
      "[--duration 60] [--concurrent 10] [--iterations N] [--prompt-id ID] [--url U] [--rate R] "
      "[--header F] [--max-p99 MS] [--max-errors SHARE]",
      "measure latency and throughput", run_benchmark},
-    {"analyze", "recommendations issues trends", "[--recommendations] [--issues] [--trends]",
+    {"analyze", "recommendations issues trends requests request=",
+     "[--recommendations] [--issues] [--trends] [--requests] [--request ID]",
      "find out what is wrong", run_analyze},
     {"alerts",
      "state= limit= seconds=", "[--state S] | history [--limit N] | silence ID [--seconds 3600] | remove ID",

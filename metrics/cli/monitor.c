@@ -202,14 +202,19 @@ enum exit_code run_monitor(const struct args *a)
         complain("--port goes with --web");
         return EXIT_USAGE;
     }
-    if (args_flag(a, "web")) {
-        complain("this version has no dashboard yet; monitor without --web shows the numbers here");
-        return EXIT_REFUSED;
+    const char *port = args_flag(a, "port");
+    char *end = "";
+    unsigned long number = port ? strtoul(port, &end, 10) : 8080;
+    if (port && (end == port || *end || *port == '-' || number > 65535)) {
+        complain("--port %s: not a port from 0 to 65535", port);
+        return EXIT_USAGE;
     }
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     stopped = 0;
+    if (args_flag(a, "web"))
+        return serve_web(a, (unsigned)number, &stopped);
     m.terminal = isatty(STDOUT_FILENO) && a->format == FORMAT_TABLE;
     if (m.terminal)
         fputs("\033[?25l", stdout);

@@ -1,4 +1,5 @@
 """promptops-perf against a running sidecar (INTERFACE 5): exit codes, formats, a terminal, a benchmark that omits nothing."""
+import http.client
 import json
 import os
 import pty
@@ -7,6 +8,7 @@ import time
 
 from harness import *
 from lib.sidecar import BINARY
+from lib.websocket import WebSocket
 
 PERF = os.path.join(os.path.dirname(BINARY), "promptops-perf")
 
@@ -76,8 +78,45 @@ def test_monitor_redraws_on_a_terminal_only(t):
 
 def test_what_is_not_there_is_told_plainly(t):
     sidecar = t.sidecar(t.origin())
-    code, out, errors = perf(sidecar, "monitor", "--web")
-    equal((code, out), (1, ""), "monitor --web")
-    check("dashboard" in errors, errors)
+    code, out, errors = perf(sidecar, "monitor", "--port", "1")
+    equal((code, out), (2, ""), "monitor --port without --web")
+    check("--web" in errors, errors)
     equal(perf(sidecar, "nonsense")[0], 2, "usage")
     equal(perf(sidecar, "cache", "entries")[0], 0, "cache entries")
+
+
+def test_monitor_by_a_browser(t):
+    """--web serves the admin port on another, with the token added, for this page only."""
+    token = os.path.join(t.directory, "token")
+    with open(token, "w") as out:
+        out.write("secret-one\n")
+    sidecar = t.sidecar(t.origin(), {"admin.token_file": token})
+    words = [PERF, "--admin", "http://%s:%d/" % sidecar.admin_address, "--token-file", token, "monitor", "--web", "--port", "0"]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        port = int(run.stdout.readline().rsplit(":", 1)[1].strip("/\n"))
+
+        def ask(path, method="GET", body=None, **fields):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+            connection.request(method, path, json.dumps(body) if body else None, {k.replace("_", "-"): v for k, v in fields.items()})
+            response = connection.getresponse()
+            told = response.read().decode()
+            connection.close()
+            return response.status, told
+        own = "http://127.0.0.1:%d" % port
+        equal(ask("/api/v1/summary")[0], 200, "with the token added")
+        equal(json.loads(ask("/api/v1/session")[1])["authenticated"], True, "session")
+        equal(ask("/api/v1/config", "PATCH", {"server_timing": True}, Origin=own)[0], 200, "a change by its own page")
+        equal(ask("/api/v1/config", "PATCH", {"server_timing": True}, Origin="http://evil.example")[0], 403, "by another page")
+        equal(ask("/api/v1/summary", Sec_Fetch_Site="cross-site")[0], 403, "a read by another page")
+        equal(ask("/api/v1/summary", Host="evil.example:%d" % port)[0], 403, "under another name")
+        check(len(ask("/api/v1/openapi.json")[1]) > 20000, "a long answer")
+        with WebSocket(("127.0.0.1", port), "/api/v1/stream?interval=1s", {"Origin": own}) as ws:
+            equal(ws.message()["type"], "snapshot", "first")
+            equal(ws.message()["type"], "update", "second")
+        sidecar.stop()
+        equal(ask("/api/v1/summary")[0], 502, "without a sidecar")
+    finally:
+        run.terminate()
+        equal(run.wait(PATIENCE), 0, "exit code")
+    equal(subprocess.run(words[:-1] + ["x"], capture_output=True).returncode, 2, "a bad port")

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const char *const methods[] = {"other", "GET", "POST"};
 static const char *const reasons[] = {"NONE", "CONNECT_FAILED"};
@@ -52,7 +53,7 @@ static struct text rendered(const struct metrics *m, bool open)
     supply(&supplied, SUPPLIED_CACHE_ENTRIES, "hot", 12);
     supply(&supplied, SUPPLIED_CIRCUIT_STATE, "up\"stream", 2);
     supply(&supplied, SUPPLIED_CACHE_ENTRIES, "warm", 3);
-    struct render_input in = {m, &supplied, &process, open};
+    struct render_input in = {m, &supplied, &process, open, NULL};
     ck_assert(render_metrics(&in, &out));
     text_bytes(&out, "", 1);
     ck_assert(!out.failed);
@@ -165,6 +166,44 @@ START_TEST(folded_series_say_other)
 }
 END_TEST
 
+/* How long a scrape of many series takes; what is asserted is that there are so many. */
+START_TEST(ten_thousand_series)
+{
+    struct metrics_config config = {2, methods, 3, reasons, 2, outcomes, 2};
+    struct metrics *m = metrics_new(&config);
+    double best = 1e9;
+    size_t lines = 0, bytes = 0;
+    for (int i = 0; i < 255; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "operation_%d", i);
+        uint16_t operation = metrics_operation(m, name);
+        for (int k = 0; k < 40; k++) {
+            struct observation o = {
+                .operation = operation, .status = (uint16_t)(200 + k % 4), .total = (int64_t)1000 << k % 24};
+            metrics_observe(metrics_block(m, k % 2), &o);
+            struct attempt a = {.operation = operation, .outcome = (uint8_t)(k % 2), .total = (int64_t)1000 << k % 24};
+            metrics_upstream(metrics_block(m, k % 2), &a);
+        }
+    }
+    for (int round = 0; round < 5; round++) {
+        struct timespec from, to;
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        struct text t = rendered(m, false);
+        clock_gettime(CLOCK_MONOTONIC, &to);
+        double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
+        best = ms < best ? ms : best;
+        lines = 0;
+        for (size_t i = 0; i < t.n; i++)
+            lines += t.p[i] == '\n';
+        bytes = t.n;
+        text_dispose(&t);
+    }
+    printf("/metrics: %zu lines, %zu bytes in %.1f ms\n", lines, bytes, best);
+    ck_assert_uint_gt(lines, 10000);
+    metrics_free(m);
+}
+END_TEST
+
 START_TEST(too_many_supplied_are_counted)
 {
     struct supplied s = {0};
@@ -217,6 +256,7 @@ int main(void)
     tcase_add_test(t, open_metrics_lines);
     tcase_add_test(t, families_stand_together);
     tcase_add_test(t, folded_series_say_other);
+    tcase_add_test(t, ten_thousand_series);
     tcase_add_test(t, too_many_supplied_are_counted);
     tcase_add_test(t, numbers_read_back);
     tcase_add_test(t, promtool_is_content);

@@ -199,6 +199,28 @@ START_TEST(windows)
 }
 END_TEST
 
+START_TEST(advice_that_is_for_others)
+{
+    f = (struct advise_facts){.requests = 100, .names_looked_up = 5, .lookup = 0.3, .connects = 10, .connecting = 1};
+    ck_assert(advise_window(&f, ADVISE_DNS, &out));
+    ck_assert_double_eq_tol(out.improvement, 0.75, 1e-9); /* of 0.3 s and 0.1 s */
+    ck_assert_str_eq(out.key, "");
+    f.lookup = 0.02;
+    ck_assert(!advise_window(&f, ADVISE_DNS, &out)); /* quick enough */
+    f.lookup = 0.3;
+    f.names_looked_up = 2;
+    ck_assert(!advise_window(&f, ADVISE_DNS, &out)); /* too few */
+    f = (struct advise_facts){
+        .requests = 100, .received = 1000000, .plain = 800000, .plain_bodies = 100, .sampled = 4096, .sampled_smaller = 1024};
+    ck_assert(advise_window(&f, ADVISE_COMPRESSION, &out));
+    ck_assert_double_eq_tol(out.improvement, 0.8 * 0.75, 1e-9);
+    f.sampled_smaller = 4090;
+    ck_assert(!advise_window(&f, ADVISE_COMPRESSION, &out)); /* would not get smaller */
+    f = (struct advise_facts){.requests = 100, .received = 1000000};
+    ck_assert(!advise_window(&f, ADVISE_COMPRESSION, &out));
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("advise");
@@ -211,5 +233,6 @@ int main(void)
     tcase_add_test(t, network_and_breaker);
     tcase_add_test(t, batching);
     tcase_add_test(t, windows);
+    tcase_add_test(t, advice_that_is_for_others);
     return run_case("advise", t);
 }

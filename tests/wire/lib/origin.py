@@ -15,7 +15,7 @@ import threading
 import time
 
 from .client import reset, send_pieces
-from .message import Gone, Incomplete, Reader, make_response, read_request
+from .message import Gone, Incomplete, Reader, Slow, make_response, read_request
 from .wait import PATIENCE, Failed, wait_for
 
 
@@ -29,7 +29,12 @@ class OriginConnection:
         self.open = True
 
     def request(self, body=True, timeout=None):
-        """The next request; recorded. Gone when the sidecar closed in between, Incomplete inside one."""
+        """The next request; recorded. Gone when the sidecar closed in between, Incomplete inside one.
+
+        Without `timeout` only the request must come quickly, once it has begun: a pooled connection may lie idle.
+        """
+        if timeout is None:
+            self.idle()
         deadline = time.monotonic() + (self.origin.patience if timeout is None else timeout)
         try:
             request = read_request(self.reader, deadline, body)
@@ -40,6 +45,15 @@ class OriginConnection:
         self.requests.append(request)
         self.origin.record(request)
         return request
+
+    def idle(self):
+        """Waits for the first byte of a request however long it takes."""
+        while not self.reader.buffer:
+            try:
+                if not self.reader.more():
+                    raise Gone(self.reader.ended, b"")
+            except Slow:
+                pass
 
     def send(self, data):
         self.sock.settimeout(self.origin.patience)
