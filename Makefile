@@ -23,7 +23,7 @@ CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-
 CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
 CFLAGS += -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) -MMD -MP -pthread
 LDFLAGS += $(LDHARDEN) -pthread $(filter -fsanitize% --coverage,$(CFLAGS_$(MODE))) $(NO_LTO_$(MODE))
-LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lhiredis -lseccomp -llmdb -lzstd -lwslay -lm
+LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lhiredis -lseccomp -llmdb -lzstd -lwslay -lz -lm
 LIBS_CLI := -lcurl -ljansson -lm
 LIBS_TEST := -lcheck_pic -lsubunit -lrt -lm
 # test_cli brings the whole CLI, and with it libcurl. The sidecar loads that when it is needed (post_curl.h).
@@ -40,7 +40,7 @@ UNIT_SRC := $(wildcard tests/unit/*/test_*.c)
 BENCH_SRC := $(wildcard tests/bench/*.c)
 
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
-LIB := $(call obj,$(POLICY_SRC) $(METRICS_SRC) $(PROXY_SRC))
+LIB := $(call obj,$(POLICY_SRC) $(METRICS_SRC) $(PROXY_SRC)) $(BUILD)/obj/dashboard.o
 UNIT_BIN := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(UNIT_SRC))
 
 PROGRAMS := $(if $(wildcard proxy/main.c),$(BUILD)/promptops-sidecar) \
@@ -78,6 +78,8 @@ $(BUILD)/resilience-sim: $(call obj,$(RESIL_SRC)) $(BUILD)/libsidecar.a
 $(BUILD)/cache-sim: $(call obj,$(CACHE_SIM_SRC) $(POLICY_SRC))
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lm
+
+include metrics/dashboard/dashboard.mk
 
 # Unit tests: tests/unit/ROOM/test_X.c tests ROOM/X.c, each a Check program of its own.
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a

@@ -152,10 +152,11 @@ static void put_security(struct admin_request *r)
 {
     admin_header(r, "X-Content-Type-Options", "nosniff");
     admin_header(r, "X-Frame-Options", "DENY");
-    admin_header(r, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    admin_header(r, "Content-Security-Policy",
+                 r->policy ? r->policy : "default-src 'none'; frame-ancestors 'none'");
     admin_header(r, "Referrer-Policy", "no-referrer");
     admin_header(r, "Cross-Origin-Resource-Policy", "same-origin");
-    admin_header(r, "Cache-Control", "no-store");
+    admin_header(r, "Cache-Control", r->caching ? r->caching : "no-store");
 }
 
 static const char *phrase(int status)
@@ -166,6 +167,7 @@ static const char *phrase(int status)
     } phrases[] = {{200, "OK"},
                    {202, "Accepted"},
                    {204, "No Content"},
+                   {304, "Not Modified"},
                    {400, "Bad Request"},
                    {401, "Unauthorized"},
                    {403, "Forbidden"},
@@ -186,7 +188,7 @@ static const char *phrase(int status)
     return "Error";
 }
 
-static void send_bytes(struct admin_request *r, int status, const char *type, const struct text *t)
+void admin_reply_bytes(struct admin_request *r, int status, const char *type, const struct text *t)
 {
     struct evbuffer *body = evbuffer_new();
     r->status = status;
@@ -208,13 +210,11 @@ static void send_bytes(struct admin_request *r, int status, const char *type, co
 
 void admin_reply_text(struct admin_request *r, const char *type, struct text *t)
 {
-    send_bytes(r, 200, type, t);
+    admin_reply_bytes(r, 200, type, t);
     text_dispose(t);
 }
 
-/* The weight that an Accept field gives to a media type, named outright; -1 when it is not (RFC 9110 12.5.1).
- */
-static double accept_weight(const char *accept, const char *type)
+double admin_weight(const char *accept, const char *type)
 {
     size_t n = strlen(type);
     for (const char *p = accept; *p; p += *p == ',') {
@@ -236,9 +236,9 @@ static bool wants_msgpack(const struct admin_request *r)
     const char *accept = admin_field(r, "Accept");
     if (!accept)
         return false;
-    double pack = accept_weight(accept, "application/msgpack");
-    double old = accept_weight(accept, "application/x-msgpack");
-    double json = accept_weight(accept, "application/json");
+    double pack = admin_weight(accept, "application/msgpack");
+    double old = admin_weight(accept, "application/x-msgpack");
+    double json = admin_weight(accept, "application/json");
     return (pack > old ? pack : old) > (json > 0 ? json : 0);
 }
 
@@ -257,9 +257,9 @@ static void reply_tree(struct admin_request *r, int status, const json_t *tree, 
         text_bytes(&t, "\n", 1);
     admin_header(r, "Vary", "Accept");
     if (whole && !t.failed)
-        send_bytes(r, status, msgpack ? "application/msgpack" : "application/json", &t);
+        admin_reply_bytes(r, status, msgpack ? "application/msgpack" : "application/json", &t);
     else
-        send_bytes(r, 503, NULL, &(struct text){0});
+        admin_reply_bytes(r, 503, NULL, &(struct text){0});
     text_dispose(&t);
 }
 
@@ -281,7 +281,7 @@ void admin_reply_error(struct admin_request *r, int status, const char *what, co
     if (tree)
         reply_tree(r, status, tree, wants_msgpack(r));
     else
-        send_bytes(r, 503, NULL, &(struct text){0});
+        admin_reply_bytes(r, 503, NULL, &(struct text){0});
     json_decref(tree);
 }
 
@@ -298,7 +298,7 @@ void admin_reply_as(struct admin_request *r, const char *format, struct view *v)
 bool admin_reply_start(struct admin_request *r, const char *type)
 {
     if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) {
-        send_bytes(r, 200, type, &(struct text){0});
+        admin_reply_bytes(r, 200, type, &(struct text){0});
         return false;
     }
     r->status = 200;
@@ -439,7 +439,7 @@ static void reply_no_endpoint(struct admin_request *r, unsigned method, unsigned
     list_methods(allowed, allow, sizeof allow);
     admin_header(r, "Allow", allow);
     if (method == ADMIN_OPTIONS) {
-        send_bytes(r, 204, NULL, &(struct text){0});
+        admin_reply_bytes(r, 204, NULL, &(struct text){0});
         return;
     }
     snprintf(how, sizeof how, "Use one of: %s.", allow);
