@@ -111,9 +111,9 @@ START_TEST(unknown_keys_name_the_nearest)
     unknown("log.zzzzzzzzzz", "allowed in log: level, format, file, access");
     unknown("listen.zzzzzzzzzzzz",
             "allowed in listen: address, tls, max_connections, header_timeout, idle_timeout, "
-            "max_header_bytes, max_header_fields, max_target_bytes, transparent");
+            "max_header_bytes, max_header_fields, max_target_bytes, transparent, handover");
     unknown("zzzzzzzz.yyyyyyyy",
-            "allowed here: workers, drain_timeout, drain_idle, log, listen, admin, upstream, auth, "
+            "allowed here: workers, drain_timeout, drain_idle, security, log, listen, admin, upstream, auth, "
             "pool, cache, retry, circuit_breaker, rate_limit, concurrency, batching, performance, "
             "alerts, notifications, server_timing, preset, routes");
 }
