@@ -35,7 +35,7 @@ struct history_level {
     int64_t open; /* what the next record begins with */
 };
 
-enum { HISTORY_TYPES = 16, HISTORY_SLOTS = METRICS_MAX_OPERATIONS + 1, HISTORY_SHARED = 2 };
+enum { HISTORY_TYPES = 16, HISTORY_SLOTS = METRICS_MAX_OPERATIONS + 1, HISTORY_SHARED = 2 + HISTORY_PHASES };
 
 /* How far an operation, or a histogram, had come at the last tick. The counts may wrap: differences do not
  * mind. */
@@ -65,6 +65,15 @@ static inline uint64_t history_key(int operation, enum metric_type type)
 {
     return (uint64_t)(operation + 1) * HISTORY_TYPES + (uint64_t)type;
 }
+
+static inline bool history_is_phase(uint64_t key)
+{
+    return key >= history_key(HISTORY_PHASE, (enum metric_type)0) &&
+           key < history_key(HISTORY_PHASE + HISTORY_PHASES, (enum metric_type)0);
+}
+
+/* history.c: takes records over that another process has made, and leaves `made` empty. */
+void history_take_over(struct history *h, struct history_level made[HISTORY_LEVELS], int64_t now);
 
 /* history_pack.c */
 void history_put(struct text *t, uint64_t v);

@@ -119,6 +119,25 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
     return false;
 }
 
+/* The phases of NETWORK_LATENCY. */
+static bool read_phase(struct admin_request *r, struct history_series *s)
+{
+    static const char how[] = "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.";
+    const char *name = admin_query(r, "phase");
+    if (!name)
+        return true;
+    for (int i = 0; s->type == METRIC_TYPE_NETWORK_LATENCY && history_phase_name(i); i++)
+        if (strcmp(name, history_phase_name(i)) == 0) {
+            s->operation = HISTORY_PHASE + i;
+            return true;
+        }
+    admin_refuse_query(r, "phase",
+                       s->type == METRIC_TYPE_NETWORK_LATENCY ? "names no phase"
+                                                              : "does not go with this metric_type",
+                       how);
+    return false;
+}
+
 static int64_t most_points(const struct admin_request *r)
 {
     const struct config *cfg = r->sources->snapshot ? r->sources->snapshot(r->sources->ctx) : NULL;
@@ -170,6 +189,7 @@ bool admin_read_range(struct admin_request *r, struct range *q)
         return false;
     q->from = q->to - 3600 * TICK_S;
     if (!read_time(r, "start_time", now, &q->from) || !read_operation(r, &q->series) ||
+        !read_phase(r, &q->series) ||
         !admin_query_word(r, "format", "json|csv|msgpack"))
         return false;
     if (q->from >= q->to) {
@@ -192,6 +212,8 @@ static void put_when(char out[LOG_TIME_BYTES], int64_t at)
 
 static const char *operation_name(const struct metrics *m, int operation)
 {
+    if (operation >= HISTORY_PHASE)
+        return history_phase_name(operation - HISTORY_PHASE);
     return operation == METRICS_ALL ? "" : metrics_operation_name(m, (uint16_t)operation);
 }
 
@@ -219,9 +241,12 @@ void admin_put_range(const struct admin_request *r, struct view *v, const struct
     char when[LOG_TIME_BYTES];
     view_text(v, "metric_type", metric_type_row(q->series.type)->name);
     view_text(v, "unit", metric_type_row(q->series.type)->unit);
-    view_text(v, "operation",
-              q->series.operation == METRICS_ALL ? NULL
-                                                 : operation_name(r->sources->metrics, q->series.operation));
+    const char *part = q->series.operation == METRICS_ALL
+                           ? NULL
+                           : operation_name(r->sources->metrics, q->series.operation);
+    bool phase = q->series.operation >= HISTORY_PHASE;
+    view_text(v, "operation", phase ? NULL : part);
+    view_text(v, "phase", phase ? part : NULL);
     put_when(when, q->from);
     view_text(v, "start_time", when);
     put_when(when, q->to);

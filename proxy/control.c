@@ -29,6 +29,7 @@
 #include "proxy/cpus.h"
 #include "proxy/debug.h"
 #include "proxy/guard.h"
+#include "proxy/history_file.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/names.h"
@@ -48,6 +49,13 @@ tick_t control_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (tick_t)t.tv_sec * TICK_S + t.tv_nsec;
+}
+
+static int64_t wall_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * TICK_S + t.tv_nsec;
 }
 
 /* ---- orders to the workers --------------------------------------------------------------------------- */
@@ -385,6 +393,8 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
         event_base_loopbreak(c->base);
 }
 
+#define HISTORY_SAVE (300 * TICK_S)
+
 static void tick_history(struct control *c, tick_t now)
 {
     struct process_values process = {0};
@@ -396,6 +406,10 @@ static void tick_history(struct control *c, tick_t now)
     if (!history_tick(c->history, now, &gauges))
         log_write(c->service.log, LOG_WARNING, "metrics",
                   "out of memory: a second is missing in the time series");
+    if (*c->cfg->performance_history_file && now - c->history_saved >= HISTORY_SAVE) {
+        c->history_saved = now;
+        (void)history_file_save(c->history, c->cfg->performance_history_file, c->service.log);
+    }
 }
 
 /* How long the name's lookups took: the resolver's thread has no block to count in. */
@@ -487,9 +501,14 @@ static bool make_metrics(struct control *c, int workers)
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
     c->history = c->recent
-                     ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
+                     ? history_new(c->service.metrics, c->noted, wall_now(), HISTORY_BUDGET)
                      : NULL;
-    return c->history ? true : fail(c, "out of memory", NULL);
+    if (!c->history)
+        return fail(c, "out of memory", NULL);
+    c->history_saved = c->noted;
+    if (*c->cfg->performance_history_file)
+        history_file_load(c->history, c->cfg->performance_history_file, c->service.log, c->noted);
+    return true;
 }
 
 static bool make_shared(struct control *c)
@@ -679,6 +698,9 @@ static void finish(struct control *c)
 {
     struct service *s = &c->service;
     admin_free(c->admin);
+    if (c->stage == STAGE_STOPPING && *c->cfg->performance_history_file && c->cfg->performance_enabled &&
+        c->cfg->performance_enable_historical_analysis)
+        (void)history_file_save(c->history, c->cfg->performance_history_file, s->log);
     if (c->stage != STAGE_STOPPING)
         stop_all(s, true);
     for (unsigned i = 0; i < c->workers_running; i++)
