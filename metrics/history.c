@@ -120,6 +120,11 @@ void history_free(struct history *h)
     free(h);
 }
 
+void history_follow(struct history *h, struct custom *custom)
+{
+    h->custom = custom;
+}
+
 void history_retain(struct history *h, int64_t nanoseconds)
 {
     h->retention = nanoseconds;
@@ -284,6 +289,9 @@ static void put_shared(struct history *h, int i)
 {
     memset(&h->read, 0, sizeof h->read);
     metrics_histogram(h->metrics, shared[i].id, shared[i].part, &h->read);
+    if (h->read.count == h->shared[i].count)
+        return; /* nothing new */
+    h->shared[i].count = h->read.count;
     clear_cell(&h->cell);
     gained(&h->shared[i], &h->read, &h->cell);
     if (h->cell.den)
@@ -301,6 +309,15 @@ static void put_compression(struct history *h)
                            (uint64_t)((double)num / (double)den * 1e6));
     h->compressed_from = from;
     h->compressed_to = to;
+}
+
+static void put_custom(struct history *h)
+{
+    for (size_t i = 0; h->custom && i < custom_metrics(h->custom); i++) {
+        const struct real_sketch *s = &custom_metric_at(h->custom, i)->second;
+        if (s->count)
+            history_put_real(&h->packed, history_key(HISTORY_CUSTOM + (int)i, METRIC_TYPE_CUSTOM_METRIC), s);
+    }
 }
 
 /* Entries of all requests together, by growing type. */
@@ -363,10 +380,13 @@ static void fold(struct history *h, const struct history_level *below, const str
         clear_cell(&h->cell);
         for (size_t i = 0; i < n; i++)
             if (readers[i].more && readers[i].key == least) {
-                history_add(readers[i].content, readers[i].end, &h->cell);
+                history_add(least, readers[i].content, readers[i].end, &h->cell);
                 step(&readers[i]);
             }
-        history_put_cell(&h->packed, least, &h->cell);
+        if (history_is_real(least))
+            history_put_real(&h->packed, least, &h->cell.real);
+        else
+            history_put_cell(&h->packed, least, &h->cell);
     }
 }
 
@@ -441,6 +461,9 @@ bool history_tick(struct history *h, int64_t now, const struct history_gauges *g
     put_all(h, g, seconds, total);
     if (!h->packed.failed && first)
         turn_round(&h->packed, first, &room);
+    put_custom(h);
+    if (h->custom)
+        custom_second_over(h->custom);
     for (int i = SHARED_FIRST_PHASE; i < HISTORY_SHARED; i++)
         put_shared(h, i);
     bool good = keep(h, &h->levels[0], now);

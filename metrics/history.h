@@ -17,7 +17,9 @@ enum { HISTORY_LEVELS = 5, HISTORY_BUDGET = 12 << 20 /* bytes of points kept, by
 struct history;
 
 /* What is measured: a type, and METRICS_ALL or an operation's number. Per operation there are
- * REQUEST_LATENCY, CACHE_HIT_RATE, ERROR_RATE, THROUGHPUT and RETRY_COUNT. */
+ * REQUEST_LATENCY, CACHE_HIT_RATE, ERROR_RATE, THROUGHPUT and RETRY_COUNT. For CUSTOM_METRIC it is
+ * HISTORY_CUSTOM plus the custom metric's number. */
+enum { HISTORY_CUSTOM = METRICS_MAX_OPERATIONS };
 struct history_series {
     enum metric_type type;
     int operation;
@@ -32,7 +34,8 @@ const char *history_phase_name(int i);
 
 /*
  * One point, in the unit of the type's row. What a sample is: of latencies and batches each request; of
- * ratios each second that had any request; of rates and gauges each second.
+ * ratios each second that had any request; of rates and gauges each second; of custom metrics each posted
+ * value.
  */
 struct history_point {
     int64_t from, to; /* what it covers; a gap in between is possible */
@@ -50,6 +53,10 @@ struct history_gauges {
  * oldest of the finest go first. NULL when out of memory. */
 struct history *history_new(const struct metrics *m, int64_t now, int64_t wall, size_t budget);
 void history_free(struct history *h); /* NULL is fine */
+
+/* Custom metrics whose posted values are kept, too; borrowed. Each tick empties their `second`. */
+struct custom;
+void history_follow(struct history *h, struct custom *custom);
 
 /* Points older than this are dropped at the next tick. Without it 30 days. */
 void history_retain(struct history *h, int64_t nanoseconds);

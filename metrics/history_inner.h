@@ -4,6 +4,7 @@
 #ifndef METRICS_HISTORY_INNER_H
 #define METRICS_HISTORY_INNER_H
 
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "metrics/text.h"
 
@@ -21,6 +22,7 @@ const struct history_type *history_type(enum metric_type type);
 struct history_cell {
     uint64_t num, den;
     struct hist_counts sketch; /* only v[] and count */
+    struct real_sketch real;   /* of CUSTOM_METRIC, and then nothing else */
 };
 
 struct history_record {
@@ -35,18 +37,20 @@ struct history_level {
     int64_t open; /* what the next record begins with */
 };
 
-enum { HISTORY_TYPES = 16, HISTORY_SLOTS = METRICS_MAX_OPERATIONS + 1, HISTORY_SHARED = 2 + HISTORY_PHASES };
+enum { HISTORY_TYPES = 16, HISTORY_SHARED = 2 + HISTORY_PHASES };
 
 /* How far an operation, or a histogram, had come at the last tick. The counts may wrap: differences do not
  * mind. */
 struct history_mark {
     uint64_t tally[TALLY_COUNT];
     uint64_t sum;
+    uint64_t count; /* of a shared one */
     uint32_t v[HIST_BUCKETS];
 };
 
 struct history {
     const struct metrics *metrics;
+    struct custom *custom; /* may be NULL */
     int64_t offset, last, retention;
     size_t budget, bytes, marks_bytes;
     uint64_t dropped, cpu_ns, compressed_from, compressed_to;
@@ -75,14 +79,20 @@ static inline bool history_is_phase(uint64_t key)
 /* history.c: takes records over that another process has made, and leaves `made` empty. */
 void history_take_over(struct history *h, struct history_level made[HISTORY_LEVELS], int64_t now);
 
+static inline bool history_is_real(uint64_t key)
+{
+    return key % HISTORY_TYPES == METRIC_TYPE_CUSTOM_METRIC;
+}
+
 /* history_pack.c */
 void history_put(struct text *t, uint64_t v);
 /* Appends an entry: a whole cell, or one of a single sample. */
 void history_put_cell(struct text *t, uint64_t key, const struct history_cell *c);
+void history_put_real(struct text *t, uint64_t key, const struct real_sketch *s);
 void history_put_sample(struct text *t, uint64_t key, uint64_t num, uint64_t den, uint64_t sample);
 /* Reads the entry's head at *p: its key, and where its content begins and ends. False at the end. */
 bool history_entry(const uint8_t **p, uint64_t *key, const uint8_t **content, const uint8_t **end);
 /* Adds an entry's content to a cell. */
-void history_add(const uint8_t *content, const uint8_t *end, struct history_cell *into);
+void history_add(uint64_t key, const uint8_t *content, const uint8_t *end, struct history_cell *into);
 
 #endif

@@ -57,6 +57,67 @@ void history_put_cell(struct text *t, uint64_t key, const struct history_cell *c
     text_bytes(t, (const char *)room, n);
 }
 
+static size_t put_double(uint8_t *p, double v)
+{
+    memcpy(p, &v, sizeof v);
+    return sizeof v;
+}
+
+static const uint8_t *get_double(const uint8_t *p, double *v)
+{
+    memcpy(v, p, sizeof *v);
+    return p + sizeof *v;
+}
+
+/* Signed numbers as unsigned ones, small for small: 0, -1, 1, -2 ... */
+static uint64_t zigzag(int64_t v)
+{
+    return ((uint64_t)v << 1) ^ (v < 0 ? UINT64_MAX : 0);
+}
+
+static int64_t unzigzag(uint64_t v)
+{
+    return (int64_t)(v >> 1) ^ -(int64_t)(v & 1);
+}
+
+void history_put_real(struct text *t, uint64_t key, const struct real_sketch *s)
+{
+    uint8_t room[VARINT * (2 * REAL_SKETCH_BUCKETS + 1) + 3 * sizeof(double)];
+    size_t n = put_double(room, s->sum);
+    int64_t last = 0;
+    n += put_double(room + n, s->min);
+    n += put_double(room + n, s->max);
+    n += put(room + n, s->joined);
+    for (uint16_t i = 0; i < s->used; i++) {
+        n += put(room + n, zigzag(s->buckets[i].index - last));
+        n += put(room + n, s->buckets[i].count);
+        last = s->buckets[i].index;
+    }
+    history_put(t, key + 1);
+    history_put(t, n);
+    text_bytes(t, (const char *)room, n);
+}
+
+static void add_real(const uint8_t *p, const uint8_t *end, struct real_sketch *into)
+{
+    struct real_sketch one = {0};
+    uint64_t joined, step, count;
+    int64_t index = 0;
+    p = get_double(p, &one.sum);
+    p = get_double(p, &one.min);
+    p = get_double(p, &one.max);
+    p = get(p, &joined);
+    one.joined = (uint8_t)joined;
+    while (p < end && one.used < REAL_SKETCH_BUCKETS) {
+        p = get(p, &step);
+        p = get(p, &count);
+        index += unzigzag(step);
+        one.buckets[one.used++] = (struct real_bucket){(int32_t)index, count};
+        one.count += count;
+    }
+    real_sketch_merge(into, &one);
+}
+
 void history_put_sample(struct text *t, uint64_t key, uint64_t num, uint64_t den, uint64_t sample)
 {
     uint8_t room[4 * VARINT];
@@ -84,10 +145,14 @@ bool history_entry(const uint8_t **p, uint64_t *key, const uint8_t **content, co
     return true;
 }
 
-void history_add(const uint8_t *p, const uint8_t *end, struct history_cell *into)
+void history_add(uint64_t key, const uint8_t *p, const uint8_t *end, struct history_cell *into)
 {
     uint64_t num, den, token;
     size_t at = 0;
+    if (history_is_real(key)) {
+        add_real(p, end, &into->real);
+        return;
+    }
     p = get(p, &num);
     p = get(p, &den);
     into->num += num;

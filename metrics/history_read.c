@@ -49,7 +49,7 @@ static bool add_record(const struct history_record *r, uint64_t wanted, struct h
     while (history_entry(&p, &key, &content, &end) && key <= wanted) {
         if (key != wanted)
             continue;
-        history_add(content, end, into);
+        history_add(key, content, end, into);
         return true;
     }
     return false;
@@ -86,10 +86,26 @@ static bool close_sketch(const struct history_type *t, struct history_cell *c, i
     return false;
 }
 
+static bool finish_real(const struct real_sketch *s, struct history_point *out)
+{
+    if (!s->count)
+        return false;
+    out->count = s->count;
+    out->mean = s->sum / (double)s->count;
+    out->min = s->min;
+    out->max = s->max;
+    out->p50 = real_sketch_quantile(s, 0.50);
+    out->p95 = real_sketch_quantile(s, 0.95);
+    out->p99 = real_sketch_quantile(s, 0.99);
+    return true;
+}
+
 static bool finish(enum metric_type type, struct history_cell *c, int64_t covered, struct history_point *out)
 {
     const struct history_type *t = history_type(type);
     unsigned least = 0;
+    if (type == METRIC_TYPE_CUSTOM_METRIC)
+        return finish_real(&c->real, out);
     if (!close_sketch(t, c, covered))
         return false;
     while (!c->sketch.v[least])
@@ -222,6 +238,8 @@ double history_quantile(struct history *h, const struct history_series *s, int64
 {
     int64_t from, covered = sum_window(h, s, length, now, &from);
     const struct history_type *t = history_type(s->type);
+    if (s->type == METRIC_TYPE_CUSTOM_METRIC)
+        return real_sketch_quantile(&h->cell.real, q);
     return close_sketch(t, &h->cell, covered) ? hist_quantile(&h->cell.sketch, q) / t->scale : 0;
 }
 
@@ -242,7 +260,7 @@ bool history_next(struct history *h, struct history_cursor *c, struct history_se
                 continue;
             c->key = key + 1;
             memset(&h->cell, 0, sizeof h->cell);
-            history_add(content, end, &h->cell);
+            history_add(key, content, end, &h->cell);
             *s = (struct history_series){(enum metric_type)(key % HISTORY_TYPES),
                                          (int)(key / HISTORY_TYPES) - 1};
             *out = (struct history_point){.from = r->from, .to = r->to};

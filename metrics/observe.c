@@ -7,14 +7,16 @@
  */
 #include "metrics/observe.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "metrics/keeper.h"
+#include "metrics/hist_table.h"
 #include "metrics/series.h"
 
 /* A code is an outcome (below 100), a status, or a reason (from REASON_BASE on). */
-enum { MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
+enum { HTTP_ROOM = 256, MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
 
 struct operation_detail {
     _Atomic uint64_t tally[TALLY_COUNT];
@@ -29,6 +31,7 @@ struct metrics_detail {
     struct series *series[SERIES_COUNT];
     struct keeper *keeper;
     _Atomic uint64_t sample; /* of 2^32 requests so many; NOT_MEASURED: nothing is measured */
+    struct hist_table *_Atomic http[METRICS_HTTP_SIDES]; /* NULL: nobody wants it */
 };
 #define NOT_MEASURED UINT64_MAX
 #define SAMPLE_ALL   (UINT64_C(1) << 32)
@@ -112,6 +115,8 @@ static void detail_free(struct metrics_detail *d)
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         series_free(d->series[i]);
     keeper_free(d->keeper);
+    for (int i = 0; i < METRICS_HTTP_SIDES; i++)
+        hist_table_free(atomic_load_explicit(&d->http[i], memory_order_relaxed));
     free(d);
 }
 
@@ -366,8 +371,10 @@ static void count_cache(struct metrics_block *b, const struct observation *o)
     if (o->cache == VERDICT_NONE || o->cache >= VERDICT_COUNT)
         return;
     metric_add(b, metric[o->cache], 1);
-    if (words[o->cache].saved) {
+    if (words[o->cache].saved && o->attempts == 0) { /* else the upstream was asked, in vain */
         metric_add(b, METRIC_CACHE_SAVED, o->saved > 0 ? (uint64_t)o->saved : 0);
+        if (o->flags & OBSERVED_AHEAD)
+            return;
         metric_add(b, METRIC_CACHE_SAVED_REQUESTS, 1);
         metric_add(b, METRIC_CACHE_SAVED_BYTES, o->bytes_out);
     }
@@ -390,6 +397,24 @@ static void count_operation(struct operation_detail *detail, const struct observ
     tally_add(detail, TALLY_ASKED);
     if (o->cache == VERDICT_HIT || o->cache == VERDICT_STALE)
         tally_add(detail, TALLY_ANSWERED);
+}
+
+struct http_key metrics_http_key(const struct observation *o)
+{
+    bool caused = o->status == 0 || (o->flags & OBSERVED_BROKEN);
+    return (struct http_key){.operation = operation_bound(o->operation),
+                             .status = o->status,
+                             .cause = caused ? o->reason : 0,
+                             .method = o->method};
+}
+
+static void http_record(struct metrics_block *b, struct hist_table *t, const struct http_key *k,
+                        int64_t duration)
+{
+    uint64_t key = UINT64_C(1) << 63 | (uint64_t)(k->cause & 0x3fff) << 48 | (uint64_t)k->operation << 32 |
+                   (uint64_t)k->status << 16 | (uint64_t)k->method << 8;
+    if (!hist_table_record(t, key, duration))
+        metric_add(b, METRIC_OBSERVATIONS_LOST, 1);
 }
 
 void metrics_set_sampling(struct metrics *m, bool measure, double share)
@@ -433,6 +458,12 @@ void metrics_observe(struct metrics_block *b, struct observation *o)
         count_operation(detail, o);
     }
     keeper_see(b->detail->keeper, o, sample, failed);
+    struct hist_table *http =
+        atomic_load_explicit(&b->detail->http[METRICS_HTTP_SERVER], memory_order_acquire);
+    if (http) {
+        struct http_key key = metrics_http_key(o);
+        http_record(b, http, &key, o->total);
+    }
 }
 
 static void count_connect(struct metrics_block *b, const struct attempt *a)
@@ -479,6 +510,13 @@ void metrics_upstream(struct metrics_block *b, const struct attempt *a)
     struct operation_detail *detail = a->total > 0 ? operation_detail(b, operation) : NULL;
     if (detail)
         record(b, &detail->upstream, a->total);
+    struct hist_table *http =
+        atomic_load_explicit(&b->detail->http[METRICS_HTTP_CLIENT], memory_order_acquire);
+    if (http) {
+        struct http_key key = {
+            .operation = operation, .status = a->status, .cause = a->outcome, .method = a->method};
+        http_record(b, http, &key, a->total);
+    }
 }
 
 void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)
@@ -557,6 +595,127 @@ bool metrics_histogram(const struct metrics *m, enum histogram_id id, int part, 
         }
     }
     return into->count > before;
+}
+
+const char *metrics_part_name(const struct metrics *m, enum histogram_id id, int part)
+{
+    static const char *const phases[METRICS_CONNECT_PHASES] = {"dns", "tcp", "tls"};
+    return id == HISTOGRAM_CONNECT ? phases[part] : metrics_operation_name(m, (uint16_t)part);
+}
+
+int metrics_parts(enum histogram_id id)
+{
+    return parts_of(id);
+}
+
+size_t metrics_tuple_labels(const struct metrics *m, enum series_id id, const struct series_tuple *t,
+                            struct metrics_label out[METRICS_LABELS], char room[METRICS_LABEL_ROOM])
+{
+    static const char *const keys[METRICS_LABELS] = {"operation", "method", "code", "cache"};
+    bool requests = id == SERIES_REQUESTS;
+    size_t n = requests ? METRICS_LABELS : 2;
+    for (size_t i = 0; i < n; i++)
+        out[i] = (struct metrics_label){keys[i], "other"};
+    if (!requests)
+        out[1].key = id == SERIES_RETRIES ? "reason" : "outcome";
+    if (t->other)
+        return n;
+    out[0].value = metrics_operation_name(m, t->operation);
+    if (!requests) {
+        out[1].value = metrics_outcome_name(m, t->code, room);
+        return n;
+    }
+    snprintf(room, METRICS_LABEL_ROOM, "%u", t->code);
+    out[1].value = metrics_method_name(m, t->method);
+    out[2].value = room;
+    out[3].value = cache_word_name(t->cache);
+    return n;
+}
+
+struct series_count *metrics_series_sum(const struct metrics *m, enum series_id id, size_t *n)
+{
+    size_t room = 0;
+    for (int b = 0; b < m->block_count; b++)
+        room += series_places(metrics_series(m, b, id));
+    struct series_count *all = malloc(room * sizeof *all);
+    *n = 0;
+    for (int b = 0; all && b < m->block_count; b++) {
+        const struct series *s = metrics_series(m, b, id);
+        for (size_t i = 0; i < series_places(s); i++)
+            if (series_at(s, i, &all[*n].key, &all[*n].count))
+                ++*n;
+    }
+    if (all)
+        *n = series_merge(all, *n);
+    return all;
+}
+
+bool metrics_http_begin(struct metrics *m)
+{
+    for (int b = 0; b < m->block_count; b++)
+        for (int i = 0; i < METRICS_HTTP_SIDES; i++) {
+            struct metrics_detail *d = m->blocks[b]->detail;
+            if (atomic_load_explicit(&d->http[i], memory_order_relaxed))
+                continue;
+            struct hist_table *t = hist_table_new(HTTP_ROOM);
+            if (!t)
+                return false;
+            atomic_store_explicit(&d->http[i], t, memory_order_release);
+        }
+    return true;
+}
+
+struct found {
+    uint64_t key;
+    const struct hist *hist;
+};
+
+static int by_found_key(const void *a, const void *b)
+{
+    uint64_t x = ((const struct found *)a)->key, y = ((const struct found *)b)->key;
+    return x < y ? -1 : x > y;
+}
+
+/* Every histogram of every block, those of one key side by side. NULL: no memory, or nothing. */
+static struct found *find_all(const struct metrics *m, enum metrics_http_side side, size_t *n)
+{
+    struct found *all = calloc((size_t)m->block_count * (4 * HTTP_ROOM), sizeof *all);
+    *n = 0;
+    for (int b = 0; all && b < m->block_count; b++) {
+        struct hist_table *t = atomic_load_explicit(&m->blocks[b]->detail->http[side], memory_order_acquire);
+        for (size_t i = 0; t && i < hist_table_places(t); i++)
+            if (hist_table_at(t, i, &all[*n].key, &all[*n].hist))
+                ++*n;
+    }
+    if (all)
+        qsort(all, *n, sizeof *all, by_found_key);
+    return all;
+}
+
+bool metrics_http_walk(const struct metrics *m, enum metrics_http_side side, metrics_http_each *each,
+                       void *ctx)
+{
+    size_t n;
+    struct found *all = find_all(m, side, &n);
+    struct hist_counts *sum = all ? calloc(1, sizeof *sum) : NULL;
+    for (size_t i = 0; sum && i < n; i++) {
+        hist_read(all[i].hist, sum);
+        if (i + 1 < n && all[i + 1].key == all[i].key)
+            continue;
+        uint64_t k = all[i].key;
+        struct http_key key = {.other = true};
+        if (k != HIST_TABLE_OTHER)
+            key = (struct http_key){.operation = (uint16_t)(k >> 32),
+                                    .status = (uint16_t)(k >> 16),
+                                    .cause = (uint16_t)(k >> 48 & 0x3fff),
+                                    .method = (uint8_t)(k >> 8)};
+        if (sum->count)
+            each(ctx, &key, sum);
+        memset(sum, 0, sizeof *sum);
+    }
+    free(sum);
+    free(all);
+    return sum != NULL;
 }
 
 const struct series *metrics_series(const struct metrics *m, int block, enum series_id id)

@@ -39,8 +39,10 @@ enum observation_flag {
     OBSERVED_HEDGED = 8,
     OBSERVED_STREAMED = 16, /* the answer had no known length */
     OBSERVED_OWN = 32,      /* the answer was made by the sidecar, not relayed nor stored */
-    OBSERVED_STORED = 64,   /* the answer was stored */
-    OBSERVED_QUOTA = 128    /* the API said what was left of its rate limit: quota_left, quota_limit */
+    OBSERVED_AHEAD = 64,    /* it is the first use of an answer that was fetched ahead, which was a request to
+                               the upstream as well: time is saved, but no request */
+    OBSERVED_STORED = 128,  /* the answer was stored */
+    OBSERVED_QUOTA = 256    /* the API said what was left of its rate limit: quota_left, quota_limit */
 };
 
 /* How the circuit breakers stood when the last attempt was asked for. */
@@ -66,7 +68,7 @@ struct observation {
     uint16_t reason;    /* index into metrics_config.reasons; 0: ended well */
     uint8_t attempts;   /* at the upstream, the first included */
     uint8_t retries;
-    uint8_t flags;      /* of enum observation_flag */
+    uint16_t flags;     /* of enum observation_flag */
     uint8_t detailed;   /* true: what stands behind `path` is not all zero */
     uint8_t kept;       /* why it is kept: keeper.h. Set by metrics_observe(), as the following */
     uint8_t circuit;    /* enum observed_circuit */
@@ -113,6 +115,8 @@ struct attempt {
     uint16_t status; /* of the upstream's answer; 0: none came */
     uint16_t reason; /* index into metrics_config.reasons; 0: a whole answer came */
     uint8_t kind;    /* enum attempt_kind */
+    uint8_t method;  /* as in an observation */
+    uint8_t span;    /* its place in the request's trace, plus one; 0: it is not traced */
     uint8_t outcome; /* index into metrics_config.outcomes */
     bool failed;     /* by the upstream's fault, or refused by its rate limit */
     bool throttled;  /* the latter, whatever its status */
@@ -241,6 +245,11 @@ enum series_id {
 #include "metrics/counters.def"
     SERIES_COUNT
 };
+
+/* All blocks' counts of a series by key, to be freed. NULL: no memory. */
+struct series_count;
+struct series_count *metrics_series_sum(const struct metrics *m, enum series_id id, size_t *n);
+
 const struct series *metrics_series(const struct metrics *m, int block, enum series_id id);
 const char *series_name(enum series_id id);
 const char *series_help(enum series_id id);
@@ -257,6 +266,40 @@ struct series_tuple {
     bool other; /* the tuple into which all that found no room was folded */
 };
 struct series_tuple metrics_tuple(uint64_t key);
+
+/* The labels of a tuple, in their order. Returns how many. `room` takes digits; names as below. */
+struct metrics_label {
+    const char *key, *value;
+};
+enum { METRICS_LABELS = 4, METRICS_LABEL_ROOM = 12 };
+size_t metrics_tuple_labels(const struct metrics *m, enum series_id id, const struct series_tuple *t,
+                            struct metrics_label out[METRICS_LABELS], char room[METRICS_LABEL_ROOM]);
+
+/* The name of a part of a histogram that has a label. Control thread only. */
+const char *metrics_part_name(const struct metrics *m, enum histogram_id id, int part);
+int metrics_parts(enum histogram_id id);
+
+/*
+ * Durations by what the semantic conventions of OpenTelemetry ask for: of requests by operation, method,
+ * status (and reason, for those that had none or broke off), of attempts by operation, method, status and
+ * outcome. Kept from the first metrics_http_begin() on; nothing is spent before it.
+ */
+struct http_key {
+    uint16_t operation;
+    uint16_t status;
+    uint16_t cause; /* server: a reason, 0: none; client: an outcome */
+    uint8_t method;
+    bool other; /* all that found no room */
+};
+enum metrics_http_side { METRICS_HTTP_SERVER, METRICS_HTTP_CLIENT, METRICS_HTTP_SIDES };
+
+/* Control thread only. False: out of memory. */
+bool metrics_http_begin(struct metrics *m);
+/* Calls `each` with every key and the sum of its histograms over all blocks. */
+typedef void metrics_http_each(void *ctx, const struct http_key *key, const struct hist_counts *counts);
+bool metrics_http_walk(const struct metrics *m, enum metrics_http_side side, metrics_http_each *each,
+                       void *ctx);
+struct http_key metrics_http_key(const struct observation *o);
 
 /* Label of an outcome: its name; of a retry's cause: a reason's name, or a status.
  * `room` takes digits. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/render_inner.h"
 #include "metrics/series.h"
 
 struct bound {
@@ -30,33 +31,6 @@ static const struct bound count_bounds[] = {
     {"50.0", 50}, {"100.0", 100}, {"200.0", 200}, {"500.0", 500},
 };
 
-struct writer {
-    const struct render_input *in;
-    struct text *out;
-    struct hist_counts *scratch;
-    struct text prefix;
-};
-
-static const struct {
-    const char *name, *label, *help;
-} supplied_rows[SUPPLIED_COUNT] = {
-#define SUPPLIED(id, name, label, help) {name, label, help},
-#include "metrics/counters.def"
-};
-
-void supply(struct supplied *s, enum supplied_id id, const char *label, double value)
-{
-    if (s->count == SUPPLIED_MAX) {
-        s->dropped++;
-        return;
-    }
-    struct supplied_gauge *g = &s->gauge[s->count++];
-    *g = (struct supplied_gauge){.id = id, .value = value};
-    snprintf(g->label, sizeof g->label, "%s", label ? label : "");
-}
-
-/* ---- pieces ---- */
-
 /* Help text: backslash and newline escaped; in OpenMetrics the quote, too. */
 static void put_escaped(struct text *out, const char *s, bool quote)
 {
@@ -72,30 +46,75 @@ static void put_escaped(struct text *out, const char *s, bool quote)
     }
 }
 
-static void put_family(struct writer *w, const char *name, const char *type, const char *help)
+void render_family(struct text *out, bool open_metrics, const char *name, const char *type, const char *help)
 {
     size_t n = strlen(name);
-    if (w->in->open_metrics && strcmp(type, "counter") == 0 && n > 6 && strcmp(name + n - 6, "_total") == 0)
+    if (open_metrics && strcmp(type, "counter") == 0 && n > 6 && strcmp(name + n - 6, "_total") == 0)
         n -= 6;
-    text_string(w->out, "# HELP ");
-    text_bytes(w->out, name, n);
-    text_string(w->out, " ");
-    put_escaped(w->out, help, w->in->open_metrics);
-    text_string(w->out, "\n# TYPE ");
-    text_bytes(w->out, name, n);
-    text_string(w->out, " ");
-    text_string(w->out, type);
-    text_string(w->out, "\n");
+    text_string(out, "# HELP ");
+    text_bytes(out, name, n);
+    text_string(out, " ");
+    put_escaped(out, help, open_metrics);
+    text_string(out, "\n# TYPE ");
+    text_bytes(out, name, n);
+    text_string(out, " ");
+    text_string(out, type);
+    text_string(out, "\n");
 }
 
-/* `,key="value"` or, as the first, without the comma. */
+void render_label(struct text *out, bool first, const char *key, const char *value)
+{
+    text_string(out, first ? "" : ",");
+    text_string(out, key);
+    text_string(out, "=\"");
+    put_escaped(out, value, true);
+    text_string(out, "\"");
+}
+
+struct writer {
+    const struct render_input *in;
+    struct text *out;
+    struct hist_counts *scratch;
+    struct text prefix;
+};
+
+static const struct supplied_row supplied_rows[SUPPLIED_COUNT] = {
+#define SUPPLIED(id, name, label, help) {name, label, help},
+#include "metrics/counters.def"
+};
+
+const struct supplied_row *supplied_row(enum supplied_id id)
+{
+    return &supplied_rows[(unsigned)id < SUPPLIED_COUNT ? id : 0];
+}
+
+double metrics_compression_ratio(const struct metrics *m)
+{
+    uint64_t from = metrics_sum(m, METRIC_COMPRESSED_FROM), to = metrics_sum(m, METRIC_COMPRESSED_TO);
+    return to ? (double)from / (double)to : 1;
+}
+
+void supply(struct supplied *s, enum supplied_id id, const char *label, double value)
+{
+    if (s->count == SUPPLIED_MAX) {
+        s->dropped++;
+        return;
+    }
+    struct supplied_gauge *g = &s->gauge[s->count++];
+    *g = (struct supplied_gauge){.id = id, .value = value};
+    snprintf(g->label, sizeof g->label, "%s", label ? label : "");
+}
+
+/* ---- pieces ---- */
+
+static void put_family(struct writer *w, const char *name, const char *type, const char *help)
+{
+    render_family(w->out, w->in->open_metrics, name, type, help);
+}
+
 static void put_label(struct writer *w, bool first, const char *key, const char *value)
 {
-    text_string(w->out, first ? "" : ",");
-    text_string(w->out, key);
-    text_string(w->out, "=\"");
-    put_escaped(w->out, value, true);
-    text_string(w->out, "\"");
+    render_label(w->out, first, key, value);
 }
 
 static void put_real_sample(struct writer *w, const char *name, double v)
@@ -142,65 +161,21 @@ static void put_metrics(struct writer *w)
 
 /* ---- series ---- */
 
-static void put_code(struct writer *w, unsigned code)
-{
-    char digits[12];
-    snprintf(digits, sizeof digits, "%u", code);
-    put_label(w, false, "code", digits);
-}
-
-static void put_tuple(struct writer *w, enum series_id id, const struct series_tuple *t)
-{
-    const struct metrics *m = w->in->metrics;
-    char room[8];
-    put_label(w, true, "operation", t->other ? "other" : metrics_operation_name(m, t->operation));
-    if (id != SERIES_REQUESTS) {
-        const char *outcome = t->other ? "other" : metrics_outcome_name(m, t->code, room);
-        put_label(w, false, id == SERIES_RETRIES ? "reason" : "outcome", outcome);
-        return;
-    }
-    put_label(w, false, "method", t->other ? "other" : metrics_method_name(m, t->method));
-    if (t->other)
-        put_label(w, false, "code", "other");
-    else
-        put_code(w, t->code);
-    put_label(w, false, "cache", t->other ? "other" : cache_word_name(t->cache));
-}
-
-/* All blocks' counts of a series, added up by key. NULL when there is nothing or no memory (then
- * out->failed). */
-static struct series_count *gather(struct writer *w, enum series_id id, size_t *n)
-{
-    const struct metrics *m = w->in->metrics;
-    size_t room = 0;
-    for (int b = 0; b < metrics_blocks(m); b++)
-        room += series_places(metrics_series(m, b, id));
-    struct series_count *all = malloc(room * sizeof *all);
-    *n = 0;
-    if (!all) {
-        w->out->failed = true;
-        return NULL;
-    }
-    for (int b = 0; b < metrics_blocks(m); b++) {
-        const struct series *s = metrics_series(m, b, id);
-        for (size_t i = 0; i < series_places(s); i++)
-            if (series_at(s, i, &all[*n].key, &all[*n].count))
-                ++*n;
-    }
-    *n = series_merge(all, *n);
-    return all;
-}
-
 static void put_series(struct writer *w, enum series_id id)
 {
-    size_t n;
-    struct series_count *all = gather(w, id, &n);
+    size_t n, labels;
+    struct metrics_label label[METRICS_LABELS];
+    char room[METRICS_LABEL_ROOM];
+    struct series_count *all = metrics_series_sum(w->in->metrics, id, &n);
+    w->out->failed |= !all;
     put_family(w, series_name(id), "counter", series_help(id));
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; all && i < n; i++) {
         struct series_tuple tuple = metrics_tuple(all[i].key);
         text_string(w->out, series_name(id));
         text_string(w->out, "{");
-        put_tuple(w, id, &tuple);
+        labels = metrics_tuple_labels(w->in->metrics, id, &tuple, label, room);
+        for (size_t k = 0; k < labels; k++)
+            put_label(w, k == 0, label[k].key, label[k].value);
         text_string(w->out, "} ");
         text_uint(w->out, all[i].count);
         text_string(w->out, "\n");
@@ -293,7 +268,6 @@ static bool read_part(struct writer *w, enum histogram_id id, int part)
 
 static void put_histograms(struct writer *w, enum histogram_id id)
 {
-    static const char *const phases[METRICS_CONNECT_PHASES] = {"dns", "tcp", "tls"};
     const struct histogram_row *row = histogram_row(id);
     put_family(w, row->name, "histogram", row->help);
     if (!*row->label) {
@@ -301,11 +275,10 @@ static void put_histograms(struct writer *w, enum histogram_id id)
         put_histogram(w, row, &(struct histogram_label){"", ""});
         return;
     }
-    bool phased = id == HISTOGRAM_CONNECT;
-    for (int i = 0; i < (phased ? METRICS_CONNECT_PHASES : METRICS_MAX_OPERATIONS); i++) {
-        if (!read_part(w, id, i) && !phased)
+    for (int i = 0; i < metrics_parts(id); i++) {
+        if (!read_part(w, id, i) && id != HISTOGRAM_CONNECT)
             continue; /* an operation not seen yet */
-        const char *value = phased ? phases[i] : metrics_operation_name(w->in->metrics, (uint16_t)i);
+        const char *value = metrics_part_name(w->in->metrics, id, i);
         put_histogram(w, row, &(struct histogram_label){row->label, value});
     }
 }
@@ -335,11 +308,10 @@ static void put_supplied(struct writer *w, enum supplied_id id)
 
 static void put_compression_ratio(struct writer *w)
 {
-    uint64_t from = metrics_sum(w->in->metrics, METRIC_COMPRESSED_FROM);
-    uint64_t to = metrics_sum(w->in->metrics, METRIC_COMPRESSED_TO);
     put_family(w, supplied_rows[SUPPLIED_COMPRESSION_RATIO].name, "gauge",
                supplied_rows[SUPPLIED_COMPRESSION_RATIO].help);
-    put_real_sample(w, supplied_rows[SUPPLIED_COMPRESSION_RATIO].name, to ? (double)from / (double)to : 1);
+    put_real_sample(w, supplied_rows[SUPPLIED_COMPRESSION_RATIO].name,
+                    metrics_compression_ratio(w->in->metrics));
 }
 
 static void put_process_gauge(struct writer *w, const char *name, const char *help, double v)
@@ -382,6 +354,8 @@ bool render_metrics(const struct render_input *input, struct text *out)
     put_compression_ratio(&w);
     if (input->process)
         put_process(&w, input->process);
+    if (input->custom)
+        render_custom(input->custom, input->open_metrics, out);
     if (input->open_metrics)
         text_string(out, "# EOF\n");
     free(w.scratch);

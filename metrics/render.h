@@ -13,6 +13,8 @@
 #include "metrics/observe.h"
 #include "metrics/text.h"
 
+struct custom;
+
 enum supplied_id {
 #define SUPPLIED(id, name, label, help) SUPPLIED_##id,
 #include "metrics/counters.def"
@@ -31,6 +33,15 @@ struct supplied {
     size_t count;
     size_t dropped; /* stated beyond SUPPLIED_MAX */
 };
+
+/* The row of a gauge that is supplied; never NULL. */
+struct supplied_row {
+    const char *name, *label, *help;
+};
+const struct supplied_row *supplied_row(enum supplied_id id);
+
+/* Bytes before compression over bytes after, of all that was stored; 1 when nothing was compressed. */
+double metrics_compression_ratio(const struct metrics *m);
 
 /* States one. `label` may be NULL. Any order. */
 void supply(struct supplied *s, enum supplied_id id, const char *label, double value);
@@ -51,6 +62,7 @@ struct render_input {
     const struct supplied *supplied;      /* may be NULL */
     const struct process_values *process; /* may be NULL */
     bool open_metrics;
+    const struct custom *custom; /* may be NULL */
 };
 
 #define RENDER_TYPE_PROMETHEUS  "text/plain; version=0.0.4; charset=utf-8"

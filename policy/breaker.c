@@ -146,6 +146,8 @@ static bool run_is_telling(const struct breaker *b, tick_t took, tick_t now)
     uint64_t calls = b->window.sum[CALLS], failures = b->window.sum[FAILURES];
     if (calls < (uint64_t)b->rules->minimum_requests || calls <= b->run)
         return true;
+    if (b->run < 2 * b->run_passed) /* it is not one failure after another */
+        return false;
     if (calls >= DENSE && now - b->run_began < (2 * took > DENSE_RUN ? 2 * took : DENSE_RUN))
         return false;
     double p = failures > b->run ? (double)(failures - b->run) / (double)(calls - b->run) : 0;
@@ -178,9 +180,17 @@ static void report_closed(struct breaker *b, struct breaker_report report, struc
         window_add(&b->window, FAILURES, 1, now);
     if (b->rules->slow_call > 0 && report.took > b->rules->slow_call)
         window_add(&b->window, SLOW, 1, now);
-    b->run = failed ? b->run + 1 : 0;
-    if (b->run == 1)
-        b->run_began = now;
+    if (failed) {
+        if (b->run++ == 0) {
+            b->run_began = now;
+            b->run_sent = now - report.took;
+            b->run_passed = 0;
+        }
+    } else if (now - report.took >= b->run_sent) {
+        b->run = 0;
+    } else {
+        b->run_passed++; /* sent before all of them, it says little about what became of the upstream since */
+    }
     enum breaker_cause cause = why_open(b, report.took, now);
     if (cause != BREAKER_CAUSE_NONE)
         open_it(b, cause, rng, now);

@@ -57,6 +57,8 @@ struct breaker {
     uint32_t opened;          /* number of openings so far */
     uint32_t run;             /* failures in a row */
     tick_t run_began;         /* when the first of them was reported */
+    tick_t run_sent;          /* and when it was sent */
+    uint32_t run_passed;      /* good ends since then of calls that were sent before */
     uint32_t streak;          /* openings without a quiet time between: the exponent of the doubling */
     uint32_t good;            /* half-open: successes so far */
     tick_t since;             /* of the state */

@@ -1,11 +1,18 @@
 /*
  * The concurrency limit. Invariants: in_flight is the number of GOs and grants without an end; the limit
- * stays within [min, max] and, once health is known, below 3 h + 20; a waiter leaves the queue exactly once.
+ * stays within [min, max], and, once health is known, comes down to 1.5 h + 5 or what is in use; a waiter
+ * leaves the queue exactly once.
  *
- * A window of half a second with fifty answers, or of longer with fewer, is judged by its share of drops f,
+ * A window of half a second with thirty answers, or of longer with fewer, is judged by its share of drops f,
  * the mean latency W of what was answered and its throughput X. A healthy one (few drops, W near the fastest
- * seen) raises what health has proved, h = X.W. A slow server still has as many workers, so drops must not
- * push the limit below h: that is the floor, which shrinks only while most calls are dropped.
+ * seen) raises what health has proved, h = X.W.
+ *
+ * When latencies grow, a server that has become slow still works on as many calls at once, and one that has
+ * lost workers makes them wait: the limit must stay in the first case and come down in the second. The
+ * distance between the shortest and the mean latency tells one from the other (upstream_wait); where a server
+ * takes the same time for all calls it says nothing, and the limit stays at h. Is next to nothing answered in
+ * time, then what was sent already has to be worked off first: a few calls find out how it goes on, and the
+ * limit doubles for as long as each step brings more.
  */
 #include "policy/concurrency.h"
 
@@ -13,11 +20,17 @@
 #include <string.h>
 
 #define WINDOW         (TICK_S / 2)
-#define MANY           50 /* answers: means of fewer make the limit creep down */
+#define MANY           30 /* answers: means of fewer say little */
 #define ENOUGH         10 /* of a longer window */
+#define FEW            5  /* of a probe */
 #define STANDING_DELAY (5 * TICK_MS)
 #define STANDING_FOR   (100 * TICK_MS)
-#define FIRST_LIMIT    20
+#define HEADROOM       1.5
+#define LIMIT_LEAST    20 /* of what is known to be well: no limit below it */
+#define PROBE_SHARE    0.25 /* of what was healthy, to find out whether it is over */
+#define RAMP_BEGINS    1e-9
+#define QUEUES         0.25 /* more wait than this, in service times: too many calls are there */
+#define FREE           0.1  /* less: more may come */
 
 static double clamped(double v, double lo, double hi)
 {
@@ -26,9 +39,13 @@ static double clamped(double v, double lo, double hi)
 
 static void bound(struct concurrency *c)
 {
-    double most = c->rules->max;
-    if (c->healthy > 0 && 3 * c->healthy + 20 < most)
-        most = 3 * c->healthy + 20;
+    double most = c->rules->max, known = HEADROOM * c->healthy + 5;
+    if (known < LIMIT_LEAST)
+        known = LIMIT_LEAST;
+    if (known < 0.8 * c->limit) /* by and by: what is learnt first may be much too low */
+        known = 0.8 * c->limit;
+    if (c->healthy > 0 && known < most)
+        most = known;
     c->limit = clamped(c->limit, c->rules->min, most < c->rules->min ? c->rules->min : most);
 }
 
@@ -36,7 +53,6 @@ void concurrency_init(struct concurrency *c, const struct concurrency_rules *rul
 {
     memset(c, 0, sizeof *c);
     c->rules = rules;
-    c->trust = 1;
     c->window.began = now;
     c->limit = rules->max; /* nothing is known: nobody is held back before there is a reason */
     bound(c);
@@ -68,54 +84,156 @@ tick_t concurrency_retry_after(const struct concurrency *c)
 
 /* --- Learning. --- */
 
-static double floor_of(const struct concurrency *c)
-{
-    double f = c->trust * c->healthy;
-    return f > c->rules->min ? f : c->rules->min;
-}
-
 static uint32_t answers(const struct concurrency *c)
 {
     return c->window.good + c->window.dropped + c->window.shed + c->window.other;
 }
 
-static void learn_health(struct concurrency *c, double f, double w, double x, double seconds)
+struct look { /* at a window */
+    double failed;     /* share that was dropped or shed */
+    double latency;    /* mean of what was answered well, seconds; 0: nothing was */
+    double all;        /* with those that were dropped, for as long as they lasted */
+    double low;        /* of the shortest in ten; 0: too few */
+    double throughput; /* of good answers, a second */
+    double ends;       /* of all calls, a second */
+    double steps;      /* its length in WINDOWs */
+};
+
+static struct look look_at_window(const struct concurrency *c, tick_t now)
 {
-    double late = (double)c->window.dropped / answers(c), steps = seconds / ((double)WINDOW / (double)TICK_S);
-    if (w > 0) {
-        c->usual = w;
-        c->fastest = c->fastest > 0 && c->fastest * 1.001 < w ? c->fastest * 1.001 : w;
+    double all = answers(c), seconds = (double)(now - c->window.began) / (double)TICK_S;
+    return (struct look){
+        .failed = (c->window.dropped + c->window.shed) / all,
+        .latency = c->window.good ? c->window.sum / c->window.good : 0,
+        .all = c->window.good + c->window.dropped
+                   ? (c->window.sum + c->window.lost) / (c->window.good + c->window.dropped)
+                   : 0,
+        .low = c->window.batches >= 2 ? c->window.lows / c->window.batches : 0,
+        .throughput = c->window.good / seconds,
+        .ends = all / seconds,
+        .steps = seconds * (double)TICK_S / (double)WINDOW,
+    };
+}
+
+static double mixed(double old, double news)
+{
+    return old > 0 ? old + (news - old) / 8 : news;
+}
+
+static void learn_health(struct concurrency *c, const struct look *l)
+{
+    double late = (double)c->window.dropped / answers(c), w = l->latency;
+    if (w <= 0)
+        return;
+    c->usual = w;
+    /* No call waits at the upstream for longer than the shortest takes: the rest is work. */
+    bool whole = c->window.good >= 2 * (uint32_t)c->in_flight; /* else the long ones are not in it yet */
+    double work = whole && l->low > 0 && w - l->low > c->fastest ? w - l->low : 0;
+    if (c->fastest <= 0 || c->fastest > w)
+        c->fastest = c->fastest > 0 && !whole ? c->fastest : w;
+    else
+        c->fastest = work > 0 ? mixed(c->fastest, work) : 1.001 * c->fastest;
+    if (late >= 0.05 || w > 1.25 * c->fastest)
+        return;
+    /* What is answered well at full speed proves so much. */
+    bool all = l->failed < 0.01 && c->window.good >= (uint32_t)c->peak; /* and those at once as well */
+    double busy = l->throughput * w, now = all ? (2 * busy + c->peak) / 3 : busy;
+    now = now < c->limit ? now : c->limit;
+    c->healthy = c->healthy * 0.998 > now ? c->healthy * 0.998 : now;
+    if (l->low > 0 && whole) {
+        c->mean = mixed(c->mean, l->all);
+        c->low = mixed(c->low, l->low);
     }
-    if (late < 0.01 && w > 0 &&
-        w <= 1.25 * c->fastest) { /* what is answered well at full speed proves so much */
-        double busy = f < 0.01 ? (2 * x * w + c->peak) / 3 : x * w, now = busy < c->limit ? busy : c->limit;
-        c->healthy = c->healthy * 0.998 > now ? c->healthy * 0.998 : now;
+}
+
+/*
+ * How long calls wait at the upstream before it works on them, seconds; < 0: cannot be told. A slower server
+ * stretches all latencies, a queue in front of it adds the same to all: the distance from the shortest to the
+ * mean tells the factor, and what it leaves of the shortest is the wait.
+ */
+static double upstream_wait(const struct concurrency *c, const struct look *l)
+{
+    double distance = c->mean - c->low;
+    if (l->low <= 0 || distance < 0.3 * c->mean || distance <= 0)
+        return -1;
+    double factor = (l->all - l->low) / distance, wait = l->low - factor * c->low;
+    return wait > 0 ? wait : 0;
+}
+
+/* Next to nothing is answered: whatever is sent only lengthens the queue that has to be worked off first. */
+static void collapse(struct concurrency *c)
+{
+    double probe = c->healthy * PROBE_SHARE;
+    if (c->reached <= 0)
+        c->top = 0.6 * c->limit;
+    c->limit = c->limit * 0.5 < probe || c->reached > 0 ? c->limit * 0.5 : probe;
+    c->reached = RAMP_BEGINS;
+    c->stale = (uint32_t)c->in_flight; /* their ends say nothing about how few fare */
+}
+
+/* Back up in doubling steps, for as long as each step brings more. */
+static bool ramp(struct concurrency *c, const struct look *l, double wait)
+{
+    bool queues = wait >= 0 && wait > QUEUES * (l->latency - wait);
+    if (c->reached <= 0)
+        return false;
+    if (l->failed > 0.5)
+        return true; /* wait and see */
+    bool no_more = wait < 0 && l->throughput < 1.2 * c->reached && c->window.good >= 2 * CONCURRENCY_BATCH;
+    double most = wait < 0 && c->top > 0 && c->top < c->healthy ? c->top : c->healthy;
+    if (queues || no_more || c->limit >= most) {
+        c->reached = 0;
+        return false;
     }
-    if (f > 0.5 && c->limit <= 1.1 * floor_of(c)) /* even so many are too many now */
-        c->trust = clamped(c->trust * 0.85, 0.05, 1);
-    else if (f < 0.4) /* quickly when all is well, slowly when some are lost: at a slow upstream some always
-                          are */
-        c->trust = clamped(c->trust * pow(f < 0.05 ? 1.1 : 1.03, steps), 0.05, 1);
+    c->reached = l->throughput > RAMP_BEGINS ? l->throughput : RAMP_BEGINS;
+    c->limit = 2 * c->limit < most ? 2 * c->limit : most;
+    return true;
+}
+
+static void down_to(struct concurrency *c, double to, double least)
+{
+    to = to > least ? to : least;
+    c->limit = c->limit < to ? c->limit : to;
+}
+
+/* The latency's shape tells whether calls queue at the upstream. */
+static void follow_queue(struct concurrency *c, const struct look *l, double wait)
+{
+    double service = l->latency - wait;
+    if (wait > QUEUES * service) {
+        down_to(c, c->limit - 0.5 * l->ends * (wait - FREE * service), 0.7 * c->limit);
+    } else if (wait < FREE * service && c->peak >= 0.8 * c->limit) {
+        c->limit = (c->limit < c->healthy ? 1.25 : 1.1) * c->limit + 1;
+    }
 }
 
 static void judge(struct concurrency *c, tick_t now)
 {
-    double all = answers(c), seconds = (double)(now - c->window.began) / (double)TICK_S;
-    double f = (c->window.dropped + c->window.shed) / all;
-    double w = c->window.good ? c->window.sum / c->window.good : 0, x = c->window.good / seconds;
-    learn_health(c, f, w, x, seconds);
-    double least = floor_of(c), busy = x * w, served = w <= 1.6 * c->fastest ? busy + 3 * sqrt(busy) + 1 : 0;
-    if (served > least)
-        least = served; /* errors that come as fast as ever are no sign of too much work: what is served well
-                           may go on */
-    if (f > 0.05)
-        c->limit = c->limit * 0.7 > least ? c->limit * 0.7 : least;
-    else if (w <= 1.6 * c->fastest) {
+    struct look l = look_at_window(c, now);
+    learn_health(c, &l);
+    double busy = l.ends * l.latency, wait = upstream_wait(c, &l);
+    bool quick = l.latency > 0 && l.latency <= 1.6 * c->fastest;
+    /* Errors that come as fast as ever are no sign of too much work: what is served well may go on. */
+    double least = quick ? busy + 3 * sqrt(busy) + 1 : 0;
+    if (!c->window.good && l.failed <= 0.9)
+        return; /* it tells nothing about load */
+    if (l.failed > 0.9) {
+        collapse(c);
+    } else if (ramp(c, &l, wait)) {
+        ;
+    } else if (quick && l.failed <= 0.05) {
+        bool room = c->first && wait >= 0 && wait < FREE * l.latency;
         if (c->peak >= 0.8 * c->limit)
-            c->limit = 1.1 * c->limit + 1;
+            c->limit = (room ? 1.5 : 1.1) * c->limit + 1;
+    } else if (l.failed > 0.5) {
+        down_to(c, 0.7 * c->limit, least);
+    } else if (wait >= 0 && !quick) {
+        follow_queue(c, &l, wait);
     } else {
-        c->limit = c->limit * 0.9 > least ? c->limit * 0.9 : least;
+        down_to(c, (l.failed > 0.05 ? 0.7 : 0.9) * c->limit, least > c->healthy ? least : c->healthy);
     }
+    if (quick && c->limit < least)
+        c->limit = least;
     bound(c);
 }
 
@@ -123,9 +241,12 @@ static void close_window(struct concurrency *c, tick_t now)
 {
     tick_t age = now - c->window.began;
     uint32_t all = answers(c);
-    if (age < WINDOW)
+    bool probing = c->reached > 0 && all >= FEW && 2 * all >= c->limit;
+    bool awaited = c->first && all >= MANY && c->window.good == all &&
+                   c->window.sum <= 1.25 * c->fastest * all; /* all is well: more may come, and soon */
+    if (age < (awaited ? WINDOW / 4 : probing ? WINDOW / 2 : WINDOW))
         return;
-    if (all >= MANY || (all >= ENOUGH && (age >= 5 * WINDOW || c->window.dropped * 2 > all)))
+    if (all >= MANY || probing || (all >= ENOUGH && (age >= 5 * WINDOW || c->window.dropped * 2 > all)))
         judge(c, now);
     else if (age < 20 * WINDOW && all > 0)
         return; /* few calls: gathered for up to ten seconds */
@@ -134,16 +255,41 @@ static void close_window(struct concurrency *c, tick_t now)
     c->peak = c->in_flight;
 }
 
+/* True: these ends are of calls sent before a collapse. Behind the last of them a window begins. */
+static bool pass_stale(struct concurrency *c, uint32_t ends, tick_t now)
+{
+    if (!c->stale)
+        return false;
+    c->stale -= ends < c->stale ? ends : c->stale;
+    memset(&c->window, 0, sizeof c->window);
+    c->window.began = now;
+    return true;
+}
+
+static void note_low(struct concurrency *c, double took)
+{
+    c->batch.low = !c->batch.n || took < c->batch.low ? took : c->batch.low;
+    if (++c->batch.n < CONCURRENCY_BATCH)
+        return;
+    c->window.lows += c->batch.low;
+    c->window.batches++;
+    c->batch.n = 0;
+}
+
 void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, tick_t now)
 {
     const struct outcome_row *row = outcome_row(outcome);
     if (c->in_flight > 0)
         c->in_flight--;
+    if (pass_stale(c, 1, now))
+        return;
     if (row->load == OUTCOME_LOAD_GOOD) {
         c->window.good++;
         c->window.sum += (double)took / (double)TICK_S;
+        note_low(c, (double)took / (double)TICK_S);
     } else if (row->load == OUTCOME_LOAD_DROPPED) {
         c->window.dropped++;
+        c->window.lost += (double)took / (double)TICK_S;
     } else if (row->load == OUTCOME_LOAD_SHED) {
         c->window.shed++;
     } else if (row->breaker != BREAKER_IGNORED) {
@@ -152,11 +298,15 @@ void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, t
     close_window(c, now);
 }
 
-void concurrency_gathered(struct concurrency *c, uint32_t let_go, uint32_t good, int64_t sum, tick_t now)
+void concurrency_gathered(struct concurrency *c, const struct concurrency_gathering *g, tick_t now)
 {
-    c->let_go += let_go;
-    c->window.good += good;
-    c->window.sum += (double)sum / (double)TICK_S;
+    c->let_go += g->let_go;
+    if (pass_stale(c, g->good, now))
+        return;
+    c->window.good += g->good;
+    c->window.sum += (double)g->sum / (double)TICK_S;
+    c->window.batches += g->batches;
+    c->window.lows += (double)g->lows / (double)TICK_S;
     close_window(c, now);
 }
 

@@ -1,7 +1,7 @@
 /*
  * How many requests may be at the upstream at once, learnt: additive increase, multiplicative decrease
- * between a floor that health has proved (Little's law: throughput times latency while all was well) and
- * three times that. There is no probing window: nothing is held back in order to measure.
+ * around what health has proved (Little's law: throughput times latency while all was well), guided by
+ * whether calls queue at the upstream. There is no probing window: nothing is held back in order to measure.
  *
  * Over the limit requests wait, first come first served; when the queue has not drained for 100 ms (CoDel's
  * sign of a standing queue; Nichols, Jacobson 2012) the newest go first, because the oldest have the least
@@ -16,6 +16,8 @@
 
 #include "policy/base.h"
 #include "policy/outcome.h"
+
+enum { CONCURRENCY_BATCH = 10 };
 
 enum concurrency_mode {
     CONCURRENCY_ADAPTIVE,
@@ -40,16 +42,27 @@ struct concurrency {
     const struct concurrency_rules *rules; /* not owned */
     double limit;
     double healthy; /* h: X.W while all was well; 0 = not known yet */
-    double trust;   /* e: how much of it is still believed to be there, 0.05 ... 1 */
     double fastest; /* Wmin, seconds; 0 = not known yet */
     double usual;   /* mean latency of the newest windows, seconds; 0 = not known */
+    double mean, low; /* of healthy windows, seconds: what of a latency's shape tells queueing from slowness */
+    double reached;   /* throughput before the newest step up of a ramp; 0 = no ramp */
+    double top;       /* the limit of the newest collapse, and less: no ramp goes beyond it; 0 = none */
+    uint32_t stale;   /* calls sent before a collapse that are not over yet */
     int in_flight;
     int peak; /* of in_flight in this window */
     struct {
         tick_t began;
         uint32_t good, dropped, shed, other;
-        double sum; /* of good ones' latencies, seconds */
+        double sum;  /* of good ones' latencies, seconds */
+        double lost; /* of dropped ones' */
+        double lows; /* of the least of each ten of them */
+        uint32_t batches;
     } window;
+    struct {
+        uint32_t n;
+        double low;
+    } batch; /* of the newest good ones, up to CONCURRENCY_BATCH */
+
     struct concurrency_waiter *first, *last; /* in order of arrival */
     uint32_t waiting;
     tick_t standing; /* since when the queue has been standing; 0 = it is not */
@@ -77,9 +90,15 @@ enum concurrency_verdict concurrency_ask(struct concurrency *c, struct concurren
  * concurrency_turn after it. */
 void concurrency_end(struct concurrency *c, enum outcome outcome, tick_t took, tick_t now);
 
-/* So many were let go and ended well, `sum` ns in all, of which the caller kept count of its own: in_flight
- * is set by it. */
-void concurrency_gathered(struct concurrency *c, uint32_t let_go, uint32_t good, int64_t sum, tick_t now);
+/* What the caller has kept count of by itself since the last time: so many were let go and ended well, `sum`
+ * ns in all; and the shortest of each CONCURRENCY_BATCH of them, added up. in_flight is set by the caller. */
+struct concurrency_gathering {
+    uint32_t let_go, good;
+    int64_t sum;
+    uint32_t batches;
+    int64_t lows; /* ns */
+};
+void concurrency_gathered(struct concurrency *c, const struct concurrency_gathering *g, tick_t now);
 
 /* Lets go who may go now, refuses whose time is over. Returns when the first one's time is over, TICK_NEVER
  * with nobody waiting. */

@@ -226,7 +226,9 @@ static void measure(struct reading *r, struct freshness *f)
     f->learnable = learnable(r, f);
     f->settable = r->defaulted;
     f->initial_age = initial_age(r, f);
-    f->swr = window(f, r->cc.stale_while_revalidate, min_tick(r->rules->stale_while_revalidate, f->lifetime));
+    /* An origin that states a lifetime has said how long: more is for it alone to allow (RFC 9111 4.2.4). */
+    f->swr = window(f, r->cc.stale_while_revalidate,
+                    r->explicit_lifetime ? 0 : min_tick(r->rules->stale_while_revalidate, f->lifetime));
     f->sie = window(f, r->cc.stale_if_error, r->rules->stale_if_error);
 }
 

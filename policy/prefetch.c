@@ -118,6 +118,21 @@ void prefetch_set(struct prefetch *p, const struct prefetch_settings *settings)
     }
 }
 
+/* ---- the budget ---- */
+
+static void add_tokens(struct prefetch *p, double n)
+{
+    p->tokens = p->tokens + n > BUCKET ? BUCKET : p->tokens + n;
+}
+
+static bool take_token(struct prefetch *p)
+{
+    if (p->set.max_load <= 0 || p->tokens < 1)
+        return false;
+    p->tokens += p->set.max_load - 1; /* it is a request to the upstream itself */
+    return true;
+}
+
 /* ---- what became of them ---- */
 
 static bool self_restrained(const struct prefetch *p)
@@ -220,8 +235,7 @@ static void note_use(struct prefetch *p, uint64_t key, tick_t now)
         return;
     open->taken = false;
     p->stats.used++;
-    p->tokens =
-        p->tokens + 1 > BUCKET ? BUCKET : p->tokens + 1; /* it was no load: it came instead of a miss */
+    add_tokens(p, 1); /* it was no load: it came instead of a miss */
     settle(p, true, now);
 }
 
@@ -271,8 +285,12 @@ unsigned prefetch_request(struct prefetch *p, const struct prefetch_event *event
     p->now = event->now;
     if (p->set.strategy == PREFETCH_NONE || !p->successor)
         return 0;
-    p->tokens = p->tokens + p->set.max_load > BUCKET ? BUCKET : p->tokens + p->set.max_load;
-    note_use(p, event->key, event->now);
+    if (event->missed) {
+        add_tokens(p, p->set.max_load);
+        waste(p, event->key); /* it was fetched, and was not there */
+    } else {
+        note_use(p, event->key, event->now);
+    }
     sweep(p, event->now);
     successor_see(p->successor, event->client, event->key, event->now);
     if (is_off(p, event->now))
@@ -284,15 +302,20 @@ unsigned prefetch_request(struct prefetch *p, const struct prefetch_event *event
     return kept;
 }
 
+void prefetch_stand(struct prefetch *p, uint64_t client, uint64_t key, tick_t now)
+{
+    if (p->set.strategy != PREFETCH_NONE && p->successor)
+        successor_stand(p->successor, client, key, now);
+}
+
 bool prefetch_issue(struct prefetch *p, const struct successor_guess *guess, tick_t now)
 {
     if (is_off(p, now))
         return false;
-    if (p->tokens < 1) {
+    if (!take_token(p)) {
         p->stats.over_budget++;
         return false;
     }
-    p->tokens -= 1;
     p->stats.issued++;
     open_add(p, guess->key, now);
     return true;
@@ -304,4 +327,11 @@ void prefetch_stats(const struct prefetch *p, tick_t now, struct prefetch_stats 
     out->precision = p->settled >= ENOUGH ? precision(p) : -1;
     out->confidence = self_restrained(p) ? (double)p->gate : 0;
     out->off = is_off(p, now);
+    out->off_until = out->off ? p->off_until : 0;
+    out->tokens = p->tokens;
+}
+
+size_t prefetch_bytes(const struct prefetch *p)
+{
+    return sizeof *p + (p->successor ? successor_bytes(p->successor) : 0);
 }

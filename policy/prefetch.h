@@ -31,10 +31,10 @@ enum prefetch_strategy {
 
 struct prefetch_settings {
     enum prefetch_strategy strategy;
-    double max_load; /* useless prefetches a request of clients, at most (cache.prefetch_max_load); 0 = none.
-                        One that was used came in place of a miss, and gives its token back */
-    double accuracy; /* used / issued below which it is switched off for a while
-                        (cache.prefetch_accuracy_threshold) */
+    double max_load;   /* useless prefetches a request to the upstream, at most (cache.prefetch_max_load); 0 =
+                          none. One that was used came in place of a miss, and gives its token back */
+    double accuracy;   /* used / issued below which it is switched off for a while
+                          (cache.prefetch_accuracy_threshold) */
     double cost_ratio; /* cost of a useless fetch in units of what a useful one saves; 0 = 1. A guess must be
                           worth more than it costs: p > (1 - p) * cost_ratio */
     size_t keys, clients; /* see struct successor_size; 0 = 16384 and 1024 */
@@ -55,6 +55,7 @@ struct prefetch_event {
     uint64_t client; /* whose sequence it is part of: nothing is learnt across clients */
     uint64_t key;    /* what it asks for */
     tick_t now;
+    bool missed; /* the cache could not answer it, nor was it being fetched: the upstream was asked */
 };
 
 /*
@@ -63,6 +64,9 @@ struct prefetch_event {
  */
 unsigned prefetch_request(struct prefetch *p, const struct prefetch_event *event, struct successor_guess *out,
                           unsigned max);
+
+/* The client's sequence stands at this key, wherever it was before: nothing is learnt from that. */
+void prefetch_stand(struct prefetch *p, uint64_t client, uint64_t key, tick_t now);
 
 /* May this guess be fetched now? True takes a token and counts it as issued: the caller fetches. */
 bool prefetch_issue(struct prefetch *p, const struct successor_guess *guess, tick_t now);
@@ -81,7 +85,12 @@ struct prefetch_stats {
     double precision;      /* of the last 200 that were settled; -1 before there are 20 */
     double confidence;     /* asked for at present */
     bool off;              /* switched off at present */
+    tick_t off_until;      /* ... until then; 0: for good, since the strategy is none */
+    double tokens;         /* prefetches that the budget allows now */
 };
 void prefetch_stats(const struct prefetch *p, tick_t now, struct prefetch_stats *out);
+
+/* Bytes that are allocated. */
+size_t prefetch_bytes(const struct prefetch *p);
 
 #endif

@@ -7,7 +7,7 @@
  * taken from it for an attempt that another bound forbids.
  *
  * Invariants: a request of which bytes were sent, and that is neither idempotent nor has a key, is never sent
- * again; over any 10 s the retries of an upstream stay within ratio x requests + reserve; no attempt starts
+ * again; over any 10 s the retries of an upstream stay within ratio (1 + ratio) x requests + reserve; no attempt starts
  * at or after the deadline; a free replacement happens once a request.
  */
 #include "policy/retry.h"
@@ -201,7 +201,8 @@ void retry_budget_outcome(struct retry_budget *b, bool good, tick_t now)
 
 double retry_budget_left(struct retry_budget *b, tick_t now)
 {
-    double left = b->ratio * (double)window_sum(&b->window, REQUESTS, now) + b->reserve -
+    /* A share of the requests, and the same share of those retries for what fails again. */
+    double left = b->ratio * (1 + b->ratio) * (double)window_sum(&b->window, REQUESTS, now) + b->reserve -
                   (double)window_sum(&b->window, RETRIES, now);
     return left > 0 ? left : 0;
 }

@@ -58,12 +58,12 @@ tick_t retry_delay(const struct retry_rules *rules, int attempts, tick_t last, d
 
 /* --- The budget: one an upstream, shared by all its traffic; plain state, the owner locks it. --- */
 struct retry_budget {
-    double ratio;         /* retries allowed as a share of requests */
+    double ratio;         /* retries allowed as a share of requests, and again of those retries */
     double reserve;       /* and so many more in the whole window */
     struct window window; /* requests, retries, good and bad outcomes of the last 10 s */
 };
 
-/* `ratio` of the requests of the last 10 s plus per_second a second. */
+/* `ratio` of the requests of the last 10 s, as much again of those retries, plus per_second a second. */
 void retry_budget_init(struct retry_budget *b, double ratio, double per_second, tick_t now);
 
 /* New bounds, live; the counts stay. */

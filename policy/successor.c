@@ -203,6 +203,12 @@ void successor_see(struct successor *s, uint64_t client, uint64_t key, tick_t no
     trail->length += trail->length < CHAIN;
 }
 
+void successor_stand(struct successor *s, uint64_t client, uint64_t key, tick_t now)
+{
+    struct trail *trail = trail_get(s, client);
+    *trail = (struct trail){.client = client, .at = now, .last = {key}, .length = 1, .used = ++s->clock};
+}
+
 /* ---- guesses ---- */
 
 static unsigned guesses_of(const struct row *row, uint64_t last, struct successor_guess *out, unsigned max)

@@ -43,6 +43,9 @@ struct successor_guess {
  */
 void successor_see(struct successor *s, uint64_t client, uint64_t key, tick_t now);
 
+/* The client's last key is this one, however it came there: nothing is learnt, a new sequence begins. */
+void successor_stand(struct successor *s, uint64_t client, uint64_t key, tick_t now);
+
 /*
  * What this client will ask for next, the likeliest first; after successor_see. Fills up to `max` of out and
  * returns how many. Guesses of a pair with support >= 2 come in place of those of its last key.

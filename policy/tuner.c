@@ -7,6 +7,7 @@
 #include "policy/mini.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The first is where a cache starts; the last is where it starts when sizes differ widely. */
 static const struct evict_rule candidates[] = {
@@ -63,18 +64,11 @@ static void free_minis(struct mini **minis)
 
 bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes)
 {
-    struct tuner next = *tuner;
-    next.max_entries = max_entries;
-    next.max_bytes = max_bytes;
-    next.seen = 0;
-    next.settled = false;
-    next.sizes = next.squares = 0;
-    next.threshold = UINT64_MAX;
+    struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = UINT64_MAX};
     for (uint64_t n = max_entries; n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
         next.threshold /= 2;
     bool ok = true;
     for (size_t i = 0; i < CANDIDATES; i++) {
-        next.scores[i] = 0;
         next.minis[i] = mini_new(&(struct mini_recipe){.strategy = EVICT_ADAPTIVE,
                                                        .rule = candidates[i],
                                                        .sketch = &tuner->sketch},
@@ -82,9 +76,19 @@ bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_by
         ok = ok && next.minis[i];
     }
     free_minis(ok ? tuner->minis : next.minis);
-    if (ok)
-        *tuner = next;
-    return ok;
+    if (!ok)
+        return false;
+    /* Any thread reads the advice, which stays, and the threshold: neither may be written as a plain part of
+     * the whole. */
+    memcpy(tuner->minis, next.minis, sizeof tuner->minis);
+    memcpy(tuner->scores, next.scores, sizeof tuner->scores);
+    tuner->max_entries = max_entries;
+    tuner->max_bytes = max_bytes;
+    tuner->seen = 0;
+    tuner->settled = false;
+    tuner->sizes = tuner->squares = 0;
+    __atomic_store_n(&tuner->threshold, next.threshold, __ATOMIC_RELAXED);
+    return true;
 }
 
 struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)

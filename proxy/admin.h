@@ -15,6 +15,7 @@
 struct config;
 struct debug;
 struct adviser;
+struct custom;
 struct notify;
 struct sentry;
 struct event_base;
@@ -58,6 +59,7 @@ struct admin_sources {
     struct sentry *sentry;   /* NULL: /api/v1/alerts answers 501 */
     struct adviser *adviser; /* NULL: /api/v1/recommendations answers 501 */
     struct notify *notify;   /* who is told of them; may be NULL */
+    struct custom *custom;   /* NULL: /api/v1/custom-metrics answers 501 */
     struct debug *debug;     /* NULL: /api/v1/debug answers 501 */
     struct log *log;         /* whose levels it changes */
     /* Entries dropped, or -1 when it failed. `what` is empty for PURGE_ALL, else NUL-terminated and not

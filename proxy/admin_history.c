@@ -15,6 +15,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "policy/config.h"
 #include "proxy/admin_range.h"
@@ -44,19 +45,35 @@ static bool read_type(struct admin_request *r, enum metric_type *out)
 {
     char known[512] = "Give one of";
     const char *name = admin_query(r, "metric_type");
-    if (name && metric_type_find(name, out) && *out != METRIC_TYPE_CUSTOM_METRIC)
+    if (name && metric_type_find(name, out))
         return true;
-    for (int i = 0; i < METRIC_TYPE_CUSTOM_METRIC; i++) {
+    for (int i = 0; i < METRIC_TYPE_COUNT; i++) {
         size_t n = strlen(known);
         snprintf(known + n, sizeof known - n, "%s %s", i ? "," : "",
                  metric_type_row((enum metric_type)i)->name);
     }
-    admin_refuse_query(r, "metric_type",
-           !name                                ? "is missing"
-           : strcmp(name, "CUSTOM_METRIC") == 0 ? "names what this version keeps no history of"
-                                                : "names no type of metric",
-           known);
+    admin_refuse_query(r, "metric_type", name ? "names no type of metric" : "is missing", known);
     return false;
+}
+
+/* `name` goes with CUSTOM_METRIC, and only with it. */
+static bool read_name(struct admin_request *r, struct history_series *s)
+{
+    const char *name = admin_query(r, "name");
+    const struct custom *c = r->sources->custom;
+    int number = name && c ? custom_find(c, name) : -1;
+    if (s->type != METRIC_TYPE_CUSTOM_METRIC) {
+        if (name)
+            admin_refuse_query(r, "name", "goes with metric_type=CUSTOM_METRIC only", "Leave `name` out.");
+        return !name;
+    }
+    if (number < 0) {
+        admin_refuse_query(r, "name", name ? "names no custom metric that was posted" : "is missing",
+               "Give the name that is posted to /api/v1/custom-metrics.");
+        return false;
+    }
+    s->operation = HISTORY_CUSTOM + number;
+    return true;
 }
 
 /* The forms of a time: 2024-01-01T00:00:00 with or without Z, seconds since 1970, -30m. False: it is none. */
@@ -100,7 +117,6 @@ static bool read_time(struct admin_request *r, const char *name, int64_t now, in
 static bool read_operation(struct admin_request *r, struct history_series *s)
 {
     const char *name = admin_query(r, "operation");
-    s->operation = METRICS_ALL;
     if (!name)
         return true;
     if (!history_by_operation(s->type)) {
@@ -188,6 +204,9 @@ bool admin_read_range(struct admin_request *r, struct range *q)
     if (!read_type(r, &q->series.type) || !read_time(r, "end_time", now, &q->to))
         return false;
     q->from = q->to - 3600 * TICK_S;
+    q->series.operation = METRICS_ALL;
+    if (!read_name(r, &q->series))
+        return false;
     if (!read_time(r, "start_time", now, &q->from) || !read_operation(r, &q->series) ||
         !read_phase(r, &q->series) ||
         !admin_query_word(r, "format", "json|csv|msgpack"))
@@ -214,7 +233,15 @@ static const char *operation_name(const struct metrics *m, int operation)
 {
     if (operation >= HISTORY_PHASE)
         return history_phase_name(operation - HISTORY_PHASE);
-    return operation == METRICS_ALL ? "" : metrics_operation_name(m, (uint16_t)operation);
+    bool one = operation != METRICS_ALL && operation < HISTORY_CUSTOM;
+    return one ? metrics_operation_name(m, (uint16_t)operation) : "";
+}
+
+/* "" for what is not a custom metric. */
+static const char *custom_name(const struct custom *c, const struct history_series *s)
+{
+    bool known = c && s->type == METRIC_TYPE_CUSTOM_METRIC && s->operation >= HISTORY_CUSTOM;
+    return known ? custom_metric_at(c, (size_t)(s->operation - HISTORY_CUSTOM))->name : "";
 }
 
 static void put_number(struct text *t, const char *before, double v)
@@ -245,8 +272,11 @@ void admin_put_range(const struct admin_request *r, struct view *v, const struct
                            ? NULL
                            : operation_name(r->sources->metrics, q->series.operation);
     bool phase = q->series.operation >= HISTORY_PHASE;
-    view_text(v, "operation", phase ? NULL : part);
+    const char *name = custom_name(r->sources->custom, &q->series);
+    view_text(v, "operation", phase || !part || !*part ? NULL : part);
     view_text(v, "phase", phase ? part : NULL);
+    if (*name)
+        view_text(v, "name", name);
     put_when(when, q->from);
     view_text(v, "start_time", when);
     put_when(when, q->to);
@@ -327,6 +357,7 @@ struct export
     struct evhttp_request *http;
     struct history *history;
     const struct metrics *metrics;
+    const struct custom *custom;
     struct history_cursor cursor;
     int64_t offset;
     bool csv, any;
@@ -343,6 +374,7 @@ static void put_row(struct export *x, struct text *t, const struct history_serie
 {
     char when[LOG_TIME_BYTES], name[256];
     const char *operation = operation_name(x->metrics, s->operation);
+    const char *custom = custom_name(x->custom, s);
     put_when(when, p->from + x->offset);
     size_t n = log_escape((struct slice){operation, strlen(operation)}, name, sizeof name);
     text_string(t, x->csv ? "" : x->any ? ",\n{\"time\":\"" : "\n{\"time\":\"");
@@ -358,7 +390,9 @@ static void put_row(struct export *x, struct text *t, const struct history_serie
         text_bytes(t, name, n);
     text_string(t, "\"");
     put_statistics(t, p, x->csv);
-    text_string(t, x->csv ? "\r\n" : "}");
+    text_string(t, x->csv ? "," : *custom ? ",\"name\":\"" : ""); /* it needs no escapes */
+    text_string(t, custom);
+    text_string(t, x->csv ? "\r\n" : *custom ? "\"}" : "}");
     x->any = true;
 }
 
@@ -413,10 +447,11 @@ void admin_show_export(struct admin_request *r)
     *x = (struct export){.http = r->http,
                          .history = r->sources->history,
                          .metrics = r->sources->metrics,
+                         .custom = r->sources->custom,
                          .offset = wall_now() - r->sources->now(r->sources->ctx),
                          .csv = format && strcmp(format, "csv") == 0};
     evbuffer_add_printf(head, "%s",
-                        x->csv ? "time,seconds,metric_type,operation,count,min,max,mean,p50,p95,p99\r\n"
+                        x->csv ? "time,seconds,metric_type,operation,count,min,max,mean,p50,p95,p99,name\r\n"
                                : "{\"points\":[");
     if (!admin_reply_start(r, x->csv ? "text/csv; charset=utf-8" : "application/json")) {
         free(x); /* HEAD */

@@ -85,6 +85,8 @@ bool admin_query_word(struct admin_request *r, const char *name, const char *wor
 /* The body as a tree (JSON, or MessagePack by Content-Type); NULL when the answer was given already. A new
  * reference. */
 struct json_t *admin_body(struct admin_request *r);
+/* The same, or a list. */
+struct json_t *admin_body_or_list(struct admin_request *r);
 
 /* Answers. Exactly one of these a request; each takes over what it is given. A NULL view means out of memory.
  */

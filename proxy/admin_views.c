@@ -80,7 +80,7 @@ void admin_show_metrics(struct admin_request *r)
     read_process(r, &process);
     if (supplied && r->sources->supply)
         r->sources->supply(r->sources->ctx, supplied);
-    struct render_input input = {r->sources->metrics, supplied, &process, open};
+    struct render_input input = {r->sources->metrics, supplied, &process, open, r->sources->custom};
     bool whole = supplied && render_metrics(&input, &out);
     free(supplied);
     if (whole) {

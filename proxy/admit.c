@@ -50,6 +50,10 @@ struct admit {
         _Atomic uint32_t peak;  /* of it; with the next three: since policy heard */
         _Atomic uint32_t let_go, good;
         _Atomic int64_t sum;  /* ns, of the good ones */
+        _Atomic uint32_t nth; /* good ones ever, by tens */
+        _Atomic int64_t low;  /* ns, the shortest of this ten; a race may put one into the next */
+        _Atomic int64_t lows; /* ns, of the tens that are complete */
+        _Atomic uint32_t batches;
         _Atomic tick_t began; /* gathering */
     } quick;
     struct {
@@ -113,8 +117,11 @@ static void lock_limit(struct admit *a, tick_t now)
     uint32_t let_go = atomic_exchange_explicit(&a->quick.let_go, 0, memory_order_relaxed);
     uint32_t good = atomic_exchange_explicit(&a->quick.good, 0, memory_order_relaxed);
     int64_t sum = atomic_exchange_explicit(&a->quick.sum, 0, memory_order_relaxed);
+    uint32_t batches = atomic_exchange_explicit(&a->quick.batches, 0, memory_order_relaxed);
+    int64_t lows = batches ? atomic_exchange_explicit(&a->quick.lows, 0, memory_order_relaxed) : 0;
     atomic_store_explicit(&a->quick.began, now, memory_order_relaxed);
-    concurrency_gathered(c, let_go, good, sum, now);
+    struct concurrency_gathering gathered = {let_go, good, sum, batches, lows};
+    concurrency_gathered(c, &gathered, now);
 }
 
 static void unlock_limit(struct admit *a)
@@ -145,6 +152,19 @@ static bool take_quickly(struct admit *a)
     return true;
 }
 
+/* The shortest of each ten: what tells queueing at the upstream from slowness. */
+static void note_low(struct admit *a, tick_t took)
+{
+    uint32_t n = atomic_fetch_add_explicit(&a->quick.nth, 1, memory_order_relaxed) % CONCURRENCY_BATCH;
+    if (n == 0 || took < atomic_load_explicit(&a->quick.low, memory_order_relaxed))
+        atomic_store_explicit(&a->quick.low, took, memory_order_relaxed);
+    if (n + 1 < CONCURRENCY_BATCH)
+        return;
+    int64_t low = atomic_load_explicit(&a->quick.low, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->quick.lows, low, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->quick.batches, 1, memory_order_relaxed);
+}
+
 /* Gives it back, when nobody waits for it and it says only how long a good answer took. */
 static bool give_quickly(struct admit *a, enum outcome outcome, tick_t took, tick_t now)
 {
@@ -158,6 +178,7 @@ static bool give_quickly(struct admit *a, enum outcome outcome, tick_t took, tic
     } while (!atomic_compare_exchange_weak(&a->quick.flying, &flying, flying - 1));
     atomic_fetch_add_explicit(&a->quick.good, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&a->quick.sum, took, memory_order_relaxed);
+    note_low(a, took);
     return true;
 }
 

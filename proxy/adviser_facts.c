@@ -51,8 +51,9 @@ void facts_lookups(const struct facts_mark *from, const struct facts_mark *to, u
                    uint64_t *hits)
 {
     const struct store_stats *a = &from->store, *b = &to->store;
-    *hits = b->hits - a->hits;
-    *lookups = *hits + b->misses - a->misses + b->stale - a->stale + b->coalesced - a->coalesced;
+    uint64_t all = b->hits - a->hits, ahead = b->ahead - a->ahead;
+    *lookups = all + b->misses - a->misses + b->stale - a->stale + b->coalesced - a->coalesced;
+    *hits = all > ahead ? all - ahead : 0; /* what was fetched ahead was asked of the upstream as well */
 }
 
 /* ---- recorded requests ---- */

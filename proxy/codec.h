@@ -80,8 +80,10 @@ struct downstream {
     struct exchange *exchange; /* NULL between requests */
     uint8_t minor;             /* of the request's HTTP/1.x */
     bool tls;
-    bool half_closed;             /* the client sends no more, but may still read */
-    uint64_t bytes_in, bytes_out; /* of the present request, heads included */
+    bool half_closed;                 /* the client sends no more, but may still read */
+    uint64_t bytes_in, bytes_out;     /* of the present request, heads included */
+    uint64_t ahead_key, ahead_client; /* what was asked for last, and in whose sequence: exchange_ahead.c */
+    uint32_t ahead_flow;              /* the connection's number there; 0: none yet */
 };
 
 struct upstream;

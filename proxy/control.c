@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "metrics/recent.h"
 #include "policy/reason.h"
@@ -24,10 +25,12 @@
 #include "proxy/address.h"
 #include "proxy/admit.h"
 #include "proxy/adviser.h"
+#include "proxy/ahead.h"
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
 #include "proxy/debug.h"
+#include "proxy/frozen.h"
 #include "proxy/guard.h"
 #include "proxy/history_file.h"
 #include "proxy/listener.h"
@@ -42,6 +45,7 @@
 #include "proxy/shared.h"
 #include "proxy/signer.h"
 #include "proxy/store.h"
+#include "proxy/tracing.h"
 #include "proxy/worker.h"
 
 tick_t control_now(void)
@@ -148,7 +152,7 @@ static void apply_shared(struct control *c)
         [CONFIG_CACHE_STRATEGY_LFU] = EVICT_LFU,
         [CONFIG_CACHE_STRATEGY_FIFO] = EVICT_FIFO,
         [CONFIG_CACHE_STRATEGY_ADAPTIVE] = EVICT_ADAPTIVE,
-        [CONFIG_CACHE_STRATEGY_PREDICTIVE] = EVICT_ADAPTIVE,
+        [CONFIG_CACHE_STRATEGY_PREDICTIVE] = EVICT_PREDICTIVE,
     };
     struct store_limits limits = {(uint64_t)cfg->cache_max_size, cfg->cache_max_memory_bytes,
                                   cfg->cache_max_object_bytes, strategies[cfg->cache_strategy]};
@@ -157,9 +161,12 @@ static void apply_shared(struct control *c)
     metrics_set_sampling(c->service.metrics, cfg->performance_enabled, cfg->performance_sample_rate);
     guard_tune(c->service.guard, cfg, control_now());
     admit_tune(c->service.admit, cfg, control_now());
+    ahead_tune(c->service.ahead, cfg);
     log_set_level(c->service.log, (enum log_level)(LOG_ERROR - (int)cfg->log_level));
     log_set_access(c->service.log, cfg->log_access);
     control_alerts_tune(c);
+    control_tiers_tune(c);
+    control_telemetry_tune(c);
     log_set_text(c->service.log, cfg->log_format == CONFIG_LOG_FORMAT_TEXT);
     if (c->service.resolver)
         resolver_set_refresh(c->service.resolver, cfg->upstream_dns_refresh);
@@ -387,9 +394,10 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     control_events_turn(c);
+    control_telemetry_turn(c);
     if (c->stage >= STAGE_DRAINING)
         check_drain(c);
-    if (c->stage == STAGE_STOPPING && all_left(c))
+    if (c->stage == STAGE_STOPPING && all_left(c) && control_telemetry_ended(c, control_now()))
         event_base_loopbreak(c->base);
 }
 
@@ -398,8 +406,10 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
 static void tick_history(struct control *c, tick_t now)
 {
     struct process_values process = {0};
-    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis)
+    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis) {
+        custom_second_over(c->custom);
         return;
+    }
     process_read(&process);
     struct history_gauges gauges = {process.resident_bytes, process.cpu_ns};
     history_retain(c->history, (int64_t)c->cfg->performance_max_metrics_retention_hours * 3600 * TICK_S);
@@ -440,8 +450,10 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
             log_write(c->service.log, LOG_WARNING, "metrics",
                       "out of memory: a note of the last seconds joins the next");
     }
+    control_tiers_second(c);
     tick_history(c, now);
     control_alerts_second(c, now);
+    control_telemetry_second(c, now);
     adviser_second(c->adviser, now);
     control_events_second(c);
 }
@@ -500,11 +512,14 @@ static bool make_metrics(struct control *c, int workers)
         return fail(c, "performance.metrics_buffer_size: out of memory", NULL);
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
+    c->began_wall = (int64_t)time(NULL) * TICK_S;
     c->history = c->recent
                      ? history_new(c->service.metrics, c->noted, wall_now(), HISTORY_BUDGET)
                      : NULL;
-    if (!c->history)
+    c->custom = custom_new();
+    if (!c->history || !c->custom)
         return fail(c, "out of memory", NULL);
+    history_follow(c->history, c->custom);
     c->history_saved = c->noted;
     if (*c->cfg->performance_history_file)
         history_file_load(c->history, c->cfg->performance_history_file, c->service.log, c->noted);
@@ -525,7 +540,8 @@ static bool make_shared(struct control *c)
     s->admit =
         admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
     s->debug = debug_new(s->log);
-    return s->debug && s->store && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    s->ahead = s->store ? ahead_new(s->store, c->cfg, (struct hash_key){seed[2], seed[0]}) : NULL;
+    return s->debug && s->ahead && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 /* The levels below memory, in the order in which they are asked. */
@@ -540,6 +556,11 @@ static bool start_levels(struct control *c)
                                     .log = c->service.log,
                                     .seed = (uint64_t)control_now()};
     char err[512];
+    const char *why;
+    if (!control_tiers_start(c, &why))
+        return fail(c, "cache.frozen_path", why);
+    if (c->service.frozen)
+        frozen_level(c->service.frozen, &levels[count++]);
     if (shared.url[0]) {
         if (getrandom(&shared.seed, sizeof(shared.seed), 0) != sizeof(shared.seed))
             return fail(c, "no randomness", strerror(errno));
@@ -670,6 +691,9 @@ static bool start(struct control *c)
         return fail(c, "out of memory", NULL);
     if (!make_metrics(c, workers) || !make_shared(c))
         return false;
+    c->service.tracing = tracing_new(workers);
+    if (!c->service.tracing)
+        return fail(c, "out of memory", NULL);
     file_watch_init(&c->watch);
     if (!file_watch_add(&c->watch, c->sources->file))
         return fail(c, "out of memory", NULL);
@@ -682,8 +706,8 @@ static bool start(struct control *c)
     name_ineffective(c, NULL);
     if (!start_levels(c) || !listen_for_events(c) || !start_workers(c, workers))
         return false;
-    if (!control_alerts_start(c) ||
-        !control_advice_start(c)) /* behind the workers, whose number says which block is ours */
+    if (!control_alerts_start(c) || !control_advice_start(c) ||
+        !control_telemetry_start(c)) /* behind the workers, whose number says which block is ours */
         return fail(c, "out of memory", NULL);
     if (!start_admin(c))
         return false;
@@ -713,9 +737,13 @@ static void finish(struct control *c)
         store_set_levels(s->store, NULL, 0); /* what ends from here on tells no level */
     shared_stop(s->shared);
     s->shared = NULL;
+    control_tiers_stop(c);
     for (int i = 0; s->workers && i < s->worker_count; i++)
         worker_free(s->workers[i]);
     free(s->workers);
+    tracing_free(s->tracing);
+    s->tracing = NULL;
+    ahead_free(s->ahead);
     if (s->store)
         store_free(s->store);
     admit_free(s->admit);
@@ -723,9 +751,11 @@ static void finish(struct control *c)
     permits_free(s->permits);
     publication_unref(c->published);
     control_alerts_stop(c);
+    control_telemetry_stop(c);
     adviser_free(c->adviser);
     recent_free(c->recent);
     history_free(c->history);
+    custom_free(c->custom);
     metrics_free(s->metrics);
     file_watch_dispose(&c->watch);
     for (size_t i = 0; i < ARRAY_LEN(c->signals); i++)

@@ -6,6 +6,7 @@
 
 #include "metrics/recent.h"
 #include "proxy/admit.h"
+#include "proxy/ahead.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/permits.h"
@@ -52,6 +53,8 @@ static void note_store(struct control *c, const struct store_stats *s)
     metric_set(block, METRIC_CACHE_EVICTIONS, s->evictions);
     metric_set(block, METRIC_CACHE_EXPIRED, s->expired);
     metric_set(block, METRIC_CACHE_PURGED, s->invalidated);
+    metric_set(block, METRIC_PREFETCH_WASTED, s->unread[STORE_GUESSED]);
+    metric_set(block, METRIC_RENEW_WASTED, s->unread[STORE_RENEWED]);
 }
 
 _Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each operation");
@@ -88,7 +91,7 @@ static void note_shared(struct control *c)
         metric_set(b, rows[i].metric, rows[i].value);
 }
 
-static void supply_gauges(void *ctx, struct supplied *out)
+void control_supply(void *ctx, struct supplied *out)
 {
     struct control *c = ctx;
     struct store_stats stats;
@@ -97,11 +100,11 @@ static void supply_gauges(void *ctx, struct supplied *out)
     store_stats(c->service.store, &stats);
     note_store(c, &stats);
     note_shared(c);
+    control_tiers_note(c);
     if (c->service.shared)
         supply(out, SUPPLIED_SHARED_USABLE, NULL, shared_usable(c->service.shared));
     guard_look_budget(c->service.guard, &budget, control_now());
-    supply(out, SUPPLIED_CACHE_ENTRIES, "hot", (double)stats.entries);
-    supply(out, SUPPLIED_CACHE_BYTES, "hot", (double)stats.bytes);
+    control_tiers_supply(c, &stats, out);
     struct admit_left left[QUOTA_WINDOWS];
     int windows = admit_left(c->service.admit, left, QUOTA_WINDOWS, control_now());
     for (int i = 0; i < windows; i++)
@@ -110,6 +113,23 @@ static void supply_gauges(void *ctx, struct supplied *out)
     supply(out, SUPPLIED_RETRY_BUDGET, NULL, budget.left);
     for (int i = 0; guard_look(c->service.guard, i, &guard, control_now()); i++)
         supply(out, SUPPLIED_CIRCUIT_STATE, control_circuit_name(c, guard.operation), (double)guard.state);
+}
+
+/* What is fetched ahead of requests. */
+static void show_ahead(struct control *c, struct view *v)
+{
+    struct ahead_counts counts = {
+        .issued = control_gauge(c, METRIC_PREFETCH_ISSUED),
+        .used = control_gauge(c, METRIC_PREFETCH_USED),
+        .hits = control_gauge(c, METRIC_PREFETCH_HITS),
+        .wasted = control_gauge(c, METRIC_PREFETCH_WASTED),
+        .renew_issued = control_gauge(c, METRIC_RENEW_ISSUED),
+        .renew_used = control_gauge(c, METRIC_RENEW_USED),
+        .renew_wasted = control_gauge(c, METRIC_RENEW_WASTED),
+    };
+    view_object(v, "prefetch");
+    ahead_show(c->service.ahead, v, &counts, control_now());
+    view_end(v);
 }
 
 static void cache(void *ctx, struct view *v)
@@ -130,6 +150,7 @@ static void cache(void *ctx, struct view *v)
     view_uint(v, "revalidated", s.revalidated);
     view_uint(v, "stored", s.stored);
     view_uint(v, "evictions", s.evictions);
+    control_tiers_show(c, &s, v);
     if (c->service.shared) {
         view_object(v, "shared");
         shared_show(c->service.shared, v);
@@ -137,6 +158,8 @@ static void cache(void *ctx, struct view *v)
     }
     view_uint(v, "expired", s.expired);
     view_uint(v, "invalidated", s.invalidated);
+    note_store(c, &s);
+    show_ahead(c, v);
 }
 
 static void pool(void *ctx, struct view *v)
@@ -250,10 +273,11 @@ void control_sources(struct control *c, struct admin_sources *out)
         .metrics = c->service.metrics,
         .recent = c->recent,
         .history = c->history,
+        .custom = c->custom,
         .health = health,
         .now = now_of,
         .process = process,
-        .supply = supply_gauges,
+        .supply = control_supply,
         .cache = cache,
         .cache_entries = control_entries,
         .pool = pool,

@@ -5,6 +5,8 @@
 #include <math.h>
 #include <time.h>
 
+#include "metrics/custom.h"
+#include "metrics/history.h"
 #include "proxy/admit.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
@@ -61,11 +63,25 @@ static double certificate_days(void *ctx)
     return first == INT64_MAX ? NAN : (double)(first - (int64_t)time(NULL)) / 86400;
 }
 
+/* Of a gauge what was posted last; of a counter what was added within performance.alert_window, of a
+ * histogram the mean of what was posted in it. */
 static double custom(void *ctx, const char *name)
 {
-    (void)ctx;
-    (void)name;
-    return NAN; /* nobody can post one yet */
+    struct control *c = ctx;
+    struct history_point p;
+    int number = custom_find(c->custom, name);
+    if (number < 0)
+        return NAN;
+    const struct custom_metric *m = custom_metric_at(c->custom, (size_t)number);
+    if (m->type == CUSTOM_GAUGE)
+        return m->newest;
+    if (!c->cfg->performance_enabled || !c->cfg->performance_enable_historical_analysis)
+        return NAN; /* windows come out of the time series */
+    struct history_series s = {METRIC_TYPE_CUSTOM_METRIC, HISTORY_CUSTOM + number};
+    bool any = history_window(c->history, &s, c->cfg->performance_alert_window, control_now(), &p);
+    if (m->type == CUSTOM_COUNTER)
+        return any ? p.mean * (double)p.count : 0;
+    return any ? p.mean : NAN;
 }
 
 static void tell(void *ctx, const struct alert_event *events, size_t count)

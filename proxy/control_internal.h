@@ -18,9 +18,12 @@ struct event_base;
 struct adviser;
 struct notify;
 struct post;
+struct custom;
+struct custom_push;
 struct history;
 struct recent;
 struct sentry;
+struct telemetry;
 
 enum stage { STAGE_STARTING, STAGE_SERVING, STAGE_DRAINING, STAGE_STOPPING };
 
@@ -36,6 +39,11 @@ struct control {
     struct admin *admin;
     struct recent *recent;
     struct history *history;
+    struct custom *custom; /* what the application posts */
+    struct custom_push *custom_push;
+    struct telemetry *telemetry;
+    int64_t began_wall; /* when the counters were zero, in nanoseconds since 1970 */
+    tick_t flushed;     /* when the last of it was given to who sends it; 0: not yet */
     struct sentry *sentry;
     struct post *post; /* what the control thread sends by itself */
     struct notify *notify;
@@ -80,6 +88,28 @@ bool control_alerts_start(struct control *c);
 void control_alerts_tune(struct control *c);
 void control_alerts_second(struct control *c, tick_t now);
 void control_alerts_stop(struct control *c);
+
+/* control_tiers.c: the tiers of the cache. False with a reason: no memory, no thread. */
+struct store_stats;
+bool control_tiers_start(struct control *c, const char **why);
+void control_tiers_tune(struct control *c);
+void control_tiers_second(struct control *c);
+void control_tiers_note(struct control *c);
+void control_tiers_supply(struct control *c, const struct store_stats *stats, struct supplied *out);
+void control_tiers_show(struct control *c, const struct store_stats *stats, struct view *v);
+void control_tiers_stop(struct control *c);
+/* control_telemetry.c: what is sent to collectors. False: out of memory. */
+bool control_telemetry_start(struct control *c);
+void control_telemetry_tune(struct control *c);
+/* A few times a second: takes over what the workers have traced. */
+void control_telemetry_turn(struct control *c);
+void control_telemetry_second(struct control *c, tick_t now);
+/* The workers have left: sends the last. True: it has arrived, or is waited for no more. */
+bool control_telemetry_ended(struct control *c, tick_t now);
+void control_telemetry_stop(struct control *c);
+
+/* control_admin.c: gauges that others keep. */
+void control_supply(void *ctx, struct supplied *out);
 
 /* control_advice.c: recommendations. False: out of memory. */
 bool control_advice_start(struct control *c);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/ahead.h"
 #include "proxy/client.h"
 #include "proxy/debug.h"
 #include "proxy/exchange_internal.h"
@@ -58,6 +59,8 @@ void exchange_set_phase(struct exchange *x, enum phase phase)
         x->spent[x->phase] += now - (x->phase_began ? x->phase_began : x->began);
         x->phase_began = now;
     }
+    if (x->span)
+        tracing_phase_slow(x, phase);
     x->phase = (uint8_t)phase;
 }
 
@@ -157,6 +160,8 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
         .wall = worker_wall(x->w),
+        .ahead = (enum store_ahead)x->ahead,
+        .renew = x->renew,
     };
     if (!tag_room)
         return;
@@ -181,6 +186,8 @@ static void identify(struct exchange *x)
         x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
     }
     x->trace_valid = trace_from_head(&x->req, &x->trace); /* else exchange_forward() starts one */
+    if (tracing_on(x->w->service->tracing) && !x->health)
+        tracing_begin_slow(x);
 }
 
 static bool method_idempotent(uint8_t method)
@@ -235,6 +242,10 @@ void exchange_look(struct exchange *x)
     exchange_store_request(x, &ask, tags, room, sizeof(room));
     x->looked = true;
     enum store_verdict verdict = store_lookup(x->w->service->store, &ask, &x->look);
+    if (x->span)
+        tracing_lookup_slow(x);
+    if (x->down && (ahead_on(x->w->service->ahead) || x->look.ahead))
+        exchange_ahead_note(x, verdict);
     if (!exchange_second(x, verdict))
         exchange_act(x, verdict);
 }
@@ -372,9 +383,13 @@ void exchange_over(struct exchange *x, bool whole)
     fill_leave(&x->waiter);
     if (!x->refresh)
         exchange_account(x, whole);
+    exchange_trace_over(x);
     if (x->health && (x->a.status == 0 || x->a.status >= 500))
         metric_add(w->metrics, METRIC_HEALTH_CHECKS_FAILED, 1);
-    metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    if (!x->ahead)
+        metric_sub(w->metrics, METRIC_ACTIVE_REQUESTS, 1);
+    else
+        exchange_ahead_over(x);
     exchange_set_phase(x, PHASE_OVER);
     x->down = NULL;
     if (d)

@@ -67,6 +67,11 @@ void exchange_upstream_drained(struct exchange *x);
 /* Asks the upstream for pool.health_check_path, in the background. */
 void exchange_check_health(struct worker *w);
 
+/* The turn ends: learns from its requests, and fetches what will likely be asked for next. */
+void exchange_ahead_turn(struct worker *w);
+/* Frees what that needs, at the worker's end. */
+void exchange_ahead_dispose(struct worker *w);
+
 /* Frees the kept objects of a worker at its end. */
 void exchange_dispose_free(struct worker *w);
 

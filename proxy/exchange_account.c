@@ -125,6 +125,8 @@ void exchange_account(struct exchange *x, bool whole)
     note_text(x->o.request_id, RING_ID_BYTES, x->request_id);
     note_text(x->o.path, RING_PATH_BYTES, path);
     metrics_observe(w->metrics, &x->o);
+    if (x->span)
+        tracing_answered_slow(x);
     if (log_access_on(w->service->log))
         write_log(x, target);
 }

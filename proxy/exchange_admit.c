@@ -31,7 +31,7 @@ static void woken(struct admit_ticket *t)
 /* ---- who asks -------------------------------------------------------------------------------------------
  */
 
-static struct slice credential_of(const struct exchange *x)
+struct slice exchange_quota_credential(const struct exchange *x)
 {
     struct slice held = exchange_held_credential(x), v = head_first(&x->req, FIELD_AUTHORIZATION);
     if (held.n)
@@ -60,7 +60,7 @@ static bool stale_instead(struct exchange *x, enum reason why)
 static void refused(struct exchange *x, enum reason why, tick_t at)
 {
     tick_t now = worker_now(x->w);
-    if (!x->original)
+    if (!x->original && !x->ahead)
         metric_add(x->w->metrics, why == REASON_RATE_LIMITED ? METRIC_QUOTA_REFUSED : METRIC_LIMIT_SHED, 1);
     exchange_attempt_failed(x, why, 0, at > now ? at - now : 0);
 }
@@ -77,7 +77,7 @@ static bool act(struct exchange *x, enum admit_verdict v, tick_t at, enum reason
         return false;
     }
     x->admit_waited = true;
-    if (x->original) { /* a second copy waits for nothing */
+    if (x->original || x->ahead) { /* a second copy waits for nothing, nor does what nobody asked for */
         refused(x, why, 0);
         return false;
     }
@@ -95,7 +95,7 @@ static bool act(struct exchange *x, enum admit_verdict v, tick_t at, enum reason
 static bool ask_quota(struct exchange *x)
 {
     tick_t at = 0, now = worker_now(x->w);
-    struct slice credential = credential_of(x);
+    struct slice credential = exchange_quota_credential(x);
     struct admit_call call = {
         .credential = credential,
         .flow = flow_of(x),

@@ -96,12 +96,6 @@ void exchange_hedge_plan(struct exchange *x)
     x->hedge_at = delay < TICK_NEVER - now ? now + delay : 0;
 }
 
-static struct slice credential_of(const struct exchange *x)
-{
-    struct slice held = exchange_held_credential(x), v = head_first(&x->req, FIELD_AUTHORIZATION);
-    return held.n ? held : v.n ? v : head_first(&x->req, FIELD_X_API_KEY);
-}
-
 static struct exchange *copy_of(struct exchange *x)
 {
     struct exchange *h = exchange_new(x->w);
@@ -116,6 +110,7 @@ static struct exchange *copy_of(struct exchange *x)
     h->request_id = x->request_id;
     h->trace = x->trace;
     h->trace_valid = x->trace_valid;
+    h->trace_begun = true; /* it sends the original's */
     h->o.operation = x->o.operation;
     h->o.method = x->o.method;
     h->deadline = x->deadline;
@@ -132,7 +127,7 @@ void exchange_hedge_due(struct exchange *x)
     x->hedge_at = 0;
     exchange_arm_sent(x);
     bool wanted = x->down && !x->down->half_closed && !x->w->stopping && now < x->signature_until;
-    bool room = wanted && admit_background_allowed(x->w->service->admit, credential_of(x), now);
+    bool room = wanted && admit_background_allowed(x->w->service->admit, exchange_quota_credential(x), now);
     if (!room || !guard_hedge_take(guard, x->o.operation, room))
         return;
     struct exchange *h = copy_of(x);

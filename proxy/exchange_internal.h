@@ -9,6 +9,7 @@
  *   exchange_relay.c  the upstream's answer to the client and into the cache
  *   exchange_second.c the second look: what memory has not, the levels below it may have
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
+ *   exchange_ahead.c  requests of our own: what comes next, and what will soon be stale
  */
 #ifndef PROXY_EXCHANGE_INTERNAL_H
 #define PROXY_EXCHANGE_INTERNAL_H
@@ -26,6 +27,7 @@
 #include "proxy/pool.h"
 #include "proxy/settings.h"
 #include "proxy/store.h"
+#include "proxy/tracing.h"
 #include "proxy/worker.h"
 
 /* Where an exchange stands. PHASE(name, allowed from) */
@@ -73,6 +75,9 @@ struct exchange {
     struct route_match route;
     struct slice request_id;
     struct trace_context trace;
+    struct span_record *span; /* what the trace of this request will show; NULL: it is not traced */
+    tick_t phase_since;       /* with span: when the phase was entered */
+    bool trace_begun;         /* `trace` is there, though the client sent none */
     bool idempotent, trace_valid, body_whole, body_sent, end_sent, replayable, body_held;
     struct {
         char *p;
@@ -105,6 +110,10 @@ struct exchange {
     tick_t held;     /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
     bool completing; /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
+    uint8_t ahead;          /* enum store_ahead: fetches ahead, for nobody; 0: it does not */
+    bool flying;            /* ... and is counted among those */
+    bool brought;           /* an answer is in the cache now that was not there before, or is fresher */
+    tick_t renew;           /* RENEWED: what has more left than this need not be fetched */
     enum storable storable; /* why the answer is not stored; YES (0) until that is known */
     uint64_t serve_left;    /* SERVING: bytes still to come when the length is known */
 
@@ -146,6 +155,13 @@ struct exchange {
 static inline const struct config *x_config(const struct exchange *x)
 {
     return x->settings->p->cfg;
+}
+
+/* Traces: nothing but a look at a pointer when the request is not traced. */
+static inline void exchange_trace_over(struct exchange *x)
+{
+    if (x->span)
+        tracing_over_slow(x);
 }
 
 /* exchange.c */
@@ -218,6 +234,8 @@ void exchange_admit_answered(struct exchange *x, const struct head *response, en
 void exchange_admit_failed(struct exchange *x, enum outcome outcome);
 /* Whatever is still held or awaited is given up. */
 void exchange_admit_leave(struct exchange *x);
+/* Whose rate limit the request counts against. */
+struct slice exchange_quota_credential(const struct exchange *x);
 
 /* exchange_doubt.c */
 /* The head of an answer came. True: it may be a rate limit in disguise, and is held until its body tells. */
@@ -293,6 +311,14 @@ bool exchange_second(struct exchange *x, enum store_verdict verdict);
 void exchange_second_late(struct exchange *x);
 /* Nobody waits for an answer any more. */
 void exchange_second_leave(struct exchange *x);
+
+/* exchange_ahead.c */
+/* The cache was asked for a client: learns from it. */
+void exchange_ahead_note(struct exchange *x, enum store_verdict verdict);
+/* The answer is in the cache. */
+void exchange_ahead_stored(struct exchange *x);
+/* The end of one that fetched ahead. */
+void exchange_ahead_over(struct exchange *x);
 
 /* exchange_serve.c */
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,

@@ -10,6 +10,7 @@
 #include "policy/compressible.h"
 #include "policy/http_date.h"
 #include "policy/retry_mark.h"
+#include "proxy/ahead.h"
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/guard.h"
@@ -146,8 +147,12 @@ void exchange_judge_refusal(struct exchange *x)
         return;
     x->refused = false;
     exchange_credential_refused(x);
-    if (x->drops)
-        store_drop_partition(x->w->service->store, &x->look.key);
+    if (x->drops) {
+        struct store_request ask;
+        exchange_store_request(x, &ask, NULL, NULL, 0);
+        store_drop_asker(x->w->service->store, &ask);
+        ahead_refused(x->w->service->ahead, x->look.key.partition);
+    }
 }
 
 /* The answer to a POST may be one for later GETs (RFC 9110 9.3.3); not where nobody here has checked who
@@ -202,6 +207,13 @@ static void offer_to_cache(struct exchange *x, const struct head *response)
         x->fill = NULL;
         count_refusal(x, x->storable);
     }
+}
+
+/* An answer that nobody asked for takes the place of what is stored only when it says what is true now; a
+ * failure, or a refusal, leaves that until somebody asks. */
+static bool is_news(const struct exchange *x, int status)
+{
+    return !x->ahead || status < 400 || status == 404 || status == 410;
 }
 
 static void send_reply(struct exchange *x, const struct head *response)
@@ -361,6 +373,8 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     if (x->plain)
         metric_add(x->w->metrics, METRIC_PLAIN_BODIES, 1);
     tell_cache(x, response);
+    if (!is_news(x, status))
+        exchange_abandon_fill(x, REASON_FILL_FAILED, true);
     offer_to_cache(x, response);
     if (x->down)
         send_reply(x, response);
@@ -462,8 +476,8 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
     x->fill = NULL;
     if (fill && fill_outgrown(fill))
         count_refusal(x, STORABLE_SIZE);
-    if (fill)
-        fill_end(fill, worker_now(x->w));
+    if (fill && fill_end(fill, worker_now(x->w)) && x->a.status == 200)
+        exchange_ahead_stored(x);
     if (x->down)
         x->down->ops->end(x->down, exchange_last_lines(x, trailers));
     exchange_over(x, true);

@@ -236,7 +236,6 @@ static size_t request_lines(struct exchange *x)
         compose_number(&c, x->o.retries);
         COMPOSE(&c, "\r\n");
     }
-    trace_child(&x->trace, &x->w->rng);
     traceparent_format(&x->trace, parent);
     compose_line(&c, SLICE("traceparent"), (struct slice){parent, TRACEPARENT_LEN});
     if (x->req.upgrade)
@@ -309,9 +308,13 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     if (!x->attempt_began)
         return;
     x->a.operation = x->o.operation;
+    x->a.method = x->o.method;
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
-    x->a.kind = x->original ? ATTEMPT_HEDGE : x->refresh ? ATTEMPT_REFRESH : ATTEMPT_REQUEST;
+    x->a.kind = x->original                 ? ATTEMPT_HEDGE
+                : x->ahead == STORE_GUESSED ? ATTEMPT_PREFETCH
+                : x->refresh                ? ATTEMPT_REFRESH
+                                            : ATTEMPT_REQUEST;
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);
@@ -329,6 +332,8 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
         x->o.send += (x->whole_at ? x->whole_at : now) - x->sent_at;
     exchange_note_attempt(x);
     metrics_upstream(x->w->metrics, &x->a);
+    if (x->a.span)
+        tracing_attempt_ended(x);
     x->attempt_began = 0;
 }
 
@@ -358,7 +363,7 @@ void exchange_forward(struct exchange *x)
     }
     if (x->o.cache == VERDICT_NONE)
         x->o.cache = VERDICT_MISS;
-    if (!x->trace_valid)
+    if (!x->trace_valid && !x->trace_begun)
         trace_start(&x->trace, false, &x->w->rng);
     if (!exchange_hold(x))
         exchange_attempt(x);
@@ -400,6 +405,7 @@ void exchange_attempt(struct exchange *x)
     memset(&x->a, 0, sizeof(x->a));
     x->attempt_began = x->wait_began = now;
     x->sent_at = 0;
+    tracing_attempt_begun(x);
     tick_t wait = now + x_config(x)->pool_acquire_timeout;
     exchange_arm(x, !first && wait > x->signature_until ? x->signature_until : wait);
     struct upstream *u = pool_acquire(w->pool, &x->wait);
@@ -423,6 +429,7 @@ void exchange_connected(struct exchange *x, struct upstream *u)
     upstream_dial_times(u, &x->a.tcp, &x->a.tls);
     exchange_set_phase(x, PHASE_SENT);
     x->sent_at = now;
+    tracing_propagate(x);
     enum reason no = send_head(x->original ? x->original : x, u); /* the same request, signed anew */
     if (no != REASON_NONE) {
         exchange_leave_upstream(x, false);
@@ -483,7 +490,9 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
 {
     tick_t now = worker_now(x->w);
     struct retry_rules rules = x->settings->p->retry;
-    bool waited_for = x->down ? !x->down->half_closed : x->refresh;
+    bool waited_for = x->down    ? !x->down->half_closed
+                      : x->ahead ? x->fill && fill_waiters(x->fill) > 0
+                                 : x->refresh;
     if (!waited_for || x->health || x->w->stopping)
         return false;
     if (x->route.route->max_attempts > 0)

@@ -158,8 +158,10 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     entry_release(x->entry);
     x->entry = entry;
     x->o.cache = (uint8_t)word;
+    x->o.saved = word == VERDICT_REVALIDATED || x->attempts > 0 ? 0 : entry_fetch_time(entry);
     x->why = REASON_NONE;
     if (!x->down) {
+        x->brought = true;
         exchange_over(x, true);
         return;
     }
@@ -250,6 +252,8 @@ static struct exchange *refresher(struct exchange *x)
     y->route = x->route;
     y->trace = x->trace;
     y->trace_valid = x->trace_valid;
+    y->trace_begun = x->trace_begun;
+    tracing_begin_behind(y, x);
     y->idempotent = true;
     y->body_whole = true;
     y->looked = true;
@@ -369,7 +373,8 @@ static void begin_serving(struct exchange *x, const struct fill_news *news)
     x->o.status = reply.status;
     x->o.cache = VERDICT_COLLAPSED;
     x->down->ops->reply(x->down, &reply);
-    entry_release(news->entry);
+    entry_release(x->entry);
+    x->entry = news->entry; /* tells in the end what the fetch took */
 }
 
 /* Passes on what the fetch has brought so far. */
@@ -390,6 +395,7 @@ static void pump(struct exchange *x)
         uint64_t n = 0;
         int count = fill_read(&x->waiter, iov, RUNS_MAX, &why);
         if (count == FILL_READ_END) {
+            x->o.saved = entry_fetch_time(x->entry);
             d->ops->end(d, (struct slice){NULL, 0});
             exchange_over(x, true);
             return;

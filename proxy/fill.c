@@ -407,6 +407,7 @@ enum fill_verdict fill_response(struct fill *fill, const struct store_request *r
     }
     pthread_mutex_lock(&fill->lock);
     fill->entry = entry;
+    fill->sent = sent;
     fill->expected = judged.expected;
     fill->phase = PHASE_BODY;
     wake_all(fill);
@@ -437,7 +438,7 @@ static void drop_base(struct fill *fill)
     struct store *store = fill->store;
     struct shard *shard = shard_lock(store, fill->home.place);
     struct entry *stored = shard_same_variant(shard, fill->base, fill->home.place);
-    if (stored == fill->base)
+    if (stored && entry_same_version(stored, fill->base))
         shard_unlink(store, shard, stored);
     else
         stored = NULL;
@@ -601,6 +602,15 @@ static void mark_oversize(struct fill *fill, tick_t now)
     shard_unlock(shard);
 }
 
+/* How long the fetch took, for the entry: at least a microsecond. A part took less than the whole would. */
+static uint32_t fetch_time(const struct fill *fill, tick_t now)
+{
+    tick_t took = (now - fill->sent) / TICK_US;
+    if (fill->sent == 0 || fill->entry->partial)
+        return 0;
+    return took < 1 ? 1 : took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+}
+
 bool fill_end(struct fill *fill, tick_t now)
 {
     bool whole = fill->expected == UINT64_MAX || fill->published == fill->expected;
@@ -614,6 +624,7 @@ bool fill_end(struct fill *fill, tick_t now)
         close_fill(fill, PHASE_ENDED, REASON_NONE);
         return false;
     }
+    fill->entry->fetch_us = fetch_time(fill, now);
     /* The waiters read on from the body as it came; the entry may get a tidier one. */
     entry_complete(fill->entry, body_finish(body_ref(fill->body)));
     struct entry *entry = fill->entry->partial

@@ -31,8 +31,9 @@ struct level_drop {
     enum level_drop_kind kind;
     struct hash128 place, partition;
     struct slice text;
-    /* PLACE: either the request that made it untrue, with the path and query that it made untrue as `text`,
-     * or NULL, and `name` is the level's own name of the place. */
+    /* PLACE: the request that made it untrue, with the path and query that it made untrue as `text`; or NULL,
+     * and then `partition` with that text, or, without one, with the level's own name of the place. PARTITION:
+     * the request of whom it is, or NULL. */
     const struct store_request *request;
     struct hash128 name;
 };

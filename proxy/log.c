@@ -30,8 +30,8 @@ enum sink {
 };
 _Static_assert(LOG_LINE_MAX <= PIPE_BUF, "a line is written to a pipe at once");
 
-static const char *const module_names[] = {"all",      "admin", "auth",    "config", "control",
-                                           "listener", "log",   "metrics", "pool",   "trace"};
+static const char *const module_names[] = {"all", "admin",   "auth", "config",    "control", "listener",
+                                           "log", "metrics", "pool", "telemetry", "trace"};
 enum { MODULES = ARRAY_LEN(module_names) };
 
 struct log {

@@ -1,7 +1,6 @@
 /*
- * A queue of messages for each receiver, one of them under way at a time. Invariants: a message leaves its
- * queue taken, given up after NOTIFY_ATTEMPTS, refused for good (4xx), or pushed out by a newer one; at most
- * one call is under way for each receiver, with an end by itself.
+ * A courier for each receiver. Invariant: a receiver that stays in the configuration keeps its courier, and
+ * so what waits for it.
  */
 #include "proxy/notify.h"
 
@@ -11,214 +10,63 @@
 #include <unistd.h>
 
 #include "policy/config.h"
-#include "policy/rng.h"
+#include "proxy/courier.h"
 #include "proxy/log.h"
 #include "proxy/post.h"
 #include "proxy/sentry.h"
 #include "proxy/view.h"
 
 #define TIMEOUT      (10 * TICK_S)
-#define FIRST_DELAY  TICK_S
-#define LAST_DELAY   (60 * TICK_S)
-#define AFTER_MOST   (300 * TICK_S) /* of a Retry-After */
 #define RESEND       (NOTIFY_RESEND_SECONDS * TICK_S)
 #define MANAGER_PATH "/api/v2/alerts"
 
-struct message {
-    struct message *next;
-    char *body;
-    bool resent; /* the next of this kind says the same and more */
-};
+enum { KIND_EVENTS, KIND_RESENT /* the next of this kind says the same and more */ };
 
 struct receiver {
     struct notify *owner;
     char *url;  /* as configured: what it is known by */
-    char *to;   /* where messages go */
     char *host; /* for people: the rest may be a secret */
     int format;
-    struct message *first, *last;
-    unsigned waiting;
-    struct post_call *call; /* under way, of `first` */
-    unsigned attempts;      /* of `first` */
-    tick_t next_at;         /* not before */
+    struct courier *courier;
     tick_t resend_at;
-    uint64_t sent, failed, dropped;
-    int status; /* of the newest answer; 0 = none */
-    char error[96];
 };
 
 struct notify {
     struct notify_setup setup;
-    struct rng rng;
     struct receiver *receivers[NOTIFY_RECEIVERS];
     size_t count;
     char service[128], upstream[256], instance[128];
-    char why[256]; /* why nobody can be told; empty: they can */
-    tick_t now;    /* of the newest call from outside */
 };
 
-/* ---- queues ---- */
+/* ---- counting ---- */
 
-static void drop_first(struct receiver *r)
-{
-    struct message *m = r->first;
-    r->first = m->next;
-    if (!r->first)
-        r->last = NULL;
-    r->waiting--;
-    r->attempts = 0;
-    free(m->body);
-    free(m);
-}
-
-static void receiver_free(struct receiver *r)
-{
-    if (r->call)
-        post_cancel(r->call);
-    while (r->first)
-        drop_first(r);
-    free(r->url);
-    free(r->to);
-    free(r->host);
-    free(r);
-}
-
-/* The oldest that is not under way goes. */
-static void drop_oldest(struct receiver *r)
-{
-    struct message *m = r->call ? r->first->next : r->first;
-    r->dropped++;
-    metric_add(r->owner->setup.block, METRIC_NOTIFICATIONS_DROPPED, 1);
-    if (!r->call) {
-        drop_first(r);
-        return;
-    }
-    r->first->next = m->next;
-    if (!m->next)
-        r->last = r->first;
-    r->waiting--;
-    free(m->body);
-    free(m);
-}
-
-static void send_first(struct receiver *r);
-
-/* Takes the body over. */
-static void enqueue(struct receiver *r, char *body, bool resent)
-{
-    struct message *m = body ? calloc(1, sizeof *m) : NULL;
-    if (!m) {
-        free(body);
-        r->dropped++;
-        metric_add(r->owner->setup.block, METRIC_NOTIFICATIONS_DROPPED, 1);
-        return;
-    }
-    *m = (struct message){NULL, body, resent};
-    if (r->waiting >= NOTIFY_QUEUE)
-        drop_oldest(r);
-    if (r->last)
-        r->last->next = m;
-    else
-        r->first = m;
-    r->last = m;
-    r->waiting++;
-    send_first(r);
-}
-
-/* ---- sending ---- */
-
-static tick_t delay_of(struct receiver *r, tick_t retry_after)
-{
-    tick_t delay = FIRST_DELAY << (r->attempts < 7 ? r->attempts - 1 : 6);
-    delay = delay < LAST_DELAY ? delay : LAST_DELAY;
-    delay = delay / 2 + rng_range(&r->owner->rng, 0, delay / 2);
-    retry_after = retry_after < AFTER_MOST ? retry_after : AFTER_MOST;
-    return delay > retry_after ? delay : retry_after;
-}
-
-static bool for_good(int status)
-{
-    return status >= 300 && status < 500 && status != 408 && status != 425 && status != 429;
-}
-
-static void note_failure(struct receiver *r, const struct post_result *result)
-{
-    if (result->status)
-        snprintf(r->error, sizeof r->error, "answered %d", result->status);
-    else
-        snprintf(r->error, sizeof r->error, "%s", result->error ? result->error : "could not be asked");
-}
-
-static void give_up(struct receiver *r)
-{
-    r->failed++;
-    metric_add(r->owner->setup.block, METRIC_NOTIFICATIONS_FAILED, 1);
-    log_write(r->owner->setup.log, LOG_ERROR, "alerts",
-              "a message for the %s receiver at %s is given up after %u attempts: %s",
-              webhook_format_name(r->format), r->host, r->attempts, r->error);
-    drop_first(r);
-}
-
-static void failed(struct receiver *r, const struct post_result *result, tick_t now)
-{
-    note_failure(r, result);
-    if (for_good(result->status) || r->attempts >= NOTIFY_ATTEMPTS) {
-        give_up(r);
-        return;
-    }
-    metric_add(r->owner->setup.block, METRIC_NOTIFICATIONS_RETRIED, 1);
-    r->next_at = now + delay_of(r, result->retry_after);
-}
-
-static void on_done(void *ctx, const struct post_result *result)
+static void count_call(void *ctx, const struct courier_call *call)
 {
     struct receiver *r = ctx;
-    r->call = NULL;
-    r->status = result->status;
-    if (result->status >= 200 && result->status < 300) {
-        r->sent++;
-        r->error[0] = '\0';
-        metric_add(r->owner->setup.block, METRIC_NOTIFICATIONS_SENT, 1);
-        drop_first(r);
-        r->next_at = 0;
-    } else {
-        failed(r, result, r->owner->now);
-    }
-    send_first(r);
+    if (call->verdict == COURIER_AGAIN && call->attempt < NOTIFY_ATTEMPTS)
+        metric_add(r->owner->setup.block, METRIC_NOTIFICATIONS_RETRIED, 1);
 }
 
-static void send_first(struct receiver *r)
+static void count_end(void *ctx, enum courier_end end, unsigned units, unsigned kind)
 {
-    if (!r->first || r->call || r->owner->now < r->next_at)
-        return;
-    struct post_job job = {.url = r->to,
-                           .content_type = "application/json",
-                           .body = r->first->body,
-                           .n = strlen(r->first->body),
-                           .timeout = TIMEOUT};
-    r->attempts++;
-    r->call = post_start(r->owner->setup.post, &job, on_done, r);
-    if (!r->call) {
-        struct post_result none = {.retry_after = -1,
-                                   .error = *r->owner->why ? r->owner->why : "out of memory"};
-        failed(r, &none, r->owner->now);
-    }
+    static const enum metric metrics[] = {[COURIER_TAKEN] = METRIC_NOTIFICATIONS_SENT,
+                                          [COURIER_GIVEN_UP] = METRIC_NOTIFICATIONS_FAILED,
+                                          [COURIER_REFUSED] = METRIC_NOTIFICATIONS_FAILED,
+                                          [COURIER_DROPPED] = METRIC_NOTIFICATIONS_DROPPED};
+    struct receiver *r = ctx;
+    (void)units;
+    (void)kind;
+    metric_add(r->owner->setup.block, metrics[end], 1);
 }
 
 /* ---- receivers ---- */
 
-/* The host of a URL that was judged. */
-static char *host_of(const char *url)
+static void receiver_free(struct receiver *r)
 {
-    const char *from = strstr(url, "://"), *at;
-    from = from ? from + 3 : url;
-    size_t n = strcspn(from, "/?#");
-    at = memchr(from, '@', n);
-    if (at) {
-        n -= (size_t)(at + 1 - from);
-        from = at + 1;
-    }
-    return strndup(from, n);
+    courier_free(r->courier);
+    free(r->url);
+    free(r->host);
+    free(r);
 }
 
 /* Where messages go: an Alertmanager's URL may be its root. */
@@ -237,17 +85,40 @@ static char *target_of(const char *url, int format)
     return to;
 }
 
+static struct courier *courier_for(struct receiver *r, const char *to)
+{
+    char what[300];
+    snprintf(what, sizeof what, "the %s receiver at %.200s", webhook_format_name(r->format), r->host);
+    struct post_job job = {.url = to, .content_type = "application/json", .timeout = TIMEOUT};
+    struct courier_setup setup = {.post = r->owner->setup.post,
+                                  .log = r->owner->setup.log,
+                                  .module = "alerts",
+                                  .what = what,
+                                  .job = &job,
+                                  .seed = r->owner->setup.seed++,
+                                  .messages = NOTIFY_QUEUE,
+                                  .attempts = NOTIFY_ATTEMPTS,
+                                  .ctx = r,
+                                  .called = count_call,
+                                  .ended = count_end};
+    return courier_new(&setup);
+}
+
 static struct receiver *receiver_new(struct notify *n, const struct webhook_spec *spec)
 {
     struct receiver *r = calloc(1, sizeof *r);
-    if (!r)
+    char *to = r ? target_of(spec->url, spec->format) : NULL;
+    if (!to) {
+        free(r);
         return NULL;
+    }
     r->owner = n;
     r->format = spec->format;
     r->url = strdup(spec->url);
-    r->to = target_of(spec->url, spec->format);
-    r->host = host_of(spec->url);
-    if (r->url && r->to && r->host)
+    r->host = courier_host(spec->url);
+    r->courier = r->url && r->host ? courier_for(r, to) : NULL;
+    free(to);
+    if (r->courier)
         return r;
     receiver_free(r);
     return NULL;
@@ -274,13 +145,9 @@ void notify_tune(struct notify *n, const struct config *cfg)
     n->count = 0;
     snprintf(n->service, sizeof n->service, "%s", cfg->performance_service_name);
     snprintf(n->upstream, sizeof n->upstream, "%s", cfg->upstream_url.host);
-    bool wanted = cfg->notifications_webhooks.count > 0;
-    if (wanted && !post_ready(n->setup.post, n->why, sizeof n->why)) {
-        log_write(n->setup.log, LOG_ERROR, "alerts", "notifications.webhooks: nobody can be told: %s",
-                  n->why);
-    } else {
-        n->why[0] = '\0';
-    }
+    char why[256];
+    if (cfg->notifications_webhooks.count > 0 && !post_ready(n->setup.post, why, sizeof why))
+        log_write(n->setup.log, LOG_ERROR, "alerts", "notifications.webhooks: nobody can be told: %s", why);
     for (size_t i = 0; i < cfg->notifications_webhooks.count; i++) {
         const struct webhook_spec *spec = &cfg->notifications_webhooks.items[i];
         if (n->count == NOTIFY_RECEIVERS) {
@@ -306,7 +173,6 @@ struct notify *notify_new(const struct notify_setup *setup)
     if (!n)
         return NULL;
     n->setup = *setup;
-    rng_seed(&n->rng, setup->seed);
     if (gethostname(n->instance, sizeof n->instance) != 0)
         n->instance[0] = '\0';
     n->instance[sizeof n->instance - 1] = '\0';
@@ -335,10 +201,14 @@ static struct notify_text text_of(const struct notify *n, tick_t now)
                                 .lifetime = 4 * RESEND};
 }
 
+static void put(struct receiver *r, char *body, unsigned kind, tick_t now)
+{
+    courier_put(r->courier, body, body ? strlen(body) : 0, 1, kind, now);
+}
+
 void notify_events(struct notify *n, const struct alert_event *events, size_t count, tick_t now)
 {
     size_t told = 0;
-    n->now = now;
     for (size_t i = 0; i < count; i++)
         told += events[i].told;
     if (!told)
@@ -346,7 +216,7 @@ void notify_events(struct notify *n, const struct alert_event *events, size_t co
     struct notify_text text = text_of(n, now);
     for (size_t i = 0; i < n->count; i++) {
         struct receiver *r = n->receivers[i];
-        enqueue(r, notify_text_events(&text, r->format, events, count), false);
+        put(r, notify_text_events(&text, r->format, events, count), KIND_EVENTS, now);
         r->resend_at = now + RESEND;
     }
 }
@@ -356,26 +226,24 @@ static void resend(struct receiver *r, tick_t now)
 {
     struct notify_text text = text_of(r->owner, now);
     size_t count;
-    for (const struct message *m = r->first; m; m = m->next)
-        if (m->resent)
-            return;
+    if (courier_holds(r->courier, KIND_RESENT))
+        return;
     char *body = notify_text_firing(&text, &count);
     if (count)
-        enqueue(r, body, true);
+        put(r, body, KIND_RESENT, now);
     else
         free(body);
 }
 
 void notify_second(struct notify *n, tick_t now)
 {
-    n->now = now;
     for (size_t i = 0; i < n->count; i++) {
         struct receiver *r = n->receivers[i];
         if (r->format == WEBHOOK_ALERTMANAGER && now >= r->resend_at) {
             r->resend_at = now + RESEND;
             resend(r, now);
         }
-        send_first(r);
+        courier_second(r->courier, now);
     }
 }
 
@@ -383,14 +251,16 @@ void notify_show(const struct notify *n, struct view *v)
 {
     for (size_t i = 0; i < n->count; i++) {
         const struct receiver *r = n->receivers[i];
+        struct courier_view c;
+        courier_look(r->courier, &c);
         view_object(v, NULL);
         view_text(v, "host", r->host);
         view_text(v, "format", webhook_format_name(r->format));
-        view_uint(v, "waiting", r->waiting);
-        view_uint(v, "sent", r->sent);
-        view_uint(v, "failed", r->failed);
-        view_uint(v, "dropped", r->dropped);
-        view_text(v, "error", *r->error ? r->error : NULL);
+        view_uint(v, "waiting", c.waiting);
+        view_uint(v, "sent", c.sent);
+        view_uint(v, "failed", c.failed);
+        view_uint(v, "dropped", c.dropped);
+        view_text(v, "error", *c.error ? c.error : NULL);
         view_end(v);
     }
 }

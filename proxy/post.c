@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,6 +35,9 @@ struct post_call {
     post_done *done;
     void *ctx;
     size_t received;
+    int grpc_status;
+    char details[POST_DETAILS_MOST];
+    char *answer; /* NULL: not wanted */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -48,6 +52,7 @@ static void end(struct post_call *c)
     if (c->easy)
         curl.easy_cleanup(c->easy);
     curl.slist_free_all(c->fields);
+    free(c->answer);
     free(c);
 }
 
@@ -57,7 +62,14 @@ static void tell(struct post_call *c, CURLcode code)
 {
     long status = 0;
     curl_off_t after = 0;
-    struct post_result result = {.retry_after = -1, .error = NULL};
+    char *answer = c->answer;
+    char details[POST_DETAILS_MOST];
+    struct post_result result = {.retry_after = -1,
+                                 .grpc_status = c->grpc_status,
+                                 .grpc_details = details,
+                                 .answer = answer,
+                                 .answer_n = c->received < POST_ANSWER_MOST ? c->received : POST_ANSWER_MOST};
+    memcpy(details, c->details, sizeof details);
     if (code == CURLE_OK) {
         curl.easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
         if (curl.easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &after) == CURLE_OK && after > 0)
@@ -65,11 +77,14 @@ static void tell(struct post_call *c, CURLcode code)
         result.status = (int)status;
     } else {
         result.error = curl.easy_strerror(code); /* c->error may name the host's address or the URL */
+        result.timed_out = code == CURLE_OPERATION_TIMEDOUT;
     }
     post_done *done = c->done;
     void *ctx = c->ctx;
+    c->answer = NULL;
     end(c);
     done(ctx, &result);
+    free(answer);
 }
 
 static void collect(struct post *p)
@@ -195,12 +210,51 @@ void post_free(struct post *p)
     free(p);
 }
 
-static size_t discard(char *bytes, size_t size, size_t count, void *arg)
+static size_t take_body(char *bytes, size_t size, size_t count, void *arg)
 {
     struct post_call *c = arg;
-    (void)bytes;
-    c->received += size * count;
-    return c->received <= ANSWER_MOST ? size * count : 0;
+    size_t n = size * count;
+    if (c->answer && c->received < POST_ANSWER_MOST) {
+        size_t room = POST_ANSWER_MOST - c->received;
+        memcpy(c->answer + c->received, bytes, n < room ? n : room);
+    }
+    c->received += n;
+    return c->received <= ANSWER_MOST ? n : 0;
+}
+
+/* The value of a line `name: value` when it has that name; its length in *n. */
+static const char *value_of(const char *line, size_t size, const char *name, size_t *n)
+{
+    size_t length = strlen(name);
+    if (size <= length || line[length] != ':' || strncasecmp(line, name, length) != 0)
+        return NULL;
+    const char *p = line + length + 1, *last = line + size;
+    while (p < last && (*p == ' ' || *p == '\t'))
+        p++;
+    while (last > p && (last[-1] == '\r' || last[-1] == '\n' || last[-1] == ' '))
+        last--;
+    *n = (size_t)(last - p);
+    return p;
+}
+
+/* Header and trailer fields alike: gRPC tells its status in the latter, or in the former when there is no
+ * body. */
+static size_t take_field(char *bytes, size_t size, size_t count, void *arg)
+{
+    struct post_call *c = arg;
+    size_t n;
+    const char *value = value_of(bytes, size * count, "grpc-status", &n);
+    if (value && n >= 1 && n <= 2) {
+        c->grpc_status = 0;
+        for (size_t i = 0; i < n; i++)
+            c->grpc_status = value[i] >= '0' && value[i] <= '9' ? c->grpc_status * 10 + value[i] - '0' : 99;
+    }
+    value = value_of(bytes, size * count, "grpc-status-details-bin", &n);
+    if (value && n < sizeof c->details) {
+        memcpy(c->details, value, n);
+        c->details[n] = '\0';
+    }
+    return size * count;
 }
 
 static bool add_field(struct post_call *c, const char *field)
@@ -221,6 +275,19 @@ static bool set_fields(struct post_call *c, const struct post_job *job)
     return good;
 }
 
+/* Debian 12's libcurl 7.88 fails at the second request on a kept connection of cleartext HTTP/2. */
+static bool set_version(CURL *e, const struct post_job *job)
+{
+    bool tls = strncmp(job->url, "https:", 6) == 0;
+    bool keep = job->keep && (tls || !job->http2);
+    long version = !job->http2 ? CURL_HTTP_VERSION_NONE
+                   : tls       ? CURL_HTTP_VERSION_2TLS
+                               : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+    return curl.easy_setopt(e, CURLOPT_HTTP_VERSION, version) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_FORBID_REUSE, keep ? 0L : 1L) == CURLE_OK &&
+           (!job->ca_file || curl.easy_setopt(e, CURLOPT_CAINFO, job->ca_file) == CURLE_OK);
+}
+
 static bool set_up(struct post_call *c, const struct post_job *job)
 {
     CURL *e = c->easy;
@@ -232,13 +299,14 @@ static bool set_up(struct post_call *c, const struct post_job *job)
            curl.easy_setopt(e, CURLOPT_HTTPHEADER, c->fields) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_USERAGENT, "promptops-sidecar/" PROMPTOPS_SIDECAR_VERSION) ==
                CURLE_OK &&
-           curl.easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-           curl.easy_setopt(e, CURLOPT_FORBID_REUSE, job->keep ? 0L : 1L) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK && set_version(e, job) &&
+           curl.easy_setopt(e, CURLOPT_HEADERFUNCTION, take_field) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_HEADERDATA, c) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_TIMEOUT_MS, ms) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, ms / 2 + 1) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK &&
-           curl.easy_setopt(e, CURLOPT_WRITEFUNCTION, discard) == CURLE_OK &&
+           curl.easy_setopt(e, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_WRITEDATA, c) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_PRIVATE, c) == CURLE_OK &&
            curl.easy_setopt(e, CURLOPT_ERRORBUFFER, c->error) == CURLE_OK;
@@ -252,8 +320,10 @@ struct post_call *post_start(struct post *p, const struct post_job *job, post_do
     c->owner = p;
     c->done = done;
     c->ctx = ctx;
+    c->grpc_status = -1;
+    c->answer = job->want_answer ? malloc(POST_ANSWER_MOST) : NULL;
     c->easy = curl.easy_init();
-    if (!c->easy || !set_fields(c, job) || !set_up(c, job) ||
+    if ((job->want_answer && !c->answer) || !c->easy || !set_fields(c, job) || !set_up(c, job) ||
         curl.multi_add_handle(p->multi, c->easy) != CURLM_OK) {
         end(c);
         return NULL;

@@ -12,7 +12,9 @@
 #include "policy/via.h"
 
 struct admit;
+struct ahead;
 struct debug;
+struct frozen;
 struct guard;
 struct log;
 struct metrics;
@@ -21,6 +23,8 @@ struct publication;
 struct resolver;
 struct shared;
 struct store;
+struct tiers;
+struct tracing;
 struct worker;
 
 struct service {
@@ -28,10 +32,14 @@ struct service {
     struct log *log;                     /* any thread */
     struct store *store;                 /* any thread */
     struct shared *shared;               /* any thread; NULL: no second level over the network */
+    struct frozen *frozen;               /* any thread; NULL: no tier on disk */
+    struct tiers *tiers;                 /* any thread */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
+    struct ahead *ahead;                 /* any thread */
     struct debug *debug;                 /* any thread; may be NULL */
+    struct tracing *tracing;             /* any thread; may be NULL */
     struct resolver *resolver;           /* any thread */
     char instance[VIA_INSTANCE_LEN + 1]; /* constant: tells this process in Via, to find loops */
     struct worker **workers;             /* constant once started */

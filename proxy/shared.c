@@ -265,9 +265,8 @@ static bool set_up_names(struct shared *s)
         s->logs[i].most = i == LOG_PURGES ? SHARED_PURGES_KEPT : SHARED_PLACES_KEPT;
         snprintf(s->logs[i].last, sizeof(s->logs[i].last), "0");
     }
-    if (!seal_derive(s->sealer, NULL, "vary", &origin, 1, &key))
+    if (!persons_vary_key(s->sealer, origin, &vary))
         return false;
-    memcpy(&vary, key.bytes, sizeof(vary));
     store_share_vary(s->store, vary);
     return true;
 }
@@ -282,6 +281,7 @@ static bool set_up(struct shared *s, const struct shared_options *o, char *err, 
     memcpy(s->origin, o->origin.p, o->origin.n);
     s->origin_n = o->origin.n;
     s->sealer = sealer_new();
+    s->persons = s->sealer ? persons_new(s->sealer, s->store, o->origin) : NULL;
     s->base = event_base_new();
     if (!s->base || !mailbox_init(&s->box, s->base, s))
         return false;
@@ -310,9 +310,7 @@ struct shared *shared_new(const struct shared_options *o, char *err, size_t err_
     s->rules = shared_rules;
     breaker_init(&s->breaker, &s->rules, shared_now());
     pthread_mutex_init(&s->lock, NULL);
-    bool ok = shared_names_init(s);
-    ok = set_up(s, o, err, err_size) && ok;
-    if (ok)
+    if (set_up(s, o, err, err_size))
         return s;
     shared_stop(s);
     return NULL;
@@ -376,7 +374,7 @@ void shared_stop(struct shared *s)
     tls_context_unref(s->tls);
     secret_room_free(s->address, sizeof(*s->address));
     shared_purge_dispose(s);
-    shared_names_dispose(s);
+    persons_free(s->persons);
     sealer_free(s->sealer);
     pthread_mutex_destroy(&s->lock);
     free(s->origin);

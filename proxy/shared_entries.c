@@ -295,7 +295,7 @@ void shared_write(struct shared *s, const struct job *job)
     struct person person;
     struct writing *w = calloc(1, sizeof(*w));
     bool ok = w && shared_now() >= s->full_until && redis_up(s->tell) &&
-              shared_person_in(s, job->partition, &person) && shared_place_of(s, job->name, &w->place);
+              persons_in(s->persons, job->partition, &person) && shared_place_of(s, job->name, &w->place);
     if (!ok) {
         free(w);
         shared_count(&s->counts.store_failures, 1);

@@ -2,7 +2,7 @@
  * What the files of the shared level share among themselves; nobody else includes this.
  *
  * Threads: all but what is said otherwise belongs to the thread of the level. `lock` guards the inbox and the
- * pending purges; `names_lock` the table of persons.
+ * pending purges.
  */
 #ifndef PROXY_SHARED_INNER_H
 #define PROXY_SHARED_INNER_H
@@ -13,6 +13,7 @@
 #include "policy/breaker.h"
 #include "policy/rng.h"
 #include "proxy/mailbox.h"
+#include "proxy/persons.h"
 #include "proxy/redis.h"
 #include "proxy/redis_url.h"
 #include "proxy/seal.h"
@@ -31,23 +32,13 @@ enum {
     SHARED_PENDING_MAX = 256,    /* purges that Redis has not confirmed */
     SHARED_PURGES_KEPT = 1024,   /* purges by tag, path, prefix, of all, of a credential: in Redis and here */
     SHARED_PLACES_KEPT = 512,    /* purges of one place */
-    SHARED_PURGE_TEXT = 16 << 10, /* bytes of a path or a tag; a longer one purges all */
-    SHARED_PERSONS = 4096         /* credentials whose keys are remembered */
+    SHARED_PURGE_TEXT = 16 << 10 /* bytes of a path or a tag; a longer one purges all */
 };
 
 #define SHARED_LOOK_TIMEOUT  (50 * TICK_MS)
 #define SHARED_PATIENCE      (60 * TICK_MS)
 #define SHARED_WRITE_TIMEOUT TICK_S
 #define SHARED_TURN          (250 * TICK_MS) /* retries, probes */
-
-/* Whoever asks, as the level knows them. */
-struct person {
-    struct hash128 partition; /* in this process */
-    struct hash128 id;        /* in Redis */
-    struct seal_key root;
-    uint64_t used; /* 0: empty */
-    bool nameless; /* with more credential fields than are reckoned with: nothing of theirs is shared */
-};
 
 /* A purge: waiting to be confirmed by Redis, or known to have happened. */
 struct purge {
@@ -130,10 +121,7 @@ struct shared {
     struct purge_log logs[2];
     _Atomic uint64_t stamps[2]; /* carried out */
 
-    pthread_mutex_t names_lock;
-    struct person *persons; /* secret room */
-    uint64_t uses;
-    _Atomic bool forgot; /* a person has been given up for another, whose entries memory may still have */
+    struct persons *persons;
     struct shared_counts counts;
 };
 
@@ -159,19 +147,7 @@ void shared_report(struct shared *s, struct breaker_permit permit, bool good, ti
 
 /* ---- shared_names.c ---- */
 
-bool shared_names_init(struct shared *s) MUSTCHECK;
-void shared_names_dispose(struct shared *s);
 void shared_name_of(void *self, const struct store_request *request, struct hash128 *name);
-
-/* The secret name of a path of a person. False: no memory. */
-bool shared_name_path(struct shared *s, const struct person *person, struct slice path,
-                      struct hash128 *name) MUSTCHECK;
-
-/* Copies whom a request is of, who has this partition, or this id in Redis. False: nobody known. */
-bool shared_person_asking(struct shared *s, const struct store_request *request,
-                          struct person *out) MUSTCHECK;
-bool shared_person_in(struct shared *s, struct hash128 partition, struct person *out) MUSTCHECK;
-bool shared_person_by_id(struct shared *s, struct hash128 id, struct person *out) MUSTCHECK;
 
 /* The key of a name in Redis, and what seals its value. */
 struct shared_place {

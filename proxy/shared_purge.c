@@ -176,13 +176,14 @@ void shared_drop(void *self, const struct level_drop *drop)
         return;
     bool exact = drop->text.n <= SHARED_PURGE_TEXT; /* else it is told in a coarser way: all */
     if (drop->kind == LEVEL_DROP_PLACE && drop->request) {
-        exact = exact && shared_person_asking(s, drop->request, &person);
+        exact = exact && persons_asking(s->persons, drop->request, &person);
         tells = !person.nameless;                /* who has no name has nothing here */
     } else if (drop->kind == LEVEL_DROP_PLACE) { /* a place of which nothing but its name is known */
         tells = false;
     } else if (drop->kind == LEVEL_DROP_PARTITION) {
-        exact = shared_person_in(s, drop->partition, &person);
-        tells = exact || atomic_load(&s->forgot); /* else they never had anything here */
+        exact = drop->request ? persons_asking(s->persons, drop->request, &person)
+                              : persons_in(s->persons, drop->partition, &person);
+        tells = exact || persons_forgot(s->persons); /* else they never had anything here */
     }
     struct slice text = drop->kind == LEVEL_DROP_PARTITION ? (struct slice){NULL, 0} : drop->text;
     struct purge *p = tells && exact ? purge_new(drop->kind, person.id, text) : NULL;
@@ -208,8 +209,8 @@ static bool delete_place(struct shared *s, const struct purge *p)
     struct person person;
     struct shared_place place;
     struct hash128 name;
-    bool ok = shared_person_by_id(s, p->who, &person) && shared_name_path(s, &person, text_of(p), &name) &&
-              shared_place_of(s, name, &place);
+    bool ok = persons_by_id(s->persons, p->who, &person) &&
+              persons_name_path(s->persons, &person, text_of(p), &name) && shared_place_of(s, name, &place);
     if (ok) {
         struct slice words[2] = {SLICE("DEL"), {place.key, place.key_n}};
         ok = redis_send(s->tell, words, 2, SHARED_WRITE_TIMEOUT, NULL, NULL);
@@ -227,7 +228,7 @@ static bool seal_text(struct shared *s, const struct purge *p, char **out, size_
     struct slice who = {(const char *)&p->who, sizeof(p->who)};
     *n = p->n + SEAL_MORE;
     *out = malloc(*n);
-    bool ok = *out && shared_person_by_id(s, p->who, &person) &&
+    bool ok = *out && persons_by_id(s->persons, p->who, &person) &&
               seal_derive(s->sealer, &person.root, "purge", NULL, 0, &key) &&
               seal_close(s->sealer, &key, who, text_of(p), *out);
     explicit_bzero(&person, sizeof(person));
@@ -338,9 +339,9 @@ static void carry_out(struct shared *s, const struct purge *p)
     switch ((int)p->kind) {
     case LEVEL_DROP_PLACE:
     case LEVEL_DROP_PARTITION:
-        if (p->sealed || !shared_person_by_id(s, p->who, &person)) {
+        if (p->sealed || !persons_by_id(s->persons, p->who, &person)) {
             /* Who was never known has nothing here; who was forgotten may be meant. */
-            if (atomic_load(&s->forgot))
+            if (persons_forgot(s->persons))
                 store_purge(s->store, STORE_PURGE_ALL, (struct slice){NULL, 0});
             return;
         }
@@ -397,7 +398,7 @@ static bool unseal(struct shared *s, struct hash128 who, struct slice box, struc
 {
     struct person person;
     struct seal_key key;
-    *unknown = !shared_person_by_id(s, who, &person);
+    *unknown = !persons_by_id(s->persons, who, &person);
     if (*unknown) {
         *text = (struct slice){NULL, 0};
         return true;

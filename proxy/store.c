@@ -15,6 +15,9 @@ enum { FEW_BUCKETS = 1024 };
 /* A verdict of the inside: a fill is needed, and must be allocated first. */
 #define NEEDS_FILL ((enum store_verdict) - 1)
 
+/* What was found is compressed, and must be thawed first. */
+#define NEEDS_THAW ((enum store_verdict) - 2)
+
 /* ---- life ---- */
 
 static unsigned shards_for(uint64_t max_entries)
@@ -178,6 +181,7 @@ struct lookup {
     bool conditional;
     bool one_range;     /* it asks for one range of bytes */
     struct fill *spare; /* for when this request is to lead */
+    struct thaw thaw;   /* of what was found compressed */
     bool no_memory;
 };
 
@@ -229,7 +233,7 @@ static void lead(struct lookup *l, struct shard *shard, const struct find *find,
     l->spare = NULL;
     fill->joinable = joinable;
     if (find->best && find->best->fresh.has_validator)
-        fill->base = entry_ref(find->best);
+        fill->base = entry_ref(thaw_plain(&l->thaw, find->best));
     if (sibling) {
         fill->sibling = entry_ref(sibling);
         vary_select(entry_span(sibling, sibling->names), head, l->store->seed_vary, &fill->vary);
@@ -242,6 +246,14 @@ static enum store_verdict count(uint64_t *counter, enum store_verdict verdict)
 {
     ++*counter;
     return verdict;
+}
+
+/* What is served or joined may have been fetched ahead: is this its first use? */
+static void note_ahead(uint8_t *ahead, struct store_result *result)
+{
+    result->ahead = *ahead & (AHEAD_READ - 1);
+    result->ahead_first = result->ahead && !(*ahead & AHEAD_READ);
+    *ahead |= AHEAD_READ;
 }
 
 /* May the rest of a stored beginning be asked for, instead of all (RFC 9111 3.3)? */
@@ -279,6 +291,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
             return count(&shard->stats.passed, STORE_PASS);
         count_use(l->store, shard, find, l->request->now);
         atomic_fetch_add_explicit(&running->refs, 1, memory_order_relaxed);
+        note_ahead(&running->ahead, result);
         result->fill = running;
         return count(&shard->stats.coalesced, STORE_JOIN);
     }
@@ -302,7 +315,7 @@ static enum store_verdict miss(struct lookup *l, struct shard *shard, const stru
     }
     if (!validate)
         return count(&shard->stats.misses, STORE_LEAD);
-    result->entry = entry_ref(find->best);
+    result->entry = entry_ref(thaw_plain(&l->thaw, find->best));
     return count(&shard->stats.misses, STORE_REVALIDATE);
 }
 
@@ -323,8 +336,13 @@ static enum store_verdict refresh(struct lookup *l, struct shard *shard, const s
 static enum store_verdict serve(struct lookup *l, struct shard *shard, struct entry *entry,
                                 enum store_verdict verdict)
 {
+    l->result->first = entry->noted == 0;
+    l->result->hits = entry->hits;
+    note_ahead(&entry->ahead, l->result);
     count_hit(l->store, shard, entry, l->request->now);
-    l->result->entry = entry_ref(entry);
+    l->result->entry = entry_ref(thaw_plain(&l->thaw, entry));
+    if (l->result->entry != entry)
+        thaw_used(l->store, shard, &l->thaw, l->request->now);
     return count(verdict == STORE_HIT ? &shard->stats.hits : &shard->stats.stale, verdict);
 }
 
@@ -338,6 +356,32 @@ static enum store_verdict part_or_miss(struct lookup *l, struct shard *shard, co
     return serve(l, shard, part, STORE_HIT);
 }
 
+/* Nobody asks: is there something to fetch ahead, and nobody who does? */
+static enum store_verdict decide_ahead(struct lookup *l, struct shard *shard)
+{
+    const struct store_request *request = l->request;
+    struct hash128 place = l->result->key.place;
+    struct find find;
+    shard_find(l->store, shard, place, request->head, &find);
+    tick_t left = find.best ? freshness_left(&find.best->fresh, request->now) : 0;
+    bool renews = request->ahead == STORE_RENEWED;
+    if (find.best && left > (renews ? request->renew : 0)) {
+        l->result->entry = entry_ref(find.best);
+        return STORE_HIT;
+    }
+    if ((renews && !find.best) || shard_joinable(l->store, shard, place, request->head) ||
+        marker_live(shard, place, request->now) || l->no_memory)
+        return STORE_PASS;
+    if (!l->spare)
+        return NEEDS_FILL;
+    lead(l, shard, &find, true);
+    l->result->fill->ahead = (uint8_t)request->ahead;
+    if (!l->result->fill->base)
+        return STORE_LEAD;
+    l->result->entry = entry_ref(find.best);
+    return STORE_REVALIDATE;
+}
+
 /* The whole decision, under the shard's lock. */
 static enum store_verdict decide(struct lookup *l, struct shard *shard)
 {
@@ -348,6 +392,8 @@ static enum store_verdict decide(struct lookup *l, struct shard *shard)
         result->fwd = find.part ? CACHE_FWD_PARTIAL : find.any ? CACHE_FWD_VARY_MISS : CACHE_FWD_URI_MISS;
         return part_or_miss(l, shard, &find);
     }
+    if (thaw_wants(&l->thaw, find.best))
+        return NEEDS_THAW;
     enum store_verdict verdict = STORE_HIT_STALE;
     switch (freshness_reuse(&find.best->fresh, &l->ask, l->request->now, &result->fwd)) {
     case REUSE_FRESH:
@@ -393,14 +439,19 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
     l.one_range = head_has(head, FIELD_RANGE) && asks_for_one_range(head);
     for (;;) {
         struct shard *shard = shard_lock(store, result->key.place);
-        verdict = decide(&l, shard);
+        verdict = request->ahead ? decide_ahead(&l, shard) : decide(&l, shard);
         shard_unlock(shard);
+        if (verdict == NEEDS_THAW) {
+            thaw_do(store, &l.thaw);
+            continue;
+        }
         if (verdict != NEEDS_FILL)
             break;
         l.spare = fill_new(store, request, &result->key);
         l.no_memory = !l.spare;
     }
     fill_unref(l.spare);
+    thaw_end(store, &l.thaw);
     if (result->entry) {
         result->age = freshness_age(&result->entry->fresh, request->now);
         result->ttl = result->entry->fresh.lifetime - result->age;
@@ -418,17 +469,26 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
         return false;
     store_key_of(store, request, &result->key);
     cache_ask_read(request->head, &ask);
+    struct thaw thaw = {NULL, NULL, NULL, NULL};
     struct shard *shard = shard_lock(store, result->key.place);
     shard_find(store, shard, result->key.place, request->head, &find);
+    while (thaw_wants(&thaw, find.best)) {
+        shard_unlock(shard);
+        thaw_do(store, &thaw);
+        shard = shard_lock(store, result->key.place);
+        shard_find(store, shard, result->key.place, request->head, &find);
+    }
     struct entry *entry = find.best;
     if (!entry && find.part && part_covers(find.part, request->head))
         entry = find.part;
     if (entry && freshness_for_error(&entry->fresh, &ask, request->now)) {
         count_hit(store, shard, entry, request->now);
         shard->stats.stale++;
-        result->entry = entry_ref(entry);
+        result->entry = entry_ref(thaw_plain(&thaw, entry));
+        shard->stats.cold_hits += result->entry != entry;
     }
     shard_unlock(shard);
+    thaw_end(store, &thaw);
     if (!result->entry)
         return false;
     result->age = freshness_age(&result->entry->fresh, request->now);
@@ -452,6 +512,11 @@ static void add_stats(struct store_stats *to, const struct store_stats *from)
     to->expired += from->expired;
     to->invalidated += from->invalidated;
     to->oom += from->oom;
+    to->regrets += from->regrets;
+    to->cold_hits += from->cold_hits;
+    to->ahead += from->ahead;
+    for (size_t i = 0; i < ARRAY_LEN(to->unread); i++)
+        to->unread[i] += from->unread[i];
 }
 
 void store_stats(struct store *store, struct store_stats *out)
@@ -463,9 +528,14 @@ void store_stats(struct store *store, struct store_stats *out)
         .fill_bytes = atomic_load_explicit(&store->fill_bytes, memory_order_relaxed),
         .passed = atomic_load_explicit(&store->passed, memory_order_relaxed),
     };
+    for (unsigned i = 0; i < TIER_COUNT; i++) {
+        out->tier_entries[i] = atomic_load_explicit(&store->tier_entries[i], memory_order_relaxed);
+        out->tier_bytes[i] = atomic_load_explicit(&store->tier_bytes[i], memory_order_relaxed);
+    }
     for (unsigned i = 0; i <= store->shard_mask; i++) {
         pthread_mutex_lock(&store->shards[i].lock);
         add_stats(out, &store->shards[i].stats);
+        out->ghost_bytes += store->shards[i].ghost_bytes;
         pthread_mutex_unlock(&store->shards[i].lock);
     }
 }

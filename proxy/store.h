@@ -9,6 +9,7 @@
 #include "policy/evict.h"
 #include "policy/freshness.h"
 #include "policy/hash.h"
+#include "policy/tier.h"
 #include "proxy/fill.h"
 #include "proxy/store_entry.h"
 
@@ -46,6 +47,12 @@ struct store_request {
                                  meanwhile dooms the fetch */
     tick_t now;
     int64_t wall; /* the same moment in unix seconds */
+    enum store_ahead {
+        STORE_ASKED,   /* somebody waits for the answer */
+        STORE_GUESSED, /* nobody does: it will likely be asked for next */
+        STORE_RENEWED  /* nobody does: what is stored will soon be stale */
+    } ahead;
+    tick_t renew; /* RENEWED: what has more than this left is fresh enough */
 };
 
 /* Where a request's answers live. */
@@ -83,6 +90,10 @@ struct store_result {
                           given to fill_join or fill_drop. Else NULL */
     enum cache_fwd fwd; /* for Cache-Status */
     tick_t age, ttl;    /* of entry, now; ttl below 0 when stale */
+    bool first;         /* HIT: nobody has read this version before */
+    uint32_t hits;      /* ... and so often were the versions before it read */
+    uint8_t ahead;      /* HIT, HIT_STALE, JOIN: what made the sidecar fetch the answer (enum store_ahead) */
+    bool ahead_first;   /* ... and this is its first use */
     struct store_key key;
 };
 
@@ -93,6 +104,13 @@ struct store_result {
  */
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
                                 struct store_result *result);
+
+/*
+ * A request that nobody waits for (request->ahead) counts in no statistics, and is no use of an entry. It
+ * leads a fill when there is something to fetch: nothing usable stored (GUESSED), or something that is about
+ * to be stale (RENEWED; also when that is gone meanwhile, nothing is led). Else HIT with the entry, or PASS:
+ * nothing is to be done.
+ */
 
 /*
  * The fetch failed (status 0), or brought 500, 502, 503 or 504: is there an entry that may be served instead
@@ -128,6 +146,9 @@ struct fill *store_adopt(struct store *store, const struct store_request *reques
  * shared scope, where that is everything of everybody. Returns the entries dropped. */
 size_t store_drop_partition(struct store *store, const struct store_key *key);
 
+/* The same for whom a request is of: levels may know their names, but not what they are in this process. */
+size_t store_drop_asker(struct store *store, const struct store_request *request);
+
 enum store_purge_kind {
     STORE_PURGE_KEY,
     STORE_PURGE_PREFIX,
@@ -146,10 +167,37 @@ struct store_stats {
     uint64_t hits, misses, stale, coalesced, revalidated, passed,
         refused; /* lookups by verdict; revalidated = 304s merged */
     uint64_t stored, evictions, expired,
-        invalidated; /* expired = replaced or dropped when found too old to use */
-    uint64_t oom;    /* something was not stored for want of memory */
+        invalidated;      /* expired = replaced or dropped when found too old to use */
+    uint64_t oom;         /* something was not stored for want of memory */
+    uint64_t regrets;     /* misses on what had been given up for room shortly before */
+    uint64_t ghost_bytes; /* of what was given up and is still remembered */
+    uint64_t cold_hits;
+    uint64_t tier_entries[TIER_COUNT], tier_bytes[TIER_COUNT]; /* by enum tier; parts of entries and bytes */
+    uint64_t ahead;     /* answers that were fetched ahead and stored */
+    uint64_t unread[3]; /* fetched ahead, and gone or replaced before anybody read it: by enum store_ahead */
 };
 void store_stats(struct store *store, struct store_stats *out);
+
+/*
+ * Judges in which tier each entry belongs, and compresses what is to be cold. On a thread that may take its
+ * time; never two at once.
+ */
+struct squeezer;
+struct store_sweep {
+    struct tier_market market;
+    uint64_t threshold; /* smaller bodies are not compressed */
+    tick_t now;
+    bool active; /* entries are compressed */
+    bool eager;  /* also such as were used since the last sweep */
+    bool wanted; /* something was given up for room since then */
+};
+struct store_swept {
+    uint64_t chilled, from, to;       /* entries, and their bytes before and after compression */
+    bool pressed;                     /* there is still more in memory than there should be */
+    uint64_t unpack_ns, unpack_bytes; /* all that was spent on thawing so far, and the bytes that came out */
+};
+void store_sweep(struct store *store, struct squeezer *squeezer, const struct store_sweep *how,
+                 struct store_swept *out);
 
 /*
  * What other settings would have hit, in miniature on a sample of the keys. whatif_begin starts anew from
@@ -175,6 +223,27 @@ struct store_whatif {
         changed; /* answers that took another's place, or said that it is the same; changed ones */
 };
 bool store_whatif(struct store *store, struct store_whatif *out);
+
+/* What is stored at a place, as far as who fetches ahead wants to know. */
+struct store_peek {
+    tick_t left;       /* of its lifetime */
+    tick_t received;   /* when this version came */
+    tick_t lifetime;   /* from its receipt on */
+    tick_t fetch_time; /* entry_fetch_time */
+    tick_t read_at;    /* its last read, to within 50 ms; 0: none */
+    uint32_t hits;     /* reads of all its versions */
+};
+/* The version of a whole answer that was received at `received`; 0: the one with the longest life before it.
+ * False: there is none. Counts nothing. */
+bool store_peek(struct store *store, struct hash128 place, tick_t received, tick_t now,
+                struct store_peek *out);
+
+/*
+ * The places (their `lo`) of what was GUESSED and left memory before anybody read it, since the last call:
+ * at most `max`. *seen is the caller's, 0 at first. When more than 256 left meanwhile, the oldest are
+ * missing.
+ */
+unsigned store_unread(struct store *store, uint32_t *seen, uint64_t *out, unsigned max);
 
 /* Ends a window in which there were `requests` that asked the cache, and so many hits; then the predicted hit
  * ratio by size (see policy/curve.h), at most CURVE_MAX_SIZES points, of which the first three are sizes. */

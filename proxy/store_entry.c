@@ -157,8 +157,7 @@ static void put_status_line(struct writer *w, int status, struct slice reason)
     put_text(w, SLICE("\r\n"));
 }
 
-/* An empty entry with so much room for text. */
-static struct entry *entry_alloc(unsigned tag_count, uint64_t text)
+struct entry *entry_alloc(unsigned tag_count, uint64_t text)
 {
     size_t links = tag_count * sizeof(struct tag_link);
     if (text > HEAD_MAX)
@@ -313,6 +312,7 @@ static struct entry *begin_copy(struct writer *w, const struct entry *old, const
     if (place)
         put_place(w, *place);
     e->vary = old->vary;
+    e->fetch_us = old->fetch_us;
     e->uri = put_text(w, entry_span(old, old->uri));
     e->names = put_text(w, entry_span(old, old->names));
     e->tag_text = put_text(w, entry_span(old, old->tag_text));
@@ -486,6 +486,11 @@ const struct freshness *entry_freshness(const struct entry *entry)
 uint64_t entry_length(const struct entry *entry)
 {
     return entry->length;
+}
+
+tick_t entry_fetch_time(const struct entry *entry)
+{
+    return (tick_t)entry->fetch_us * TICK_US;
 }
 
 uint64_t entry_total(const struct entry *entry)

@@ -46,6 +46,10 @@ uint64_t entry_length(const struct entry *entry);
 /* Bytes of the whole body, of which a part has some. Only on a complete entry. */
 uint64_t entry_total(const struct entry *entry);
 
+/* What the upstream once took to answer with it, from the request to the last byte; 0: not known, as of what
+ * another sidecar fetched. Only on a complete entry. */
+tick_t entry_fetch_time(const struct entry *entry);
+
 /* The body's descriptor for sendfile, or -1; its runs from `at` on (body_iov). Only on a complete entry. */
 int entry_fd(const struct entry *entry);
 int entry_body_iov(const struct entry *entry, uint64_t at, uint64_t n, struct iovec *iov, int max);

@@ -14,6 +14,7 @@
 
 #include "policy/adaptive_ttl.h"
 #include "policy/table.h"
+#include "policy/tier.h"
 #include "policy/tuner.h"
 #include "policy/vary.h"
 #include "proxy/level.h"
@@ -25,8 +26,11 @@
 #define STORE_ENTRIES_PER_SHARD 500  /* with fewer, one shard: an uneven spread would cost hits */
 #define STORE_MAX_VARIANTS      32   /* of one key; a further one takes the oldest one's place */
 #define STORE_MAX_MARKERS       1024 /* a shard */
+#define STORE_GHOSTS            512  /* a shard */
 #define STORE_PASS_LIFE         (10 * TICK_S)
 #define VARY_NAMES_CAP          512
+#define AHEAD_READ              4   /* of entry.ahead and fill.ahead */
+#define STORE_UNREAD            256 /* places remembered for store_unread */
 
 /* An entry's place among all with the same tag, or partition. */
 struct tag_link {
@@ -51,17 +55,24 @@ struct entry {
     _Atomic int refs;
     uint32_t hits;
     uint32_t unnoted; /* uses since `noted`, too soon behind it to be noted one by one */
+    uint32_t judged;  /* `hits` when its tier was judged last */
     tick_t noted;     /* when a use was noted last: store_note_hit */
     uint16_t status;
     uint8_t tag_count; /* links in `tags`, the partition's (the first) included */
     bool complete;
+    bool cold;     /* compressed: store_cold.c */
     bool partial;  /* only bytes from `first` on, of `total` (RFC 9111 3.3): entry_place */
     uint8_t level; /* it came from the level with this number, counted from 1; 0: from the origin */
+    uint8_t tier;  /* under the lock */
+    bool stiff;    /* under the lock: compression gains nothing */
+    float heat;    /* under the lock: uses a second */
+    uint8_t ahead; /* enum store_ahead; with AHEAD_READ once it was read. Under the shard's lock */
     uint32_t field_count;
     uint32_t head_full_n; /* bytes of the head with the Content-Length line that follows it */
     uint32_t age_n;       /* bytes of an Age line that ends the head, only while a 304 is being judged */
     struct span uri, names, tag_text, head, etag, last_modified, language,
         coding;         /* tag_text: each tag with a newline behind it */
+    uint32_t fetch_us;  /* what fetching it whole took, in microseconds; 0: not known */
     uint64_t footprint; /* bytes accounted, once complete */
     uint64_t length;
     struct body *body;
@@ -113,6 +124,13 @@ struct shard {
     struct evict_index *index;
     _Atomic uint64_t bytes; /* written under the lock, read by whoever looks for a victim */
     struct store_stats stats;
+    tick_t swept; /* when all tiers were judged last: store_cold.c */
+    /* What was given up for room lately, by the hash of its place. */
+    struct {
+        uint64_t hash;
+        uint64_t bytes;
+    } ghosts[STORE_GHOSTS];
+    uint64_t ghost_bytes;
 };
 
 struct store {
@@ -130,8 +148,14 @@ struct store {
     _Atomic uint64_t entries, bytes; /* of all shards, what is being inserted included */
     _Atomic uint64_t fills, fill_bytes;
     _Atomic uint64_t passed; /* verdicts that needed no shard */
+    _Atomic uint64_t tier_entries[TIER_COUNT], tier_bytes[TIER_COUNT];
+    _Atomic uint64_t unpack_ns, unpack_bytes;     /* spent on thawing, and bytes that came out */
+    _Atomic float price, unpack_rate, pack_ratio; /* tier_market */
     struct level levels[LEVELS_MAX];
-    unsigned level_count; /* settled before the first request */
+    /* Settled before the first request; 0 again at the end, while the threads of the levels still hear purges. */
+    _Atomic unsigned level_count;
+    _Atomic uint32_t unread_count;
+    _Atomic uint64_t unread[STORE_UNREAD]; /* the newest is at (unread_count - 1) % STORE_UNREAD */
 };
 
 /* ---- store_table.c: what happens under a shard's lock ---- */
@@ -152,6 +176,16 @@ bool shard_link(struct store *store, struct shard *shard, struct entry *entry,
  * unlocking. */
 void shard_unlink(struct store *store, struct shard *shard, struct entry *entry);
 
+/* Is this very entry in the tables? */
+bool shard_holds(const struct shard *shard, const struct entry *entry);
+
+/* Puts one form of an entry in place of the other: the caller's reference on `entry` goes to the table, the
+ * table's on `old` to the caller, who drops it after unlocking. */
+void shard_swap(struct store *store, struct shard *shard, struct entry *old, struct entry *entry);
+
+/* It is in another tier from now on. */
+void shard_retier(struct store *store, struct entry *entry, enum tier tier);
+
 /* What a lookup found. */
 struct find {
     struct entry *best; /* newest whole variant that fits; NULL: none */
@@ -159,6 +193,7 @@ struct find {
     struct entry *any;  /* a variant that does not fit, to learn the names of Vary from; NULL: none */
 };
 struct entry *shard_first_variant(const struct shard *shard, struct hash128 place);
+struct entry *shard_next_variant(const struct entry *entry);
 void shard_find(struct store *store, struct shard *shard, struct hash128 place, const struct head *request,
                 struct find *out);
 
@@ -224,7 +259,53 @@ void whatif_compare(struct whatif *w, const struct entry *old, const struct entr
 /* A 304 said that one is the same. */
 void whatif_same(struct whatif *w);
 
+/* ---- store_cold.c ---- */
+
+struct squeezer;
+
+/* The compressed form of a plain, whole entry, one reference. NULL: it gains too little, or no memory. */
+struct entry *entry_chill(struct squeezer *squeezer, const struct entry *entry);
+
+/* The plain form again. NULL: no memory, or it is damaged. */
+struct entry *entry_thaw(struct store *store, struct squeezer *squeezer, const struct entry *cold);
+
+/* A lookup that meets a cold entry: it unlocks, has it thawed, and looks again. All zero at first. */
+struct thaw {
+    struct entry *cold, *plain; /* two forms of one; plain NULL: it could not be thawed, and is gone */
+    struct entry *next, *swapped_out;
+};
+
+/* Under the shard's lock. True: unlock, call thaw_do, lock and look again. */
+bool thaw_wants(struct thaw *thaw, struct entry *found);
+void thaw_do(struct store *store, struct thaw *thaw);
+void thaw_clear(struct store *store, struct thaw *thaw);
+static inline void thaw_end(struct store *store, struct thaw *thaw)
+{
+    if (thaw->cold)
+        thaw_clear(store, thaw);
+}
+
+/* What is to be given out instead of this. */
+static inline struct entry *thaw_plain(const struct thaw *thaw, struct entry *entry)
+{
+    return entry && entry == thaw->cold ? thaw->plain : entry;
+}
+
+/* Under the lock: thaw->cold was used. Puts the plain form in its place where that pays. */
+void thaw_used(struct store *store, struct shard *shard, struct thaw *thaw, tick_t now);
+
+/* Two forms of the same version? */
+static inline bool entry_same_version(const struct entry *a, const struct entry *b)
+{
+    return a == b ||
+           (a->cold != b->cold && a->length == b->length && a->fresh.received == b->fresh.received &&
+            slice_equal(entry_span(a, a->etag), entry_span(b, b->etag)));
+}
+
 /* ---- store_entry.c ---- */
+
+/* An empty entry with so much room for text, one reference. NULL: too much, or no memory. */
+struct entry *entry_alloc(unsigned tag_count, uint64_t text);
 
 /* What a new entry is made of. */
 struct entry_recipe {
@@ -390,6 +471,7 @@ struct fill {
     struct table_link link; /* in the shard's table from creation until the leader's role ends */
     struct home home;
     bool joinable, doomed; /* under the shard's lock */
+    uint8_t ahead;         /* likewise; as entry.ahead */
     bool tags_known;       /* likewise, as are the tags in home; if not, any purge of tags dooms it */
     struct store *store;
     struct entry *base;    /* is being validated */
@@ -409,6 +491,7 @@ struct fill {
     uint64_t expected;  /* length of the body, UINT64_MAX when unknown */
     struct fill_chunk *chunks, *last_chunk;
     uint64_t counted; /* bytes in store->fill_bytes */
+    tick_t sent;      /* when the request left whose answer this is; 0: it is not known */
     bool overflowed, useless;
     bool rest_loose; /* FAILED: but who was given nothing may go and try again */
     unsigned handovers;

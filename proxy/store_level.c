@@ -10,9 +10,10 @@
 
 void store_set_levels(struct store *store, const struct level *levels, unsigned count)
 {
-    store->level_count = count < LEVELS_MAX ? count : LEVELS_MAX;
-    if (store->level_count > 0)
-        memcpy(store->levels, levels, store->level_count * sizeof *levels);
+    count = count < LEVELS_MAX ? count : LEVELS_MAX;
+    if (count > 0)
+        memcpy(store->levels, levels, count * sizeof *levels);
+    store->level_count = count;
 }
 
 unsigned store_level_count(const struct store *store)
@@ -54,7 +55,10 @@ void levels_drop(struct store *store, const struct level_drop *drop)
 void levels_drop_home(struct store *store, const struct home *home)
 {
     for (unsigned i = 0; i < store->level_count; i++) {
-        struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = home->place, .name = home->names[i]};
+        struct level_drop drop = {.kind = LEVEL_DROP_PLACE,
+                                  .place = home->place,
+                                  .partition = home->partition,
+                                  .name = home->names[i]};
         store->levels[i].drop(store->levels[i].self, &drop);
     }
 }
@@ -133,7 +137,7 @@ bool store_take_up(struct store *store, const struct store_request *request, str
         *verdict = STORE_REVALIDATE;
         return validate(fill, request->now, entry, result);
     }
-    bool good = take_off(store, fill, leads);
+    bool good = take_off(store, fill, leads && request->ahead == STORE_ASKED);
     bool for_all = good && (reuse == REUSE_FRESH || reuse == REUSE_REFRESH);
     fill_found(fill, for_all ? entry : NULL);
     if (!for_all)

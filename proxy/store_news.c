@@ -4,6 +4,7 @@
  * meanwhile dooms them like any fetch.
  */
 #include "policy/uri.h"
+#include "proxy/squeeze.h"
 #include "proxy/store_inner.h"
 
 enum { PATH_CAP = 8192 };
@@ -67,6 +68,11 @@ static void compare(struct store *store, const struct store_request *request, co
     if (find.best && !whole && find.best->status == 200 && confirms(response, find.best))
         fill->base = entry_ref(find.best);
     shard_unlock(shard);
+    if (fill->base && fill->base->cold) {
+        struct entry *plain = entry_thaw(store, squeezer_here(), fill->base);
+        entry_release(fill->base);
+        fill->base = plain;
+    }
     if (whole || part)
         levels_drop_home(store, &fill->home);
     entry_release(whole);

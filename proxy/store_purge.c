@@ -56,7 +56,8 @@ size_t store_forget_place(struct store *store, struct hash128 partition, struct 
                           struct slice path)
 {
     struct hash128 place = store_place(store, partition, origin, path);
-    struct level_drop drop = {.kind = LEVEL_DROP_PLACE, .place = place, .name = place};
+    struct level_drop drop = {
+        .kind = LEVEL_DROP_PLACE, .place = place, .partition = partition, .text = path, .name = place};
     return drop_place(store, &drop);
 }
 
@@ -115,14 +116,27 @@ static size_t drop_tagged(struct store *store, uint64_t tag, bool unknown_too)
     return count;
 }
 
+static size_t drop_partition(struct store *store, const struct level_drop *drop)
+{
+    levels_drop(store, drop);
+    /* Whose fetch it is is always known: a refused credential must not touch those of others. */
+    size_t count = drop_tagged(store, store_partition_tag(drop->partition), false);
+    levels_drop(store, drop);
+    return count;
+}
+
 size_t store_drop_partition(struct store *store, const struct store_key *key)
 {
     struct level_drop drop = {.kind = LEVEL_DROP_PARTITION, .partition = key->partition};
-    levels_drop(store, &drop);
-    /* Whose fetch it is is always known: a refused credential must not touch those of others. */
-    size_t count = drop_tagged(store, store_partition_tag(key->partition), false);
-    levels_drop(store, &drop);
-    return count;
+    return drop_partition(store, &drop);
+}
+
+size_t store_drop_asker(struct store *store, const struct store_request *request)
+{
+    struct store_key key;
+    store_key_of(store, request, &key);
+    struct level_drop drop = {.kind = LEVEL_DROP_PARTITION, .partition = key.partition, .request = request};
+    return drop_partition(store, &drop);
 }
 
 /* ---- by path: a walk over everything ---- */
@@ -247,7 +261,7 @@ static void see_visit(void *arg, struct table_link *link)
                               .hits = entry->hits,
                               .age = age,
                               .ttl = entry->fresh.lifetime - age,
-                              .tier = "warm"};
+                              .tier = tier_name((enum tier)entry->tier)};
     walk->stopped = !walk->see(walk->arg, &view);
 }
 

@@ -101,20 +101,39 @@ bool shard_link(struct store *store, struct shard *shard, struct entry *entry, c
     }
     entry->place_hi = home->place.hi;
     table_insert(&shard->entries, &entry->link, home->place.lo);
-    struct evict_item item = {.hash = home->place.lo, .bytes = entry->footprint, .cost = 1};
+    struct evict_item item = {.hash = home->place.lo,
+                              .bytes = entry->footprint,
+                              .cost = 1,
+                              .guessed = entry->ahead == STORE_GUESSED};
     evict_insert(shard->index, &entry->node, &item);
+    atomic_fetch_add_explicit(&store->tier_bytes[entry->tier], entry->footprint, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->tier_entries[entry->tier], 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&shard->bytes, entry->footprint, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->bytes, entry->footprint, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->entries, 1, memory_order_relaxed);
     return true;
 }
 
+/* Who fetched it ahead hears that nobody read it. */
+static void note_unread(struct store *store, struct shard *shard, const struct entry *entry)
+{
+    shard->stats.unread[entry->ahead]++;
+    if (entry->ahead != STORE_GUESSED)
+        return;
+    uint32_t at = atomic_fetch_add_explicit(&store->unread_count, 1, memory_order_relaxed);
+    atomic_store_explicit(&store->unread[at % STORE_UNREAD], entry->link.hash, memory_order_relaxed);
+}
+
 /* All of unlinking but the index. */
 static void forget(struct store *store, struct shard *shard, struct entry *entry)
 {
+    if (entry->ahead == STORE_GUESSED || entry->ahead == STORE_RENEWED)
+        note_unread(store, shard, entry);
     for (unsigned i = 0; i < entry->tag_count; i++)
         untag_entry(shard, entry, i);
     table_remove(&shard->entries, &entry->link);
+    atomic_fetch_sub_explicit(&store->tier_bytes[entry->tier], entry->footprint, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&store->tier_entries[entry->tier], 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&shard->bytes, entry->footprint, memory_order_relaxed);
     atomic_fetch_sub_explicit(&store->bytes, entry->footprint, memory_order_relaxed);
     atomic_fetch_sub_explicit(&store->entries, 1, memory_order_relaxed);
@@ -124,6 +143,55 @@ void shard_unlink(struct store *store, struct shard *shard, struct entry *entry)
 {
     evict_remove(shard->index, &entry->node);
     forget(store, shard, entry);
+}
+
+void shard_retier(struct store *store, struct entry *entry, enum tier tier)
+{
+    if (entry->tier == tier)
+        return;
+    atomic_fetch_sub_explicit(&store->tier_bytes[entry->tier], entry->footprint, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&store->tier_entries[entry->tier], 1, memory_order_relaxed);
+    entry->tier = (uint8_t)tier;
+    atomic_fetch_add_explicit(&store->tier_bytes[tier], entry->footprint, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->tier_entries[tier], 1, memory_order_relaxed);
+}
+
+bool shard_holds(const struct shard *shard, const struct entry *entry)
+{
+    struct table_link *link = table_first(&shard->entries, entry->link.hash);
+    while (link && link != &entry->link)
+        link = table_next(link);
+    return link != NULL;
+}
+
+static void adjust(_Atomic uint64_t *sum, uint64_t from, uint64_t to)
+{
+    atomic_fetch_add_explicit(sum, to - from, memory_order_relaxed); /* modulo 2^64 */
+}
+
+void shard_swap(struct store *store, struct shard *shard, struct entry *old, struct entry *entry)
+{
+    for (unsigned i = 0; i < old->tag_count; i++) {
+        struct tag_link *link = &entry->tags[i];
+        *link = (struct tag_link){old->tags[i].prev, old->tags[i].next, entry};
+        link->prev->next = link->next->prev = link;
+        old->tags[i].prev = old->tags[i].next = NULL;
+    }
+    evict_replace(shard->index, &old->node, &entry->node, entry->footprint, 0);
+    table_remove(&shard->entries, &old->link);
+    table_insert(&shard->entries, &entry->link, old->link.hash);
+    entry->place_hi = old->place_hi;
+    entry->hits = old->hits;
+    entry->judged = old->judged;
+    entry->heat = old->heat;
+    entry->noted = old->noted;
+    entry->unnoted = old->unnoted;
+    adjust(&store->tier_bytes[old->tier], old->footprint, 0);
+    adjust(&store->tier_entries[old->tier], 1, 0);
+    adjust(&store->tier_bytes[entry->tier], 0, entry->footprint);
+    adjust(&store->tier_entries[entry->tier], 0, 1);
+    adjust(&shard->bytes, old->footprint, entry->footprint);
+    adjust(&store->bytes, old->footprint, entry->footprint);
 }
 
 /* Walks the variants of a place. Start with the link that table_first gave. */
@@ -142,7 +210,7 @@ struct entry *shard_first_variant(const struct shard *shard, struct hash128 plac
     return variant_at(table_first(&shard->entries, place.lo), place.hi);
 }
 
-static struct entry *next_variant(const struct entry *entry)
+struct entry *shard_next_variant(const struct entry *entry)
 {
     return variant_at(table_next(&entry->link), entry->place_hi);
 }
@@ -161,7 +229,7 @@ void shard_find(struct store *store, struct shard *shard, struct hash128 place, 
     struct vary_key asked = {{0, 0}, 0, 0};
     struct slice names = {NULL, 0}; /* for which `asked` was worked out */
     *out = (struct find){NULL, NULL, NULL};
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e)) {
+    for (struct entry *e = shard_first_variant(shard, place); e; e = shard_next_variant(e)) {
         struct slice own = entry_span(e, e->names);
         if (own.n > 0 && !slice_equal(own, names)) {
             vary_select(own, request, store->seed_vary, &asked);
@@ -187,7 +255,7 @@ static bool same_variant(const struct entry *a, const struct entry *b)
 static struct entry *find_variant(struct shard *shard, const struct entry *entry, struct hash128 place,
                                   bool partial)
 {
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e))
+    for (struct entry *e = shard_first_variant(shard, place); e; e = shard_next_variant(e))
         if (e->partial == partial && same_variant(e, entry))
             return e;
     return NULL;
@@ -207,7 +275,7 @@ struct entry *shard_surplus_variant(struct shard *shard, struct hash128 place)
 {
     struct entry *oldest = NULL;
     unsigned count = 0;
-    for (struct entry *e = shard_first_variant(shard, place); e; e = next_variant(e), count++)
+    for (struct entry *e = shard_first_variant(shard, place); e; e = shard_next_variant(e), count++)
         if (!oldest || newer(oldest, e))
             oldest = e;
     return count > STORE_MAX_VARIANTS ? oldest : NULL;
@@ -407,6 +475,26 @@ static struct shard *victim_shard(struct store *store, struct shard *from)
     return most;
 }
 
+/* Whether it will be missed tells what a byte of memory is worth (policy/tier.h). */
+static void remember(struct shard *shard, const struct entry *entry)
+{
+    uint64_t slot = entry->link.hash / STORE_SHARDS % STORE_GHOSTS;
+    shard->ghost_bytes += entry->footprint - shard->ghosts[slot].bytes;
+    shard->ghosts[slot].hash = entry->link.hash;
+    shard->ghosts[slot].bytes = entry->footprint;
+}
+
+/* It has come again. */
+static void recognise(struct shard *shard, uint64_t hash)
+{
+    uint64_t slot = hash / STORE_SHARDS % STORE_GHOSTS;
+    if (shard->ghosts[slot].hash != hash || shard->ghosts[slot].bytes == 0)
+        return;
+    shard->ghost_bytes -= shard->ghosts[slot].bytes;
+    shard->ghosts[slot].bytes = 0;
+    shard->stats.regrets++;
+}
+
 bool store_make_room(struct store *store, struct shard *from, uint64_t more_entries, uint64_t more_bytes)
 {
     for (;;) {
@@ -422,6 +510,7 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
         if (node) {
             victim = CONTAINER(struct entry, node, node);
             forget(store, shard, victim);
+            remember(shard, victim);
             shard->stats.evictions++;
         }
         pthread_mutex_unlock(&shard->lock);
@@ -511,6 +600,7 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
         shard->stats.evictions++;
     }
     marker_clear(shard, home->place);
+    recognise(shard, home->place.lo);
     shard->stats.stored += entry->level == 0;
     levels_keep(store, entry, home);
     return true;
@@ -546,6 +636,8 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
     if (fill) {
         table_remove(&shard->fills, &fill->link);
         fill->joinable = false;
+        entry->ahead = fill->ahead;
+        shard->stats.ahead += fill->ahead != STORE_ASKED;
         in = in && !fill->doomed;
     }
     in = in && insert_locked(store, shard, entry, home, out);
@@ -560,6 +652,7 @@ bool store_insert_behind(struct store *store, struct entry *entry, struct fill *
     bool in = make_room_for(store, entry, home->place);
     struct shard *shard = shard_lock(store, home->place);
     struct entry *old = shard_same_variant(shard, entry, home->place);
+    entry->ahead = fill->ahead;
     in = in && !fill->doomed && !(old && newer(old, entry));
     in = in && insert_locked(store, shard, entry, home, out);
     inserted(store, shard, entry, home, in, out);

@@ -108,6 +108,8 @@ void whatif_compare(struct whatif *w, const struct entry *old, const struct entr
     if (!atomic_load_explicit(&w->on, memory_order_relaxed) || old->partial || entry->partial ||
         old->body == entry->body)
         return;
+    if (!(old->etag.n && entry->etag.n) && (!old->body || !entry->body))
+        return; /* one lies compressed */
     bool same = old->etag.n && entry->etag.n ? etag_equal_weak(entry_etag(old), entry_etag(entry))
                                              : same_body(old, entry);
     atomic_fetch_add_explicit(&w->looked, 1, memory_order_relaxed);

@@ -157,6 +157,8 @@ static void end_turn(struct worker *w)
         clients_resume(w);
     if (w->stopping)
         clients_close_idle(w, false);
+    if (w->told)
+        exchange_ahead_turn(w);
     worker_log_flush(w->log);
     w->now = 0;
     w->ends = 0;
@@ -273,6 +275,7 @@ void worker_free(struct worker *w)
     if (w->box.wake)
         mailbox_dispose(&w->box);
     exchange_dispose_free(w);
+    exchange_ahead_dispose(w);
     worker_log_free(w->log);
     if (w->tick)
         event_free(w->tick);

@@ -17,6 +17,7 @@
 #include "proxy/mailbox.h"
 #include "proxy/out.h"
 
+struct ahead_desk;
 struct client;
 struct event;
 struct event_base;
@@ -90,10 +91,12 @@ struct worker {
     unsigned client_count[CLIENT_STATES];
     struct client *resume; /* clients with saved input to look at when the turn ends */
     struct exchange *free_exchanges;
-    unsigned exchanges; /* alive */
-    bool served;        /* a request began in this turn */
-    _Atomic bool left;  /* the loop is over */
-    bool stopping;      /* finish what is in flight, then leave the loop */
+    unsigned exchanges;      /* alive */
+    bool served;             /* a request began in this turn */
+    struct ahead_desk *desk; /* of exchange_ahead.c; NULL: nothing yet */
+    unsigned told;           /* requests that it is to learn from when the turn ends */
+    _Atomic bool left;       /* the loop is over */
+    bool stopping;           /* finish what is in flight, then leave the loop */
 };
 
 /* Nanoseconds on the monotonic clock, read once a turn. */

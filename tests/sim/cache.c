@@ -128,10 +128,10 @@ static bool learn_document(struct cache *c, const struct cache_record *record)
 }
 
 /* Learns from a request, and fetches what is likely to come next. False: out of memory. */
-static bool look_ahead(struct cache *c, const struct cache_record *record)
+static bool look_ahead(struct cache *c, const struct cache_record *record, bool missed)
 {
     struct successor_guess guess[PREFETCH_MAX_GUESSES];
-    struct prefetch_event event = {0, record->hash, record->time};
+    struct prefetch_event event = {0, record->hash, record->time, missed};
     unsigned n = prefetch_request(c->prefetch, &event, guess, PREFETCH_MAX_GUESSES);
     bool ok = learn_document(c, record);
     for (unsigned i = 0; ok && i < n; i++) {
@@ -171,7 +171,7 @@ static bool request(struct cache *c, const struct cache_record *record)
         tuner_note(c->tuner, &item);
     if (c->curve && curve_wants(c->curve, record->hash))
         curve_note(c->curve, &item, 0, 1);
-    return ok && (!c->prefetch || look_ahead(c, record));
+    return ok && (!c->prefetch || look_ahead(c, record, !link));
 }
 
 /* With the sidecar's defaults; remembers more contexts for a larger cache. False: out of memory. */

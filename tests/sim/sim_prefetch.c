@@ -96,7 +96,7 @@ static struct result run(enum world world, enum prefetch_strategy strategy)
         struct successor_guess guess[PREFETCH_MAX_GUESSES];
         uint64_t client = rng_below(&rng, CLIENTS);
         int k = next_key(world, i, &at[client], &rng);
-        struct prefetch_event event = {client, (uint64_t)k, i * 50 * TICK_MS};
+        struct prefetch_event event = {client, (uint64_t)k, i * 50 * TICK_MS, !c.in[k]};
         unsigned n = prefetch_request(p, &event, guess, PREFETCH_MAX_GUESSES);
         if (c.in[k]) {
             r.hits += 100.0 / REQUESTS;

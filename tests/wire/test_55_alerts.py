@@ -45,7 +45,7 @@ def test_raised_and_resolved(t):
     wait_for(lambda: "raised" in events(sidecar, "busy"), "the raise")
     wait_for(lambda: "resolved" in events(sidecar, "busy"), "the end")
     equal(events(sidecar, "busy")[:2], ["raised", "resolved"], "events")
-    check(any('"module":"alerts"' in line and "busy raised (error)" in line for line in sidecar.log), "no line in the log")
+    wait_for(lambda: any('"module":"alerts"' in line and "busy raised (error)" in line for line in list(sidecar.log)), "the line in the log")
     equal(metric(sidecar, 'promptops_alert_transitions_total{to="firing"}'), [1.0], "transitions")
 
 

@@ -231,6 +231,16 @@ static bool limited(struct sim *m, struct job *j)
 
 /* --- Work. --- */
 
+tick_t api_patience(const struct sim *m)
+{
+    tick_t p = 0, own = m->s->cfg->upstream_response_timeout, one = m->s->cfg->retry_per_try_timeout;
+    for (int i = 0; i < m->s->group_count; i++)
+        p = m->s->group[i].timeout > p ? m->s->group[i].timeout : p;
+    if (one > 0 && one < own)
+        own = one;
+    return own < p ? own : p;
+}
+
 static void work(struct sim *m, struct job *j)
 {
     const struct scenario *s = m->s;
@@ -242,6 +252,12 @@ static void work(struct sim *m, struct job *j)
     if (tail && rng_double(&m->rng) < tail->share)
         t = tail->latency;
     m->serving++;
+    if (m->now / TICK_S < m->seconds) {
+        struct second *x = &m->second[m->now / TICK_S];
+        x->worked++;
+        x->in_time += t <= m->patience;
+        x->work += (double)t / (double)TICK_S;
+    }
     sim_push(m, m->now + t, EVENT_SERVED, j->id, j->turn);
 }
 

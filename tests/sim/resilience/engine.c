@@ -373,6 +373,7 @@ bool sim_run(struct sim *m, const struct scenario *s, bool bare)
     *m = (struct sim){
         .s = s, .bare = bare, .free_request = -1, .free_job = -1, .first_wait = -1, .last_wait = -1};
     rng_seed(&m->rng, (uint64_t)s->seed);
+    m->patience = api_patience(m);
     m->seconds = (int)(s->duration / TICK_S) + 2;
     m->second = calloc((size_t)m->seconds, sizeof *m->second);
     m->fifo = calloc((size_t)s->upstream.queue + 1, sizeof *m->fifo);

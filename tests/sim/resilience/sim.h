@@ -109,6 +109,8 @@ struct transition {
 struct second {
     uint32_t offered, good, sent; /* requests by when they began; calls at the API */
     float limit;
+    uint32_t worked, in_time; /* calls that the API began to work on; those that take no longer than anybody waits */
+    double work;              /* seconds of work in them */
 };
 
 struct sim {
@@ -145,6 +147,7 @@ struct sim {
     int serving, fifo_first, fifo_length;
     int *fifo;
     /* what happened */
+    tick_t patience;
     struct second *second;
     int seconds;
     float *latency;
@@ -181,6 +184,7 @@ void sidecar_leave(struct sim *m, struct request *q); /* and is left by its clie
 void sidecar_event(struct sim *m, const struct event *e);
 
 /* api.c */
+tick_t api_patience(const struct sim *m); /* of the most patient client, or the sidecar's own if shorter */
 void api_arrive(struct sim *m, struct job *j);
 void api_served(struct sim *m, struct job *j);
 bool api_refuses(struct sim *m, tick_t *after, bool *hangs); /* a connection, now */

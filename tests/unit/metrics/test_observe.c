@@ -81,6 +81,34 @@ START_TEST(a_request_is_counted_everywhere)
 }
 END_TEST
 
+/* What a hit saved: not the request, when that was made ahead; nothing, when the upstream was asked in vain.
+ */
+START_TEST(what_was_saved)
+{
+    static const struct {
+        uint8_t cache, flags, attempts;
+        unsigned seconds, requests;
+    } cases[] = {{VERDICT_HIT, 0, 0, 1, 1},   {VERDICT_HIT, OBSERVED_AHEAD, 0, 1, 0},
+                 {VERDICT_STALE, 0, 1, 0, 0}, {VERDICT_COLLAPSED, 0, 0, 1, 1},
+                 {VERDICT_MISS, 0, 1, 0, 0},  {VERDICT_REVALIDATED, 0, 1, 0, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct metrics *m = fresh(1);
+        struct observation o = {.cache = cases[i].cache,
+                                .flags = cases[i].flags,
+                                .attempts = cases[i].attempts,
+                                .status = 200,
+                                .total = 1,
+                                .saved = 1000000000,
+                                .bytes_out = 7};
+        metrics_observe(metrics_block(m, 0), &o);
+        ck_assert_uint_eq(metrics_sum(m, METRIC_CACHE_SAVED), cases[i].seconds * 1000000000u);
+        ck_assert_uint_eq(metrics_sum(m, METRIC_CACHE_SAVED_REQUESTS), cases[i].requests);
+        ck_assert_uint_eq(metrics_sum(m, METRIC_CACHE_SAVED_BYTES), cases[i].requests * 7);
+        metrics_free(m);
+    }
+}
+END_TEST
+
 START_TEST(what_is_a_failure)
 {
     static const struct {
@@ -331,6 +359,7 @@ int main(void)
     TCase *t = tcase_create("observe");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, a_request_is_counted_everywhere);
+    tcase_add_test(t, what_was_saved);
     tcase_add_test(t, what_is_a_failure);
     tcase_add_test(t, an_attempt_is_counted_by_outcome);
     tcase_add_test(t, a_retry_is_counted_by_reason);

@@ -53,7 +53,7 @@ static struct text rendered(const struct metrics *m, bool open)
     supply(&supplied, SUPPLIED_CACHE_ENTRIES, "hot", 12);
     supply(&supplied, SUPPLIED_CIRCUIT_STATE, "up\"stream", 2);
     supply(&supplied, SUPPLIED_CACHE_ENTRIES, "warm", 3);
-    struct render_input in = {m, &supplied, &process, open};
+    struct render_input in = {m, &supplied, &process, open, NULL};
     ck_assert(render_metrics(&in, &out));
     text_bytes(&out, "", 1);
     ck_assert(!out.failed);

@@ -82,9 +82,10 @@ START_TEST(health_is_the_floor)
     traffic(500, 100 * TICK_MS, OUTCOME_OK, 10); /* X.W = 50 */
     ck_assert(c.healthy > 40 && c.healthy < 60);
     ck_assert_int_ge(concurrency_limit(&c), 60);
-    ck_assert_int_le(concurrency_limit(&c), 200); /* 3h + 20 */
-    traffic(100, 500 * TICK_MS, OUTCOME_RESPONSE_TIMEOUT, 1);
-    ck_assert_int_ge(concurrency_limit(&c), (int)(0.85 * 0.85 * 0.85 * c.healthy));
+    ck_assert_int_le(concurrency_limit(&c), 100); /* 1.5 h + 5 */
+    traffic(100, 500 * TICK_MS, OUTCOME_RESPONSE_TIMEOUT, 1); /* nothing is answered: a few find out how it goes on */
+    ck_assert_int_ge(concurrency_limit(&c), (int)(0.25 * c.healthy));
+    ck_assert_int_le(concurrency_limit(&c), (int)(0.5 * c.healthy));
     traffic(100, 500 * TICK_MS, OUTCOME_RESPONSE_TIMEOUT, 60); /* nothing is answered at all: down to min */
     ck_assert_int_eq(concurrency_limit(&c), 4);
     traffic(500, 100 * TICK_MS, OUTCOME_OK, 20);

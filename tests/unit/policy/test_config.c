@@ -466,8 +466,6 @@ START_TEST(what_is_later)
                                 CONFIG_OPTION_rate_limit_share_through_redis,
                                 CONFIG_OPTION_batching_enabled,
                                 CONFIG_OPTION_retry_hedge_enabled,
-                                CONFIG_OPTION_performance_opentelemetry_enabled,
-                                CONFIG_OPTION_performance_custom_metrics_endpoint,
                                 CONFIG_OPTION_notifications_webhooks,
                                 CONFIG_OPTION_performance_optimization_auto_apply,
                                 CONFIG_OPTION_admin_tls_certificate_file,

@@ -428,16 +428,21 @@ START_TEST(directives_of_shared_caches)
 }
 END_TEST
 
-/* The configured window: when the origin says nothing, and never longer than the lifetime itself. */
+/* The configured windows: the one for refreshing behind where the origin states no lifetime, for it may not be
+ * longer than that (RFC 9111 4.2.4), and never longer than our own lifetime. */
 START_TEST(configured_windows)
 {
     struct freshness f;
     rules.stale_while_revalidate = 30 * S;
     rules.stale_if_error = 3600 * S;
-    judge("GET /", "200 | Cache-Control: max-age=10", &f);
+    rules.default_ttl = 10 * S;
+    judge("GET /", "200", &f);
     must(f.swr == 10 * S && f.sie == 3600 * S);
-    judge("GET /", "200 | Cache-Control: max-age=100", &f);
+    rules.default_ttl = 100 * S;
+    judge("GET /", "200", &f);
     must(f.swr == 30 * S);
+    judge("GET /", "200 | Cache-Control: max-age=100", &f);
+    must(f.swr == 0 && f.sie == 3600 * S);
     judge("GET /", "200 | Cache-Control: max-age=100, stale-while-revalidate=0, stale-if-error=0", &f);
     must(f.swr == 0 && f.sie == 0);
     judge("GET /", "200 | Cache-Control: max-age=10, stale-while-revalidate=77, stale-if-error=78", &f);

@@ -106,7 +106,14 @@ END_TEST
 static unsigned ask(struct prefetch *p, uint64_t client, uint64_t key, tick_t now,
                     struct successor_guess *guess)
 {
-    struct prefetch_event event = {client, key, now};
+    struct prefetch_event event = {client, key, now, false};
+    return prefetch_request(p, &event, guess, PREFETCH_MAX_GUESSES);
+}
+
+static unsigned miss(struct prefetch *p, uint64_t client, uint64_t key, tick_t now,
+                     struct successor_guess *guess)
+{
+    struct prefetch_event event = {client, key, now, true};
     return prefetch_request(p, &event, guess, PREFETCH_MAX_GUESSES);
 }
 
@@ -148,6 +155,7 @@ START_TEST(counts_honestly)
 }
 END_TEST
 
+/* A tenth of all that goes to the upstream, the prefetches included; what the cache answers gives nothing. */
 START_TEST(the_bucket_holds)
 {
     struct successor_guess guess[4];
@@ -155,11 +163,61 @@ START_TEST(the_bucket_holds)
         prefetch_new(&(struct prefetch_settings){.strategy = PREFETCH_ALWAYS, .max_load = 0.1});
     unsigned issued = 0;
     for (int i = 0; i < 10000; i++) {
+        miss(p, 1, (uint64_t)i, i, guess);
         ask(p, 1, (uint64_t)i, i, guess);
         issued += prefetch_issue(p, &(struct successor_guess){1000000 + (uint64_t)i, 1, 9, 1}, i);
     }
-    must(issued >= 990 && issued <= 1017);
+    must(issued >= 1100 && issued <= 1130);
     prefetch_free(p);
+}
+END_TEST
+
+START_TEST(no_load_no_prefetch)
+{
+    struct successor_guess guess[4];
+    struct prefetch *p =
+        prefetch_new(&(struct prefetch_settings){.strategy = PREFETCH_ALWAYS, .max_load = 0});
+    for (int i = 0; i < 100; i++)
+        miss(p, 1, (uint64_t)i % 3, i, guess);
+    must(!prefetch_issue(p, &(struct successor_guess){6, 1, 9, 1}, 0));
+    must(prefetch_bytes(p) > (size_t)16384 * 56);
+    prefetch_free(p);
+}
+END_TEST
+
+/* A guess that the cache did not have when it was asked for was of no use. */
+START_TEST(a_miss_is_no_use)
+{
+    struct successor_guess guess[4];
+    struct prefetch_stats stats;
+    struct prefetch *p =
+        prefetch_new(&(struct prefetch_settings){.strategy = PREFETCH_ALWAYS, .max_load = 1});
+    must(prefetch_issue(p, &(struct successor_guess){3, 1, 2, 1}, 0));
+    miss(p, 1, 3, 1, guess);
+    ask(p, 1, 3, 2, guess);
+    prefetch_stats(p, 3, &stats);
+    ck_assert_uint_eq(stats.used, 0);
+    ck_assert_uint_eq(stats.wasted, 1);
+    prefetch_free(p);
+}
+END_TEST
+
+/* Where a client is put down, a sequence begins: what came before is not followed by it. */
+START_TEST(a_client_put_down)
+{
+    struct successor_guess guess[4];
+    struct successor *s = successor_new(&small);
+    for (int i = 0; i < 4; i++) {
+        successor_see(s, 1, 10, i);
+        successor_stand(s, 1, 20, i);
+        successor_see(s, 1, 30, i);
+    }
+    successor_see(s, 2, 20, 9);
+    ck_assert_uint_eq(successor_guess(s, 2, guess, 4), 1);
+    ck_assert_uint_eq(guess[0].key, 30);
+    successor_see(s, 2, 10, 9);
+    ck_assert_uint_eq(successor_guess(s, 2, guess, 4), 0);
+    successor_free(s);
 }
 END_TEST
 
@@ -226,6 +284,9 @@ int main(void)
     tcase_add_test(t, none_does_nothing);
     tcase_add_test(t, counts_honestly);
     tcase_add_test(t, the_bucket_holds);
+    tcase_add_test(t, no_load_no_prefetch);
+    tcase_add_test(t, a_miss_is_no_use);
+    tcase_add_test(t, a_client_put_down);
     tcase_add_test(t, switches_itself_off);
     tcase_add_test(t, settings_change);
     return run_case("policy/prefetch", t);

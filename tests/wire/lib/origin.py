@@ -15,7 +15,7 @@ import threading
 import time
 
 from .client import reset, send_pieces
-from .message import Gone, Incomplete, Reader, make_response, read_request
+from .message import Gone, Incomplete, Reader, Slow, make_response, read_request
 from .wait import PATIENCE, Failed, wait_for
 
 
@@ -40,6 +40,15 @@ class OriginConnection:
         self.requests.append(request)
         self.origin.record(request)
         return request
+
+    def idle(self):
+        """Waits for the first byte of a request however long it takes: a pooled connection may lie idle."""
+        while not self.reader.buffer:
+            try:
+                if not self.reader.more():
+                    raise Gone(self.reader.ended, b"")
+            except Slow:
+                pass
 
     def send(self, data):
         self.sock.settimeout(self.origin.patience)
@@ -150,6 +159,7 @@ class ScriptedOrigin:
     def serve(self, conn):
         """The default script: answers request after request."""
         while True:
+            conn.idle()
             request = conn.request()
             answer = self.on.get(request.target.split("?")[0], self.default)
             if callable(answer):

@@ -42,6 +42,16 @@ class Redis:
             self.process.wait()
             self.process = None
 
+    def on_disk(self, key):
+        """Whether its append-only file names the key."""
+        for folder, _, names in os.walk(self.directory):
+            for name in names:
+                if name.endswith(".aof"):
+                    with open(os.path.join(folder, name), "rb") as file:
+                        if key in file.read():
+                            return True
+        return False
+
     def freeze(self):
         self.process.send_signal(signal.SIGSTOP)
 

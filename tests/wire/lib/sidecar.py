@@ -16,7 +16,7 @@ import time
 
 from .client import RawClient
 from .message import make_request
-from .wait import PATIENCE, Failed, wait_for
+from .wait import PATIENCE, Failed, Reading, wait_for
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
@@ -232,7 +232,10 @@ class Sidecar:
         return found
 
     def metric(self, name, **labels):
-        """Sum of the samples of this name that have these labels."""
+        """Sum of the samples of this name that have these labels, as a Reading: equal() waits for it."""
+        return Reading(lambda: self.sum_of(name, labels))
+
+    def sum_of(self, name, labels):
         total = 0.0
         for sample, value in self.metrics().items():
             if sample.partition("{")[0] == name and all('%s="%s"' % pair in sample for pair in labels.items()):

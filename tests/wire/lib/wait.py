@@ -36,7 +36,30 @@ def check(condition, message):
         raise Failed(message)
 
 
+class Reading(float):
+    """A number that the sidecar counted. Its threads count a moment after the peer has its answer, so that
+    equal() reads it again before it calls it wrong."""
+
+    def __new__(cls, read):
+        reading = super().__new__(cls, read())
+        reading.read = read
+        return reading
+
+
+def settles(read, wanted, what):
+    """Waits until read() gives what is wanted, which the sidecar may do a moment after its answer."""
+    end = time.monotonic() + PATIENCE
+    got = read()
+    while got != wanted and time.monotonic() < end:
+        time.sleep(0.005)
+        got = read()
+    if got != wanted:
+        raise Failed("%s: got %r, wanted %r" % (what, got, wanted))
+
+
 def equal(got, wanted, what):
+    if got != wanted and isinstance(got, Reading):
+        return settles(got.read, wanted, what)
     if got != wanted:
         raise Failed("%s: got %r, wanted %r" % (what, got, wanted))
 
