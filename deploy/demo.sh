@@ -72,6 +72,7 @@ else
 fi
 echo
 echo "Sidecar  $proxy   try: curl -H 'Authorization: Bearer $key' $proxy/v1/client/prompts/prompt-1"
+echo "Dashboard $admin/"
 echo "Admin    $admin/metrics, $admin/api/v1/summary, $admin/health/ready"
 if [ -n "${DEMO_SECONDS:-}" ] || [ ! -t 0 ]; then
     echo "Stopping by itself in ${DEMO_SECONDS:-5} s."

@@ -5,7 +5,9 @@ set -eu
 here=$(dirname "$0")
 missing=
 for group in "$@"; do
-    for package in $(awk -v g="$group" '$1 == g { print $2 }' "$here/packages.txt"); do
+    for row in $(awk -v g="$group" '$1 == g { print $2 ":" $3 }' "$here/packages.txt"); do
+        package=${row%%:*} command=${row#*:}
+        [ -z "$command" ] || ! command -v "$command" >/dev/null || continue
         status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
         [ "$status" = installed ] || missing="$missing $package"
     done

@@ -49,7 +49,8 @@ struct admin {
     struct endpoint endpoint;
     char own_host[sizeof(((struct endpoint *)0)->host)];
     uint16_t port;
-    bool bound_path; /* the unix socket's file is ours to remove */
+    struct evhttp_bound_socket *bound; /* where it listens; NULL: another process does now */
+    bool bound_path;                   /* the unix socket's file is ours to remove */
 };
 
 /* ---- what handlers use ---- */
@@ -151,10 +152,11 @@ static void put_security(struct admin_request *r)
 {
     admin_header(r, "X-Content-Type-Options", "nosniff");
     admin_header(r, "X-Frame-Options", "DENY");
-    admin_header(r, "Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'");
+    admin_header(r, "Content-Security-Policy",
+                 r->policy ? r->policy : "default-src 'none'; frame-ancestors 'none'");
     admin_header(r, "Referrer-Policy", "no-referrer");
     admin_header(r, "Cross-Origin-Resource-Policy", "same-origin");
-    admin_header(r, "Cache-Control", "no-store");
+    admin_header(r, "Cache-Control", r->caching ? r->caching : "no-store");
 }
 
 static const char *phrase(int status)
@@ -165,6 +167,7 @@ static const char *phrase(int status)
     } phrases[] = {{200, "OK"},
                    {202, "Accepted"},
                    {204, "No Content"},
+                   {304, "Not Modified"},
                    {400, "Bad Request"},
                    {401, "Unauthorized"},
                    {403, "Forbidden"},
@@ -185,7 +188,7 @@ static const char *phrase(int status)
     return "Error";
 }
 
-static void send_bytes(struct admin_request *r, int status, const char *type, const struct text *t)
+void admin_reply_bytes(struct admin_request *r, int status, const char *type, const struct text *t)
 {
     struct evbuffer *body = evbuffer_new();
     r->status = status;
@@ -207,13 +210,11 @@ static void send_bytes(struct admin_request *r, int status, const char *type, co
 
 void admin_reply_text(struct admin_request *r, const char *type, struct text *t)
 {
-    send_bytes(r, 200, type, t);
+    admin_reply_bytes(r, 200, type, t);
     text_dispose(t);
 }
 
-/* The weight that an Accept field gives to a media type, named outright; -1 when it is not (RFC 9110 12.5.1).
- */
-static double accept_weight(const char *accept, const char *type)
+double admin_weight(const char *accept, const char *type)
 {
     size_t n = strlen(type);
     for (const char *p = accept; *p; p += *p == ',') {
@@ -235,9 +236,9 @@ static bool wants_msgpack(const struct admin_request *r)
     const char *accept = admin_field(r, "Accept");
     if (!accept)
         return false;
-    double pack = accept_weight(accept, "application/msgpack");
-    double old = accept_weight(accept, "application/x-msgpack");
-    double json = accept_weight(accept, "application/json");
+    double pack = admin_weight(accept, "application/msgpack");
+    double old = admin_weight(accept, "application/x-msgpack");
+    double json = admin_weight(accept, "application/json");
     return (pack > old ? pack : old) > (json > 0 ? json : 0);
 }
 
@@ -256,9 +257,9 @@ static void reply_tree(struct admin_request *r, int status, const json_t *tree, 
         text_bytes(&t, "\n", 1);
     admin_header(r, "Vary", "Accept");
     if (whole && !t.failed)
-        send_bytes(r, status, msgpack ? "application/msgpack" : "application/json", &t);
+        admin_reply_bytes(r, status, msgpack ? "application/msgpack" : "application/json", &t);
     else
-        send_bytes(r, 503, NULL, &(struct text){0});
+        admin_reply_bytes(r, 503, NULL, &(struct text){0});
     text_dispose(&t);
 }
 
@@ -280,7 +281,7 @@ void admin_reply_error(struct admin_request *r, int status, const char *what, co
     if (tree)
         reply_tree(r, status, tree, wants_msgpack(r));
     else
-        send_bytes(r, 503, NULL, &(struct text){0});
+        admin_reply_bytes(r, 503, NULL, &(struct text){0});
     json_decref(tree);
 }
 
@@ -297,7 +298,7 @@ void admin_reply_as(struct admin_request *r, const char *format, struct view *v)
 bool admin_reply_start(struct admin_request *r, const char *type)
 {
     if (evhttp_request_get_command(r->http) == EVHTTP_REQ_HEAD) {
-        send_bytes(r, 200, type, &(struct text){0});
+        admin_reply_bytes(r, 200, type, &(struct text){0});
         return false;
     }
     r->status = 200;
@@ -438,7 +439,7 @@ static void reply_no_endpoint(struct admin_request *r, unsigned method, unsigned
     list_methods(allowed, allow, sizeof allow);
     admin_header(r, "Allow", allow);
     if (method == ADMIN_OPTIONS) {
-        send_bytes(r, 204, NULL, &(struct text){0});
+        admin_reply_bytes(r, 204, NULL, &(struct text){0});
         return;
     }
     snprintf(how, sizeof how, "Use one of: %s.", allow);
@@ -666,12 +667,35 @@ static struct evconnlistener *listen_address(struct admin *a, struct event_base 
                                              const struct sockaddr *sa, socklen_t n)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
-    struct evconnlistener *l = evconnlistener_new_bind(base, NULL, NULL, flags, 128, sa, (int)n);
-    if (l && !evhttp_bind_listener(a->http, l)) {
+    struct evconnlistener *l = a->options.fd > 0
+                                   ? evconnlistener_new(base, NULL, NULL, flags, 0, a->options.fd)
+                                   : evconnlistener_new_bind(base, NULL, NULL, flags, 128, sa, (int)n);
+    a->bound = l ? evhttp_bind_listener(a->http, l) : NULL;
+    if (l && !a->bound) {
         evconnlistener_free(l);
         return NULL;
     }
     return l;
+}
+
+static void note_port(struct admin *a, struct evconnlistener *l)
+{
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    char service[8];
+    if (getsockname(evconnlistener_get_fd(l), (struct sockaddr *)&sa, &n) == 0 &&
+        getnameinfo((struct sockaddr *)&sa, n, NULL, 0, service, sizeof service, NI_NUMERICSERV) == 0)
+        a->port = sa.ss_family == AF_UNIX ? 0 : (uint16_t)strtoul(service, NULL, 10);
+}
+
+/* Somebody opened it before; its file, when it has one, is theirs. */
+static const char *listen_inherited(struct admin *a, struct event_base *base)
+{
+    struct evconnlistener *l = listen_address(a, base, NULL, 0);
+    if (!l)
+        return "out of memory";
+    note_port(a, l);
+    return NULL;
 }
 
 static const char *listen_unix(struct admin *a, struct event_base *base)
@@ -704,12 +728,7 @@ static const char *listen_tcp(struct admin *a, struct event_base *base)
     freeaddrinfo(found);
     if (!l)
         return strerror(error);
-    struct sockaddr_storage sa;
-    socklen_t n = sizeof sa;
-    char service[8];
-    if (getsockname(evconnlistener_get_fd(l), (struct sockaddr *)&sa, &n) == 0 &&
-        getnameinfo((struct sockaddr *)&sa, n, NULL, 0, service, sizeof service, NI_NUMERICSERV) == 0)
-        a->port = (uint16_t)strtoul(service, NULL, 10);
+    note_port(a, l);
     return NULL;
 }
 
@@ -747,7 +766,9 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
     evhttp_set_default_content_type(a->http, NULL);
     evhttp_set_gencb(a->http, on_request, a);
     evhttp_set_bevcb(a->http, on_accept, a);
-    failed = local ? listen_unix(a, base) : listen_tcp(a, base);
+    failed = a->options.fd > 0 ? listen_inherited(a, base)
+             : local           ? listen_unix(a, base)
+                               : listen_tcp(a, base);
     if (failed)
         snprintf(error, error_size, "admin.address: %s: cannot listen: %s", a->options.address, failed);
     return !failed;
@@ -823,6 +844,20 @@ void admin_free(struct admin *a)
     free(a);
 }
 
+int admin_socket(const struct admin *a)
+{
+    return a && a->bound ? (int)evhttp_bound_socket_get_fd(a->bound) : -1;
+}
+
+void admin_leave(struct admin *a)
+{
+    if (!a || !a->bound)
+        return;
+    evhttp_del_accept_socket(a->http, a->bound);
+    a->bound = NULL;
+    a->bound_path = false;
+}
+
 uint16_t admin_port(const struct admin *a)
 {
     return a->port;
@@ -841,7 +876,7 @@ void admin_event(struct admin *a, const char *kind, struct view *data)
         view_free(data);
 }
 
-void admin_leave(struct admin *a)
+void admin_say_goodbye(struct admin *a)
 {
     if (a)
         live_leave(a->door.live);

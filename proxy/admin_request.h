@@ -33,6 +33,8 @@ struct admin_request {
     char detail[256];       /* of a change, for the audit log; set by the handler */
     struct json_t *changes; /* likewise: [{key, from, to}]; a reference, or NULL */
     const char *who;        /* "token", "session", "page", "local", or "nobody" at a login */
+    const char *policy;     /* Content-Security-Policy and Cache-Control of the answer; NULL: load nothing, */
+    const char *caching;    /* store nothing */
 };
 
 enum admin_method {
@@ -97,12 +99,18 @@ void admin_reply_as(struct admin_request *r, const char *format, struct view *v)
 /* Begins an answer of 200 that the caller goes on with in pieces. False: it was answered whole (HEAD). */
 bool admin_reply_start(struct admin_request *r, const char *type);
 void admin_reply_error(struct admin_request *r, int status, const char *what, const char *how);
+/* `type` may be NULL; the text stays the caller's. */
+void admin_reply_bytes(struct admin_request *r, int status, const char *type, const struct text *t);
 
 /* A header field that the answer is to have. */
 void admin_header(struct admin_request *r, const char *name, const char *value);
 
 /* A header field of the request, or NULL. */
 const char *admin_field(const struct admin_request *r, const char *name);
+
+/* The weight that an Accept or Accept-Encoding field gives to what is named outright; -1 when it is not (RFC 9110
+ * 12.4.2). */
+double admin_weight(const char *accept, const char *name);
 
 /* What several views show. */
 void admin_put_summary(struct view *v, const struct summary *s);
@@ -115,6 +123,9 @@ void admin_put_advice(const struct admin_sources *s, struct view *v);
 /* Takes one from the tokens for requests that were refused; true when there was none, and that is answered.
  */
 bool admin_too_many_failed(struct admin_request *r);
+
+/* Answers 501: what would answer is not there. */
+void admin_absent(struct admin_request *r);
 
 /* The handlers that the table names. */
 #define ENDPOINT(method, path, handler, ...) void handler(struct admin_request *r);

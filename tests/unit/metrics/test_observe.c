@@ -86,7 +86,9 @@ END_TEST
 START_TEST(what_was_saved)
 {
     static const struct {
-        uint8_t cache, flags, attempts;
+        uint8_t cache;
+        uint16_t flags;
+        uint8_t attempts;
         unsigned seconds, requests;
     } cases[] = {{VERDICT_HIT, 0, 0, 1, 1},   {VERDICT_HIT, OBSERVED_AHEAD, 0, 1, 0},
                  {VERDICT_STALE, 0, 1, 0, 0}, {VERDICT_COLLAPSED, 0, 0, 1, 1},

@@ -19,6 +19,7 @@
 
 #include "policy/config.h"
 #include "proxy/pack.h"
+#include "proxy/page_assets.h"
 
 static const char *const methods[] = {"other", "GET"};
 static const char *const reasons[] = {"NONE", "CONNECT_FAILED"};
@@ -378,13 +379,50 @@ START_TEST(every_answer_is_guarded_by_its_fields)
                                          "Content-Security-Policy: default-src 'none'",
                                          "X-Frame-Options: DENY\r\n"};
     static const char *const lines[] = {"GET /health/live", "GET /nothing", "POST /metrics",
-                                        "GET /api/v1/pool", "GET /"};
+                                        "GET /api/v1/pool", "GET /assets/nothing"};
     start("127.0.0.1:0", NULL, NULL);
     for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
         ask(lines[i], "X-Requested-With: test\r\n", "");
         for (size_t k = 0; k < ARRAY_LEN(fields); k++)
             ck_assert_msg(strstr(answer, fields[k]) != NULL, "%s lacks %s", lines[i], fields[k]);
     }
+}
+END_TEST
+
+/* The page is nobody's data: no token, compressed where that may be, and it may load from here only. */
+START_TEST(the_dashboard_is_served_from_the_program)
+{
+    const struct page_asset *page = page_assets, *file = page_assets + 1;
+    char line[160], fields[160], length[48];
+    write_file(w.token, "s3cret-token\n");
+    start("127.0.0.1:0", w.token, NULL);
+    if (!page->name) { /* built without npm */
+        ck_assert_int_eq(ask("GET /", "", ""), 501);
+        ck_assert_ptr_nonnull(strstr(answer, page_left_out));
+        return;
+    }
+    ck_assert_str_eq(page->name, "");
+    ck_assert_int_eq(ask("GET /", "Accept-Encoding: br, gzip\r\n", ""), 200);
+    ck_assert_ptr_nonnull(strstr(answer, "Content-Encoding: gzip\r\n"));
+    ck_assert_ptr_nonnull(strstr(answer, "Cache-Control: no-cache\r\n"));
+    ck_assert_ptr_nonnull(strstr(answer, "; script-src 'self'; style-src 'self'; "));
+    ck_assert_ptr_null(strstr(answer, "unsafe"));
+    ck_assert_uint_eq(answer_n - (size_t)(body() - answer), page->n);
+    ck_assert_mem_eq(body(), page->bytes, page->n);
+    ck_assert_int_eq(ask("GET /", "Accept-Encoding: gzip;q=0\r\n", ""), 200);
+    ck_assert_ptr_null(strstr(answer, "Content-Encoding"));
+    ck_assert_uint_eq(answer_n - (size_t)(body() - answer), page->plain);
+    ck_assert_mem_eq(body(), "<!doctype html>", 15);
+    ck_assert_int_eq(ask("HEAD /", "", ""), 200);
+    snprintf(length, sizeof length, "Content-Length: %zu\r\n", page->plain);
+    ck_assert_ptr_nonnull(strstr(answer, length));
+    snprintf(fields, sizeof fields, "If-None-Match: \"other\", %s\r\n", page->etag);
+    ck_assert_int_eq(ask("GET /", fields, ""), 304);
+    snprintf(line, sizeof line, "GET /assets/%s", file->name);
+    ck_assert_int_eq(ask(line, "Accept-Encoding: gzip\r\n", ""), 200);
+    ck_assert_ptr_nonnull(strstr(answer, "Cache-Control: public, max-age=31536000, immutable\r\n"));
+    ck_assert_int_eq(ask("GET /assets/..%2f", "", ""), 404);
+    ck_assert_int_eq(ask("GET /api/v1/pool", "", ""), 401);
 }
 END_TEST
 
@@ -651,6 +689,7 @@ int main(void)
     tcase_add_test(t, recent_requests_are_listed_and_filtered);
     tcase_add_test(t, messagepack_says_the_same);
     tcase_add_test(t, every_answer_is_guarded_by_its_fields);
+    tcase_add_test(t, the_dashboard_is_served_from_the_program);
     tcase_add_test(t, what_is_not_there_is_said_plainly);
     tcase_add_test(t, the_token_opens_all_but_health);
     tcase_add_test(t, a_foreign_page_changes_nothing);

@@ -29,7 +29,12 @@ class OriginConnection:
         self.open = True
 
     def request(self, body=True, timeout=None):
-        """The next request; recorded. Gone when the sidecar closed in between, Incomplete inside one."""
+        """The next request; recorded. Gone when the sidecar closed in between, Incomplete inside one.
+
+        Without `timeout` only the request must come quickly, once it has begun: a pooled connection may lie idle.
+        """
+        if timeout is None:
+            self.idle()
         deadline = time.monotonic() + (self.origin.patience if timeout is None else timeout)
         try:
             request = read_request(self.reader, deadline, body)
@@ -42,7 +47,7 @@ class OriginConnection:
         return request
 
     def idle(self):
-        """Waits for the first byte of a request however long it takes: a pooled connection may lie idle."""
+        """Waits for the first byte of a request however long it takes."""
         while not self.reader.buffer:
             try:
                 if not self.reader.more():
@@ -159,7 +164,6 @@ class ScriptedOrigin:
     def serve(self, conn):
         """The default script: answers request after request."""
         while True:
-            conn.idle()
             request = conn.request()
             answer = self.on.get(request.target.split("?")[0], self.default)
             if callable(answer):

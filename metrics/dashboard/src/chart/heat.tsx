@@ -1,0 +1,77 @@
+// A heat map: columns in time, rows of what, the count as depth of colour. Nothing is drawn where there was nothing.
+import { useCallback } from 'preact/hooks';
+import * as show from '../format';
+import { ChartCard } from './card';
+import { colors } from './colors';
+import { axisStyle, GRID, tipBox } from './time';
+import { tooltip } from './tooltip';
+
+export interface HeatMapProps {
+  id: string;
+  title: string;
+  hint?: string;
+  times: number[];
+  rows: string[];
+  what: string; // heading of the rows
+  cells: [number, number, number][]; // time's index, row's index, value
+  format: (v: number | null) => string;
+  empty: string;
+  wide?: boolean;
+  height?: 'small' | 'normal' | 'tall';
+}
+
+export function HeatMap(props: HeatMapProps) {
+  const { times, rows, cells, format } = props;
+  const c = colors.value;
+  const most = cells.reduce((max, cell) => Math.max(max, cell[2]), 0);
+  const long = times.length > 1 && (times[times.length - 1] as number) - (times[0] as number) > 10 * 60_000;
+  const option = useCallback(
+    () => ({
+      grid: { ...GRID, bottom: 44 },
+      tooltip: {
+        ...tipBox(c),
+        trigger: 'item',
+        formatter: (at: unknown) => {
+          const [x, y, v] = (at as { value: [number, number, number] }).value;
+          return tooltip(`${show.dayTime(times[x] ?? 0)}, ${rows[y] ?? ''}`, [{ name: props.what, value: format(v) }]);
+        },
+      },
+      xAxis: { type: 'category', data: times.map((t) => (long ? show.shortTime(t) : show.time(t))), ...axisStyle(c) },
+      yAxis: { type: 'category', data: rows, ...axisStyle(c) },
+      visualMap: {
+        type: 'continuous',
+        min: 0,
+        max: most || 1,
+        calculable: false,
+        orient: 'horizontal',
+        right: 10,
+        bottom: 0,
+        itemWidth: 10,
+        itemHeight: 110,
+        text: [format(most), '0'],
+        textStyle: { color: c.soft, fontSize: 11 },
+        inRange: { color: c.heat },
+      },
+      series: [{ type: 'heatmap', id: 'heat', data: cells, progressive: 0, itemStyle: { borderColor: c.surface, borderWidth: times.length > 120 ? 0 : 1, borderRadius: 2 }, emphasis: { itemStyle: { borderColor: c.ink, borderWidth: 1 } } }],
+    }),
+    [c, format, times, rows, cells],
+  );
+  const hottest = cells.reduce<[number, number, number] | null>((best, cell) => (!best || cell[2] > best[2] ? cell : best), null);
+  return (
+    <ChartCard
+      id={props.id}
+      title={props.title}
+      hint={props.hint}
+      option={option}
+      table={() => ({
+        columns: ['time', props.what, 'value'],
+        rows: cells.map(([x, y, v]) => [new Date(times[x] ?? 0).toISOString(), rows[y] ?? '', v]),
+        show: (cell, column) => (column === 0 ? show.dayTime(Date.parse(String(cell))) : column === 1 ? String(cell) : format(cell as number)),
+      })}
+      summary={hottest ? `Most: ${format(hottest[2])}, ${rows[hottest[1]]} at ${show.dayTime(times[hottest[0]] ?? 0)}.` : ''}
+      empty={cells.length ? undefined : props.empty}
+      height={props.height ?? 'normal'}
+      wide={props.wide}
+    />
+  );
+}

@@ -1,0 +1,140 @@
+// What the sidecar says now: heard over its stream (a snapshot, then what changed), or asked for each refresh interval
+// where no stream can be had. Says how old it is, comes back by itself when the sidecar does, and stands still while paused.
+import { computed, effect, signal } from '@preact/signals';
+import { ApiError, base, get, loginWanted, sentence } from './api';
+import { RANGES, route } from './route';
+import type { Snapshot, Summary } from './types';
+
+/** The snapshot as it is now; members come with the first. */
+export const live = signal<Partial<Snapshot>>({});
+/** The summary over the range that is shown. */
+export const summary = signal<Summary | undefined>(undefined);
+/** Counts the refreshes: what is fetched besides follows it. */
+export const tick = signal(0);
+export const paused = signal(false);
+/** Seconds between two refreshes: performance.dashboard_refresh_interval. */
+export const interval = signal(5);
+/** When something was last heard (this machine's clock); 0: never. */
+export const heardAt = signal(0);
+/** Why nothing is heard; '' while all is well. */
+export const trouble = signal('');
+/** How it is heard. */
+export const by = signal<'stream' | 'polling'>('polling');
+export const now = signal(Date.now());
+/** What the sidecar told at once: an alert, a breaker, a recommendation, the configuration. */
+export const event = signal<{ kind: string; data: Record<string, unknown> } | null>(null);
+
+export type State = 'connecting' | 'live' | 'stale' | 'lost' | 'paused';
+export const state = computed<State>(() => {
+  if (paused.value) return 'paused';
+  if (trouble.value) return 'lost';
+  if (!heardAt.value) return 'connecting';
+  return now.value - heardAt.value > (interval.value * 2.5 + 3) * 1000 ? 'stale' : 'live';
+});
+
+interface Message {
+  type: 'snapshot' | 'update' | 'event';
+  interval?: number;
+  data: Record<string, unknown>;
+  event?: string;
+}
+
+let timer: ReturnType<typeof setTimeout> | undefined;
+let socket: WebSocket | undefined;
+let failures = 0;
+let streamless = 0; // failed attempts to open the stream while the port answers: then it is asked
+
+function stop(): void {
+  clearTimeout(timer);
+  const old = socket;
+  socket = undefined;
+  old?.close(1000);
+}
+
+function again(): void {
+  clearTimeout(timer);
+  timer = setTimeout(() => void connect(), Math.min(10, 2 ** Math.min(failures, 4) / 2) * 1000);
+}
+
+/** All that was heard is taken over at once; then what follows the ticks is fetched. */
+async function heard(data: Record<string, unknown>, every: number | undefined): Promise<void> {
+  live.value = { ...live.value, ...data };
+  if (every) interval.value = every;
+  try {
+    summary.value = await get<Summary>(`api/v1/summary?window=${RANGES[route.value.range].seconds}s`);
+    failures = 0;
+    trouble.value = '';
+    heardAt.value = Date.now();
+    tick.value++;
+  } catch (error) {
+    lose(error);
+  }
+}
+
+function lose(error: unknown): void {
+  failures++;
+  trouble.value = error instanceof ApiError && error.status === 401 ? '' : sentence(error);
+}
+
+function listen(): void {
+  const address = new URL('api/v1/stream', base);
+  address.protocol = address.protocol.replace('http', 'ws');
+  const mine = new WebSocket(address);
+  socket = mine;
+  by.value = 'stream';
+  let told = false;
+  mine.onmessage = (message) => {
+    if (socket !== mine) return;
+    const said = JSON.parse(String(message.data)) as Message;
+    if (said.type === 'event') {
+      event.value = { kind: said.event ?? '', data: said.data };
+      void get<Snapshot>('api/v1/snapshot').then((snapshot) => heard({ ...snapshot }, snapshot.service.refresh_interval), lose);
+      return;
+    }
+    told = true;
+    streamless = 0;
+    void heard(said.data, said.interval);
+  };
+  mine.onclose = () => {
+    if (socket !== mine) return;
+    socket = undefined;
+    if (!told) streamless++;
+    void connect(); // asks by HTTP first: that says what is wrong
+  };
+}
+
+/** One round: what there is, by HTTP; then the stream, or the next round in a while. */
+async function connect(): Promise<void> {
+  stop();
+  if (loginWanted.value || paused.value || document.hidden) return;
+  try {
+    const snapshot = await get<Snapshot>('api/v1/snapshot');
+    await heard({ ...snapshot }, snapshot.service.refresh_interval);
+  } catch (error) {
+    lose(error);
+  }
+  if (loginWanted.value || paused.value || socket) return;
+  if (failures) return again();
+  if (streamless < 3 && live.value.service?.live) return listen();
+  by.value = 'polling';
+  clearTimeout(timer);
+  timer = setTimeout(() => void connect(), interval.value * 1000);
+}
+
+export function refreshNow(): void {
+  void connect();
+}
+
+export function start(): void {
+  setInterval(() => (now.value = Date.now()), 1000);
+  document.addEventListener('visibilitychange', () => (document.hidden ? undefined : socket ? undefined : refreshNow()));
+  addEventListener('online', refreshNow);
+  let last: unknown;
+  effect(() => {
+    const wanted = `${loginWanted.value} ${paused.value} ${route.value.range}`;
+    if (wanted === last) return;
+    last = wanted;
+    if (paused.value) stop();
+    else refreshNow();
+  });
+}

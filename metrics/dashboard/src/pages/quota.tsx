@@ -1,0 +1,36 @@
+// How much of the API's rate limits is left.
+import * as show from '../format';
+import { live } from '../live';
+import { Empty, Meter } from '../ui/parts';
+
+export function QuotaMeters({ all }: { all?: boolean }) {
+  const keys = live.value.network?.rate_limits?.keys ?? [];
+  if (!keys.length) return <Empty>No call has gone to the API yet. The windows show here with the first.</Empty>;
+  return (
+    <div class="meters">
+      {keys.slice(0, all ? 20 : 2).flatMap((key) =>
+        key.windows.map((w) => (
+          <Meter
+            name={`${keys.length > 1 ? `${key.key}, a` : 'A'}${w.window === 'hour' ? 'n' : ''} ${w.window}`}
+            value={w.remaining}
+            max={w.limit}
+            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}, anew in ${show.duration(Math.round(w.resets_in))}`}
+            mood={w.remaining < w.limit * 0.1 ? 'bad' : w.remaining < w.limit * 0.3 ? 'warn' : 'good'}
+          />
+        )),
+      )}
+      {all && (
+        <dl class="facts two">
+          {keys.map((key) => (
+            <>
+              <dt>{keys.length > 1 ? key.key : 'this key'}</dt>
+              <dd>
+                {show.whole(key.sent)} sent, {show.whole(key.waited)} paced, {show.whole(key.refused)} refused here, {show.whole(key.upstream_refusals)} by the API
+              </dd>
+            </>
+          ))}
+        </dl>
+      )}
+    </div>
+  );
+}

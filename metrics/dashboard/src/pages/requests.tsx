@@ -1,0 +1,254 @@
+// How requests fare: how long they take, which, how they end, and where the time goes in the slowest.
+import { useMemo, useState } from 'preact/hooks';
+import { BarChart } from '../chart/bars';
+import { HeatMap } from '../chart/heat';
+import { PieChart } from '../chart/pie';
+import { TimeChart } from '../chart/time';
+import { useFetch } from '../fetch';
+import * as show from '../format';
+import { live } from '../live';
+import { go, RANGES, route, setFilter } from '../route';
+import { useSeries } from '../series';
+import type { Request } from '../types';
+import { Badge, Card, Empty } from '../ui/parts';
+import { Waterfall, WaterfallLegend } from '../ui/waterfall';
+
+const NO_TRAFFIC = 'No requests in this range yet. Point your application at the sidecar, or choose a longer range.';
+
+interface Heat {
+  bounds: number[];
+  columns: { time: string; count: number; counts: number[] }[];
+}
+
+/** The heat map's data, and the distribution that is its sum over time. */
+function useLatencyHeat(operation: string) {
+  const { seconds, step } = RANGES[route.value.range];
+  const columns = Math.max(step, Math.ceil(seconds / 90 / step) * step);
+  const path = `api/v1/metrics/heatmap?metric_type=REQUEST_LATENCY&start_time=-${seconds}s&step=${columns}s&buckets=20${operation ? `&operation=${encodeURIComponent(operation)}` : ''}`;
+  const { data } = useFetch<Heat>(path, Math.max(2, columns / 4));
+  return useMemo(() => {
+    const bounds = data?.bounds ?? [];
+    const rows = bounds.slice(1).map((to, i) => `${show.duration(bounds[i])} – ${show.duration(to)}`);
+    const found = data?.columns ?? [];
+    const times = found.map((column) => Date.parse(column.time));
+    const cells = found.flatMap((column, x) => column.counts.map((v, y): [number, number, number] => [x, y, v])).filter((cell) => cell[2] > 0);
+    const sums = rows.map((_, i) => found.reduce((sum, column) => sum + (column.counts[i] ?? 0), 0));
+    return { rows, times, cells, sums };
+  }, [data]);
+}
+
+function moodOf(status: number): 'good' | 'info' | 'warn' | 'bad' | 'quiet' {
+  return status >= 500 || status === 0 || status === 429 ? 'bad' : status >= 400 ? 'warn' : status >= 300 ? 'info' : 'good';
+}
+
+const LISTS = { slowest: 'Slowest', failed: 'Failed', recent: 'Recent' } as const;
+
+function Explained({ request }: { request: Request }) {
+  const facts = Object.entries(request).filter(([name, value]) => !['phases', 'path', 'ended'].includes(name) && value !== null && value !== '');
+  return (
+    <dl class="facts">
+      <dt>ended</dt>
+      <dd>{show.fullTime(Date.parse(request.ended))}</dd>
+      {Object.entries(request.phases).map(([name, s]) => (
+        <>
+          <dt>{name.replace('_', ' ')}</dt>
+          <dd>{show.duration(s)}</dd>
+        </>
+      ))}
+      {facts.map(([name, value]) => (
+        <>
+          <dt>{name.replace(/_/g, ' ')}</dt>
+          <dd>{typeof value === 'object' ? JSON.stringify(value) : String(value)}</dd>
+        </>
+      ))}
+    </dl>
+  );
+}
+
+function RequestList({ operation }: { operation: string }) {
+  const { list = 'slowest', status = '' } = route.value.filters;
+  const [open, setOpen] = useState('');
+  const wanted = list in LISTS ? (list as keyof typeof LISTS) : 'slowest';
+  const filtered = wanted === 'recent' || operation || status;
+  const query = `limit=${wanted === 'recent' ? 30 : 1000}${operation ? `&operation=${encodeURIComponent(operation)}` : ''}${/^\d{3}$/.test(status) ? `&status=${status}` : ''}`;
+  const fetched = useFetch<{ requests: Request[] }>(`api/v1/requests?${filtered ? query : 'limit=1'}`, filtered ? 5 : 60);
+  const told = live.value.requests;
+  const all = filtered ? [...(fetched.data?.requests ?? [])] : wanted === 'failed' ? (told?.failed ?? []) : (told?.slowest ?? []);
+  const chosen = wanted === 'failed' ? all.filter((one) => one.failed) : all;
+  if (filtered && wanted === 'slowest') chosen.sort((a, b) => b.duration - a.duration);
+  const shown = chosen.slice(0, 30);
+  const longest = Math.max(...shown.map((one) => one.duration), 1e-6);
+  return (
+    <Card
+      id="request-list"
+      title={`${LISTS[wanted]} requests`}
+      hint="Of the last thousand or so a worker, with where the time went. Choose one for all that is known of it."
+      wide
+      tools={
+        <>
+          <div class="ranges" role="group" aria-label="Which requests">
+            {(Object.keys(LISTS) as (keyof typeof LISTS)[]).map((id) => (
+              <button type="button" aria-pressed={id === wanted} onClick={() => setFilter('list', id === 'slowest' ? '' : id)}>
+                {LISTS[id]}
+              </button>
+            ))}
+          </div>
+          <input class="short" aria-label="Status" placeholder="Status" inputMode="numeric" maxLength={3} value={status} onInput={(event) => setFilter('status', event.currentTarget.value.replace(/\D/g, ''))} />
+        </>
+      }
+    >
+      {shown.length ? (
+        <>
+          <WaterfallLegend />
+          <div class="scroll free" tabIndex={0} role="region" aria-label={`${LISTS[wanted]} requests, table`}>
+            <table class="requests">
+              <thead>
+                <tr>
+                  <th scope="col">Ended</th>
+                  <th scope="col">Operation</th>
+                  <th scope="col">Status</th>
+                  <th scope="col">Cache</th>
+                  <th scope="col" class="figure">
+                    Took
+                  </th>
+                  <th scope="col">Where the time went</th>
+                </tr>
+              </thead>
+              <tbody>
+                {shown.map((one) => {
+                  const isOpen = open === one.request_id;
+                  return (
+                    <>
+                      <tr key={one.request_id} class={isOpen ? 'open' : ''}>
+                        <td class="when">{show.dayTime(Date.parse(one.ended))}</td>
+                        <td class="path">
+                          <button type="button" class="row-opener" aria-expanded={isOpen} onClick={() => setOpen(isOpen ? '' : one.request_id)}>
+                            <b>{one.operation}</b>
+                            <small>
+                              {one.method} {one.path}
+                            </small>
+                          </button>
+                        </td>
+                        <td>
+                          <Badge mood={moodOf(one.status)}>{one.status || 'none sent'}</Badge>
+                        </td>
+                        <td>{one.cache ?? '–'}</td>
+                        <td class="figure">{show.duration(one.duration)}</td>
+                        <td class="fall">
+                          <Waterfall request={one} longest={longest} />
+                        </td>
+                      </tr>
+                      {isOpen && (
+                        <tr>
+                          <td colSpan={6}>
+                            <Explained request={one} />
+                          </td>
+                        </tr>
+                      )}
+                    </>
+                  );
+                })}
+              </tbody>
+            </table>
+          </div>
+        </>
+      ) : (
+        <Empty>{wanted === 'failed' ? 'None of the remembered requests has failed.' : operation || status ? 'None of the remembered requests is like this. Take a filter away.' : NO_TRAFFIC}</Empty>
+      )}
+    </Card>
+  );
+}
+
+/** Statuses, the good ones in blue and green, what the client did in ochre, what failed in vermilion and purple. */
+function statusColor(status: number, nth: number): number {
+  if (status === 0) return 6;
+  if (status >= 500) return nth % 2 ? 3 : 1;
+  if (status >= 400) return 4;
+  if (status >= 300) return 5;
+  return status === 200 ? 0 : 2;
+}
+
+export function OperationFilter() {
+  const { operation } = route.value;
+  const known = (live.value.requests?.by_operation ?? []).map((one) => one.operation);
+  return (
+    <label class="filter">
+      <span>Operation</span>
+      <select value={operation} onChange={(event) => go({ operation: event.currentTarget.value })}>
+        <option value="">All</option>
+        {[...new Set([...known, ...(operation ? [operation] : [])])].map((name) => (
+          <option value={name}>{name}</option>
+        ))}
+      </select>
+    </label>
+  );
+}
+
+export function Requests() {
+  const { operation } = route.value;
+  const requests = live.value.requests;
+  const throughput = useSeries('THROUGHPUT', operation);
+  const latency = useSeries('REQUEST_LATENCY', operation);
+  const retries = useSeries('RETRY_COUNT', operation);
+  const heat = useLatencyHeat(operation);
+  const operations = [...(requests?.by_operation ?? [])].sort((a, b) => b.requests - a.requests).slice(0, 12);
+  const reasons = new Map<string, number>();
+  for (const one of requests?.retries_by_reason ?? []) if (!operation || one.operation === operation) reasons.set(one.reason, (reasons.get(one.reason) ?? 0) + one.count);
+  return (
+    <>
+      <div class="filters">
+        <OperationFilter />
+      </div>
+      <div class="grid">
+        <TimeChart id="requests-throughput" title="Requests" hint="Finished, a second" format={show.unit('requests/second')} lines={[{ name: 'Requests a second', series: throughput, what: 'mean', color: 0, area: true }]} empty={NO_TRAFFIC} />
+        <TimeChart
+          id="requests-latency"
+          title="Latency"
+          hint="Quantiles and the longest"
+          format={show.duration}
+          lines={[
+            { name: 'p50', series: latency, what: 'p50', color: 2 },
+            { name: 'p95', series: latency, what: 'p95', color: 0 },
+            { name: 'p99', series: latency, what: 'p99', color: 1 },
+            { name: 'Longest', series: latency, what: 'max', color: 6, quiet: true },
+          ]}
+          empty={NO_TRAFFIC}
+        />
+        <HeatMap id="latency-heat" title="Latency over time" hint="How many requests took how long" times={heat.times} rows={heat.rows} cells={heat.cells} what="requests" format={show.whole} height="tall" empty={NO_TRAFFIC} />
+        <BarChart id="latency-distribution" title="Latency distribution" hint="Requests by how long they took, in the range" names={heat.rows} what="latency" bars={[{ name: 'Requests', color: 0, values: heat.sums }]} format={show.whole} height="tall" standing empty={NO_TRAFFIC} />
+        <BarChart
+          id="operations"
+          title="By operation"
+          hint="Requests since the start; choose one to see it alone"
+          names={operations.map((one) => one.operation)}
+          what="operation"
+          bars={[
+            { name: 'Answered well', color: 0, values: operations.map((one) => one.requests - one.failed) },
+            { name: 'Failed', color: 1, values: operations.map((one) => one.failed) },
+          ]}
+          stacked
+          format={show.whole}
+          onPick={(name) => go({ operation: name === operation ? '' : name })}
+          empty={NO_TRAFFIC}
+        />
+        <BarChart
+          id="operation-latency"
+          title="Latency by operation"
+          hint="Over the last five minutes"
+          names={operations.map((one) => one.operation)}
+          what="operation"
+          bars={[
+            { name: 'p50', color: 2, values: operations.map((one) => one.window.p50) },
+            { name: 'p95', color: 0, values: operations.map((one) => one.window.p95) },
+          ]}
+          format={show.duration}
+          empty={NO_TRAFFIC}
+        />
+        <PieChart id="statuses" title="Status codes" hint="Sent since the start" slices={(requests?.by_status ?? []).map((one, i) => ({ name: one.status ? String(one.status) : 'none sent', value: one.count, color: statusColor(one.status, i) }))} what="status" of="answers" empty={NO_TRAFFIC} />
+        <BarChart id="retries" title="Retries by reason" hint="Since the start" names={[...reasons.keys()]} what="reason" bars={[{ name: 'Retries', color: 1, values: [...reasons.values()] }]} format={show.whole} empty="Nothing has been retried: the API answered each request at the first attempt, or the request may not be repeated." />
+        <TimeChart id="retries-time" title="Retries" hint="In each step of time" format={show.number} wide lines={[{ name: 'Retries', series: retries, what: 'mean', color: 1, area: true }]} empty={NO_TRAFFIC} height="small" />
+        <RequestList operation={operation} />
+      </div>
+    </>
+  );
+}
