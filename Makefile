@@ -23,7 +23,7 @@ CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-
 CPPFLAGS += -I. -I$(BUILD) -D_GNU_SOURCE
 CFLAGS += -std=c11 $(WARN) $(HARDEN) $(CFLAGS_$(MODE)) -MMD -MP -pthread
 LDFLAGS += $(LDHARDEN) -pthread $(filter -fsanitize% --coverage,$(CFLAGS_$(MODE))) $(NO_LTO_$(MODE))
-LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lhiredis -llmdb -lzstd -lwslay -lz -lm
+LIBS_PROXY := -levent_core -levent_extra -levent_openssl -lssl -lcrypto -lyaml -ljansson -lmsgpackc -lhiredis -lseccomp -llmdb -lzstd -lwslay -lz -lm
 LIBS_CLI := -lcurl -ljansson -lm
 LIBS_TEST := -lcheck_pic -lsubunit -lrt -lm
 # test_cli brings the whole CLI, and with it libcurl. The sidecar loads that when it is needed (post_curl.h).
@@ -122,6 +122,23 @@ install: all              ## install the programs below PREFIX (/usr/local)
 	  put $$share/bash-completion/completions/promptops-perf completion bash && \
 	  put $$share/zsh/site-functions/_promptops-perf completion zsh && \
 	  put $$share/fish/vendor_completions.d/promptops-perf.fish completion fish
+
+# ---- what is shipped -----------------------------------------------------------------------------
+.PHONY: image deb test-deploy
+VERSION := $(shell sed -n 's/.*SIDECAR_VERSION "\(.*\)"/\1/p' proxy/version.h)
+
+image:                    ## the container image promptops-sidecar:VERSION (podman)
+	podman build --format docker --timestamp 0 -f deploy/Dockerfile -t promptops-sidecar:$(VERSION) --build-arg VERSION=$(VERSION) .
+
+deb: packages             ## the Debian package, into build/
+	$(Q)deploy/install-packages.sh package
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-sidecar $(BUILD)/promptops-perf
+	$(Q)BUILD=$(BUILD) deploy/debian/build.sh $(VERSION)
+
+test-deploy:              ## build the image and run real pods (podman; needs root)
+	$(Q)deploy/install-packages.sh build deploy
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-origin
+	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/deploy/test_containers.py $(T)
 
 # ---- what a developer runs ---------------------------------------------------------------------
 .PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire

@@ -16,7 +16,7 @@
 #include "metrics/series.h"
 
 /* A code is an outcome (below 100), a status, or a reason (from REASON_BASE on). */
-enum { HTTP_ROOM = 256, MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
+enum { HTTP_ROOM = 512, MAX_METHODS = 255, MAX_OUTCOMES = 100, MAX_REASONS = 500, REASON_BASE = 1024 };
 
 struct operation_detail {
     _Atomic uint64_t tally[TALLY_COUNT];
@@ -41,6 +41,8 @@ struct metrics {
     int block_count;
     char *operations[METRICS_MAX_OPERATIONS];
     unsigned operation_count;
+    char *routes[METRICS_MAX_ROUTES];
+    unsigned route_count;
     char **methods;
     size_t method_count;
     char **reasons;
@@ -196,8 +198,10 @@ struct metrics *metrics_new(const struct metrics_config *config)
     m->outcome_count = m->outcomes ? config->outcome_count : 0;
     m->operations[0] = strdup("other");
     m->operation_count = 1;
+    m->routes[ROUTE_NONE] = strdup("");
+    m->route_count = 1;
     m->blocks = calloc((size_t)config->workers + 1, sizeof(struct metrics_block *));
-    bool whole = m->methods && m->reasons && m->outcomes && m->operations[0] && m->blocks;
+    bool whole = m->methods && m->reasons && m->outcomes && m->operations[0] && m->routes[0] && m->blocks;
     for (int i = 0; whole && i <= config->workers; i++) {
         m->blocks[i] = block_new();
         whole = m->blocks[i] != NULL;
@@ -220,6 +224,8 @@ void metrics_free(struct metrics *m)
     free(m->blocks);
     for (unsigned i = 0; i < m->operation_count; i++)
         free(m->operations[i]);
+    for (unsigned i = 0; i < m->route_count; i++)
+        free(m->routes[i]);
     names_free(m->methods, m->method_count);
     names_free(m->reasons, m->reason_count);
     names_free(m->outcomes, m->outcome_count);
@@ -252,18 +258,32 @@ int metrics_blocks(const struct metrics *m)
 
 /* ---- names ---- */
 
+/* The name's number, made at its first sight; 0 when there is no room. */
+static uint16_t intern(char **names, unsigned *count, unsigned room, const char *name)
+{
+    for (unsigned i = 0; i < *count; i++)
+        if (strcmp(names[i], name) == 0)
+            return (uint16_t)i;
+    char *copy = *count < room ? strdup(name) : NULL;
+    if (!copy)
+        return 0;
+    names[*count] = copy;
+    return (uint16_t)(*count)++;
+}
+
 uint16_t metrics_operation(struct metrics *m, const char *name)
 {
-    for (unsigned i = 0; i < m->operation_count; i++)
-        if (strcmp(m->operations[i], name) == 0)
-            return (uint16_t)i;
-    if (m->operation_count == METRICS_MAX_OPERATIONS)
-        return OPERATION_OTHER;
-    char *copy = strdup(name);
-    if (!copy)
-        return OPERATION_OTHER;
-    m->operations[m->operation_count] = copy;
-    return (uint16_t)m->operation_count++;
+    return intern(m->operations, &m->operation_count, METRICS_MAX_OPERATIONS, name);
+}
+
+uint16_t metrics_route(struct metrics *m, const char *path)
+{
+    return intern(m->routes, &m->route_count, METRICS_MAX_ROUTES, path);
+}
+
+const char *metrics_route_name(const struct metrics *m, uint16_t route)
+{
+    return route < m->route_count ? m->routes[route] : "";
 }
 
 const char *metrics_operation_name(const struct metrics *m, uint16_t operation)
@@ -402,16 +422,14 @@ static void count_operation(struct operation_detail *detail, const struct observ
 struct http_key metrics_http_key(const struct observation *o)
 {
     bool caused = o->status == 0 || (o->flags & OBSERVED_BROKEN);
-    return (struct http_key){.operation = operation_bound(o->operation),
-                             .status = o->status,
-                             .cause = caused ? o->reason : 0,
-                             .method = o->method};
+    return (struct http_key){
+        .route = o->route, .status = o->status, .cause = caused ? o->reason : 0, .method = o->method};
 }
 
 static void http_record(struct metrics_block *b, struct hist_table *t, const struct http_key *k,
                         int64_t duration)
 {
-    uint64_t key = UINT64_C(1) << 63 | (uint64_t)(k->cause & 0x3fff) << 48 | (uint64_t)k->operation << 32 |
+    uint64_t key = UINT64_C(1) << 63 | (uint64_t)(k->cause & 0x3fff) << 48 | (uint64_t)k->route << 32 |
                    (uint64_t)k->status << 16 | (uint64_t)k->method << 8;
     if (!hist_table_record(t, key, duration))
         metric_add(b, METRIC_OBSERVATIONS_LOST, 1);
@@ -513,8 +531,7 @@ void metrics_upstream(struct metrics_block *b, const struct attempt *a)
     struct hist_table *http =
         atomic_load_explicit(&b->detail->http[METRICS_HTTP_CLIENT], memory_order_acquire);
     if (http) {
-        struct http_key key = {
-            .operation = operation, .status = a->status, .cause = a->outcome, .method = a->method};
+        struct http_key key = {.status = a->status, .cause = a->outcome, .method = a->method};
         http_record(b, http, &key, a->total);
     }
 }
@@ -705,7 +722,7 @@ bool metrics_http_walk(const struct metrics *m, enum metrics_http_side side, met
         uint64_t k = all[i].key;
         struct http_key key = {.other = true};
         if (k != HIST_TABLE_OTHER)
-            key = (struct http_key){.operation = (uint16_t)(k >> 32),
+            key = (struct http_key){.route = (uint16_t)(k >> 32),
                                     .status = (uint16_t)(k >> 16),
                                     .cause = (uint16_t)(k >> 48 & 0x3fff),
                                     .method = (uint8_t)(k >> 8)};

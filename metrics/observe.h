@@ -69,6 +69,7 @@ struct observation {
     uint8_t attempts;   /* at the upstream, the first included */
     uint8_t retries;
     uint16_t flags;     /* of enum observation_flag */
+    uint16_t route;     /* of metrics_route() */
     uint8_t detailed;   /* true: what stands behind `path` is not all zero */
     uint8_t kept;       /* why it is kept: keeper.h. Set by metrics_observe(), as the following */
     uint8_t circuit;    /* enum observed_circuit */
@@ -132,7 +133,7 @@ struct attempt {
     uint16_t batch; /* requests in this one, when it is a batch */
 };
 
-enum { METRICS_MAX_OPERATIONS = 256, OPERATION_OTHER = 0 };
+enum { METRICS_MAX_OPERATIONS = 256, OPERATION_OTHER = 0, METRICS_MAX_ROUTES = 1536, ROUTE_NONE = 0 };
 
 struct metrics_config {
     int workers;                /* blocks 0 ... workers - 1; the control thread has block `workers` */
@@ -165,6 +166,11 @@ int metrics_blocks(const struct metrics *m);
  * OPERATION_OTHER once METRICS_MAX_OPERATIONS names are known, or out of memory.
  */
 uint16_t metrics_operation(struct metrics *m, const char *name);
+
+/* The same for a route's template; ROUTE_NONE once METRICS_MAX_ROUTES are known, or out of memory. / "" for
+ * no template. */
+uint16_t metrics_route(struct metrics *m, const char *path);
+const char *metrics_route_name(const struct metrics *m, uint16_t route);
 
 /* Names for numbers; never NULL, "other" for an unknown number. Operations: control thread only. */
 const char *metrics_operation_name(const struct metrics *m, uint16_t operation);
@@ -280,12 +286,12 @@ const char *metrics_part_name(const struct metrics *m, enum histogram_id id, int
 int metrics_parts(enum histogram_id id);
 
 /*
- * Durations by what the semantic conventions of OpenTelemetry ask for: of requests by operation, method,
- * status (and reason, for those that had none or broke off), of attempts by operation, method, status and
- * outcome. Kept from the first metrics_http_begin() on; nothing is spent before it.
+ * Durations by what the semantic conventions of OpenTelemetry ask for: of requests by route, method, status
+ * (and reason, for those that had none or broke off), of attempts by method, status and outcome. Kept from
+ * the first metrics_http_begin() on; nothing is spent before it.
  */
 struct http_key {
-    uint16_t operation;
+    uint16_t route; /* server only */
     uint16_t status;
     uint16_t cause; /* server: a reason, 0: none; client: an outcome */
     uint8_t method;

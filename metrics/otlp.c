@@ -73,11 +73,6 @@ void otlp_bool(struct text *t, unsigned field, const char *key, bool value)
     close_attribute(t, mark, inner);
 }
 
-const char *otlp_route(const struct otlp_scene *s, uint16_t operation)
-{
-    return operation < s->route_count ? s->routes[operation] : NULL;
-}
-
 static size_t open_scope(struct text *t, const struct otlp_scene *s, const char *name)
 {
     size_t mark = pb_open(t, 2);

@@ -27,14 +27,9 @@ struct otlp_scene {
     const char *server_address;  /* of the upstream */
     uint16_t server_port;
     const char *server_scheme;
-    const char *server_path;   /* what goes before each path at the upstream; "" mostly */
-    const char *const *routes; /* template of the path, by operation; NULL in it: none, or several */
-    size_t route_count;
-    int64_t offset; /* wall clock minus monotonic clock */
+    const char *server_path; /* what goes before each path at the upstream; "" mostly */
+    int64_t offset;          /* wall clock minus monotonic clock */
 };
-
-/* NULL: the operation has no single template. */
-const char *otlp_route(const struct otlp_scene *s, uint16_t operation);
 
 /* A trace that shows what lies behind a measurement of http.server.request.duration (or client). */
 struct otlp_exemplar {

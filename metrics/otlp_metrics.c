@@ -238,8 +238,8 @@ static void put_histograms(struct writer *w, enum histogram_id id)
 
 static bool same_key(const struct http_key *a, const struct http_key *b)
 {
-    return a->operation == b->operation && a->status == b->status && a->cause == b->cause &&
-           a->method == b->method && a->other == b->other;
+    return a->route == b->route && a->status == b->status && a->cause == b->cause && a->method == b->method &&
+           a->other == b->other;
 }
 
 static void put_exemplars(struct writer *w, enum metrics_http_side side, const struct http_key *key)
@@ -262,7 +262,8 @@ static void put_http_attributes(struct writer *w, enum metrics_http_side side, c
 {
     const struct otlp_scene *s = w->in->scene;
     bool server = side == METRICS_HTTP_SERVER;
-    const char *method = metrics_method_name(s->metrics, k->method), *route = otlp_route(s, k->operation);
+    const char *method = metrics_method_name(s->metrics, k->method),
+               *route = metrics_route_name(s->metrics, k->route);
     char room[12];
     snprintf(room, sizeof room, "%u", k->status);
     if (k->other) {
@@ -271,10 +272,9 @@ static void put_http_attributes(struct writer *w, enum metrics_http_side side, c
     }
     put_attribute(w, "http.request.method", strcmp(method, "OTHER") == 0 ? "_OTHER" : method);
     put_attribute(w, "url.scheme", server ? s->listen_scheme : s->server_scheme);
-    put_attribute(w, "promptops.operation", metrics_operation_name(s->metrics, k->operation));
     if (k->status)
         otlp_int(w->out, HISTOGRAM_ATTRIBUTE, "http.response.status_code", k->status);
-    if (server && route)
+    if (server && *route)
         put_attribute(w, "http.route", route);
     if (!server) {
         put_attribute(w, "server.address", s->server_address);

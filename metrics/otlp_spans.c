@@ -126,14 +126,14 @@ static void put_request_attributes(struct text *t, const struct otlp_scene *scen
                                    const struct span_record *s)
 {
     const struct span_head *h = &s->head;
-    const char *route = otlp_route(scene, h->operation);
+    const char *route = metrics_route_name(scene->metrics, h->route);
     otlp_text(t, ATTRIBUTE, "http.request.method", method_name(scene, h->method));
     otlp_bytes(t, ATTRIBUTE, "url.path", s->path, h->path_bytes);
     otlp_text(t, ATTRIBUTE, "url.scheme", scene->listen_scheme);
     otlp_text(t, ATTRIBUTE, "network.protocol.version", h->minor ? "1.1" : "1.0");
     put_host(t, s);
     put_status_code(t, h->status);
-    if (route)
+    if (*route)
         otlp_text(t, ATTRIBUTE, "http.route", route);
     otlp_text(t, ATTRIBUTE, "promptops.operation", metrics_operation_name(scene->metrics, h->operation));
     otlp_text(t, ATTRIBUTE, "promptops.cache", cache_word_name(h->cache));
@@ -159,10 +159,13 @@ static void put_request_status(struct text *t, const struct otlp_scene *scene, c
 static void put_request(struct text *t, const struct otlp_scene *scene, const struct span_record *s)
 {
     const struct span_head *h = &s->head;
-    const char *route = otlp_route(scene, h->operation);
+    const char *route = metrics_route_name(scene->metrics, h->route);
+    const char *internal = !h->internal                                             ? ""
+                           : h->attempts && s->attempts[0].kind == ATTEMPT_PREFETCH ? "prefetch "
+                                                                                    : "refresh ";
     char name[SPAN_PATH_BYTES + 16];
-    snprintf(name, sizeof name, "%s%s%s%s", h->internal ? "refresh " : "", method_name(scene, h->method),
-             route ? " " : "", route ? route : "");
+    snprintf(name, sizeof name, "%s%s%s%s", internal, method_name(scene, h->method), *route ? " " : "",
+             route);
     size_t mark = pb_open(t, 2);
     pb_bytes(t, 1, h->trace_id, sizeof h->trace_id);
     pb_bytes(t, 2, h->id, sizeof h->id);

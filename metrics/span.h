@@ -56,7 +56,7 @@ struct span_head {
     uint8_t trace_flags;
     uint8_t method, cache, minor;
     uint8_t observed; /* enum observation_flag */
-    uint16_t operation, status, reason;
+    uint16_t operation, route, status, reason;
     uint8_t retries;
     int64_t began, ended, total;
     uint64_t bytes_in, bytes_out;

@@ -160,11 +160,14 @@ static bool compression(const struct advise_facts *f, struct advise_estimate *ou
 size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t most)
 {
     size_t saved = 0;
-    for (size_t i = 0, first = 0; i < count; i++) {
-        if (i == first || begun[i] - begun[first] > window || i - first >= most)
-            first = i;
-        else
-            saved++;
+    for (size_t i = 0; i < count;) {
+        size_t alone = i++;
+        if (i == count || begun[i] - begun[alone] > window)
+            continue;
+        size_t opened = i;
+        while (i < count && begun[i] - begun[opened] <= window && i - opened < most)
+            i++;
+        saved += i - opened - 1;
     }
     return saved;
 }

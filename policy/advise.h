@@ -81,8 +81,9 @@ struct advise_estimate {
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out);
 
 /*
- * Calls that could go together: of `count` begun at these times (ascending), the first opens a batch, and
- * those within `window` of it join, up to `most`. Returns how many calls that saves.
+ * Calls that going together would save: of `count` begun at these times (ascending) a first goes alone; the next
+ * within the window, while it is under way, waits for the window, and those who come meanwhile go with it, `most` in
+ * all (policy/batch.h). Calls are taken to last for the window at least.
  */
 size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t most);
 

@@ -29,6 +29,7 @@ static const char *const metrics[] = {
     "ERROR_BUDGET_BURN_FAST",
     "ERROR_BUDGET_BURN_SLOW",
     "ERROR_BUDGET_BURN_TICKET",
+    "BATCHING_REFUTED",
 };
 _Static_assert(ARRAY_LEN(metrics) == ALERT_METRIC_COUNT, "one name a metric");
 

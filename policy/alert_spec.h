@@ -30,6 +30,7 @@ enum alert_metric {
                                               minutes */
     ALERT_METRIC_ERROR_BUDGET_BURN_SLOW,   /* of six hours and half an hour */
     ALERT_METRIC_ERROR_BUDGET_BURN_TICKET, /* of three days and six hours */
+    ALERT_METRIC_BATCHING_REFUTED, /* kinds of requests whose batches were shown to answer otherwise */
     ALERT_METRIC_COUNT,
     ALERT_METRIC_NONE = -1 /* not said: as in the built-in alert of the same id */
 };

@@ -99,6 +99,9 @@ static void check_listeners(struct config_build *b)
                  "can be reached from other machines, allowed without admin.token_file: 127.0.0.1, [::1], "
                  "localhost "
                  "or unix:/path");
+    if (*cfg->listen_handover && *cfg->listen_handover != '/')
+        complain(b, CONFIG_OPTION_listen_handover,
+                 "is no absolute path, allowed: such as /run/promptops/handover");
     if (!b->bad[CONFIG_OPTION_listen_address] && !b->bad[CONFIG_OPTION_admin_address] &&
         strcmp(cfg->listen_address.text, cfg->admin_address.text) == 0 &&
         (*cfg->listen_address.path || cfg->listen_address.port))
@@ -117,10 +120,27 @@ static void check_upstream(struct config_build *b)
     if (*name && (strlen(name) > 253 || strpbrk(name, ":/@[] ")))
         complain(b, CONFIG_OPTION_upstream_tls_server_name,
                  "is not a host name, allowed: a name without scheme or port");
+    const char *to = cfg->upstream_connect_to, *colon = strrchr(to, ':');
+    if (*to && (!colon || colon == to || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+                strpbrk(to, "/@ ")))
+        complain(b, CONFIG_OPTION_upstream_connect_to,
+                 "is not host:port, allowed: such as api.internal:443 or [::1]:443");
     const char *path = cfg->pool_health_check_path;
     if (*path != '/' || strpbrk(path, " #"))
         complain(b, CONFIG_OPTION_pool_health_check_path,
                  "is not a path, allowed: / and what follows, such as /health");
+}
+
+/* Without a check whoever answers for the upstream's name is handed the key that the sidecar holds. */
+static void check_unverified(struct config_build *b)
+{
+    const struct config *cfg = b->cfg;
+    if (!cfg->upstream_tls_verify && cfg->upstream_url.tls && !cfg->upstream_url.loopback &&
+        cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH && !b->bad[CONFIG_OPTION_upstream_tls_verify])
+        complain(
+            b, CONFIG_OPTION_upstream_tls_verify,
+            "is false while the sidecar holds a key (auth.scheme): anybody on the way could take the key; "
+            "allowed: true, with upstream.tls.ca_file for an authority of your own");
 }
 
 static void check_auth(struct config_build *b)
@@ -196,10 +216,14 @@ void config_check(struct config_build *b)
     check_listeners(b);
     check_upstream(b);
     check_auth(b);
+    check_unverified(b);
     settle_timestamp(b);
     check_partition(b);
     if (cfg->rate_limit_disguised.count > OUTCOME_DISGUISES && !b->bad[CONFIG_OPTION_rate_limit_disguised])
         complain(b, CONFIG_OPTION_rate_limit_disguised, "has too many members, allowed: 8");
+    if (cfg->rate_limit_share_through_redis && !*cfg->cache_redis_url &&
+        !b->bad[CONFIG_OPTION_rate_limit_share_through_redis] && !b->bad[CONFIG_OPTION_cache_redis_url])
+        complain(b, CONFIG_OPTION_rate_limit_share_through_redis, "needs cache.redis_url");
     if (!*cfg->log_file)
         complain(b, CONFIG_OPTION_log_file, "is empty, allowed: - for standard error, or a path");
     if (cfg->cache_scope == CONFIG_CACHE_SCOPE_PRIVATE && cfg->cache_partition_by.count == 0 &&
@@ -213,10 +237,20 @@ void config_check(struct config_build *b)
 const char *config_warning(const struct config *cfg, size_t i)
 {
     bool holds = cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH;
+    bool grpc = cfg->performance_opentelemetry_protocol == CONFIG_PERFORMANCE_OPENTELEMETRY_PROTOCOL_GRPC;
+    uint16_t other = grpc ? 4318 : 4317; /* where a collector speaks the other protocol */
+    bool mixed =
+        cfg->performance_opentelemetry_enabled && cfg->performance_opentelemetry_endpoint.port == other;
     const struct {
         bool applies;
         const char *text;
     } table[] = {
+        {mixed && grpc, "performance.opentelemetry_endpoint: port 4318 is a collector's for HTTP most often; "
+                        "gRPC has 4317, or set "
+                        "performance.opentelemetry_protocol: http/protobuf"},
+        {mixed && !grpc, "performance.opentelemetry_endpoint: port 4317 is a collector's for gRPC most "
+                         "often; HTTP has 4318, or set "
+                         "performance.opentelemetry_protocol: grpc"},
         {holds && !cfg->upstream_url.tls && !cfg->upstream_url.loopback,
          "auth.scheme: the API key goes to another machine over plain http (upstream.url), where it can be "
          "read on the way; "
@@ -225,6 +259,20 @@ const char *config_warning(const struct config *cfg, size_t i)
          "auth.scheme: other machines reach listen.address, and whoever does uses the sidecar's API key; "
          "listen on 127.0.0.1 "
          "or a unix socket, or ask for client certificates (listen.tls.client_ca_file)"},
+        {!holds && !cfg->listen_address.loopback && !*cfg->listen_tls_certificate_file,
+         "listen.address: other machines reach it over plain http, where their keys can be read on the way; "
+         "listen "
+         "on 127.0.0.1 or a unix socket, or set listen.tls.certificate_file"},
+        {*cfg->admin_token_file && !cfg->admin_address.loopback && !*cfg->admin_tls_certificate_file,
+         "admin.address: the token comes over plain http from other machines and can be read on the way; set "
+         "admin.tls.certificate_file, or let nobody but Prometheus reach the port"},
+        {!cfg->upstream_tls_verify && cfg->upstream_url.tls && !cfg->upstream_url.loopback,
+         "upstream.tls.verify: false: anybody on the way can answer for the upstream and read what is sent "
+         "to it"},
+        {*cfg->cache_redis_url && strncmp(cfg->cache_redis_url, "redis://", 8) == 0 &&
+             strchr(cfg->cache_redis_url + 8, '@'),
+         "cache.redis_url: the password goes over a plain connection; use rediss:// unless Redis is on this "
+         "machine"},
     };
     for (size_t k = 0; k < ARRAY_LEN(table); k++)
         if (table[k].applies && i-- == 0)

@@ -181,7 +181,8 @@ void evict_remove(struct evict_index *index, struct evict_node *node)
 
 bool evict_hit_shared(const struct evict_index *index, struct evict_node *node)
 {
-    if (index->strategy == EVICT_LFU || index->strategy == EVICT_LRU)
+    if (index->strategy == EVICT_LFU || index->strategy == EVICT_LRU ||
+        (evict_adapts(index) && index->rule.kind == EVICT_RECENT))
         return false;
     if (index->strategy != EVICT_FIFO) {
         unsigned hits = __atomic_load_n(&node->hits, __ATOMIC_RELAXED);
@@ -199,6 +200,8 @@ void evict_hit(struct evict_index *index, struct evict_node *node)
         level_remove(index->levels, node);
         node->hits += node->hits < EVICT_USES_MAX;
         level_insert(index->levels, node);
+    } else if (evict_adapts(index)) {
+        adaptive_hit(index, node);
     } else {
         ring_remove(node);
         ring_insert(&index->main.head, node);

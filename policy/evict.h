@@ -1,12 +1,15 @@
 /*
  * Which stored entry goes first: an index over nodes that live inside the caller's entries. It knows no keys,
  * only a hash, a size and a cost. Single owner: the caller locks; only evict_hit_shared may be called by many
- * at once. lru       by last use fifo      by age of insertion lfu       by use count, aged: a new entry
- * starts at the level of the last one that was evicted (dynamic aging) adaptive  the rule that a tuner found
- * best in miniature (tuner.h): S3-FIFO with any share for its small queue (Yang et al., SOSP'23), the same
- * with a TinyLFU duel for admission (Einziger et al., 2017), or value by frequency, cost and size (GDSF,
- * Cherkasova, HPL-98-69R1); S3-FIFO with a tenth where there is no tuner predictive  as adaptive; what was
- * prefetched stays on probation
+ * at once.
+ *   lru         by last use
+ *   fifo        by age of insertion
+ *   lfu         by use count, aged: a new entry starts at the level of the last one that was evicted
+ *   adaptive    the rule that a tuner found best in miniature (tuner.h): S3-FIFO with any share for its small
+ *               queue (Yang et al., SOSP'23), the same with a TinyLFU duel for admission (Einziger et al.,
+ *               2017), lru, or value by frequency, cost and size (GDSF, Cherkasova, HPL-98-69R1); S3-FIFO
+ *               with a tenth where there is no tuner
+ *   predictive  as adaptive; what was prefetched stays on probation
  */
 #ifndef POLICY_EVICT_H
 #define POLICY_EVICT_H
@@ -36,10 +39,11 @@ struct evict_item {
 };
 
 /* How adaptive decides. */
-enum evict_kind { EVICT_S3, EVICT_DUEL, EVICT_VALUE };
+enum evict_kind { EVICT_S3, EVICT_DUEL, EVICT_VALUE, EVICT_RECENT };
 struct evict_rule {
     enum evict_kind kind;
-    unsigned share;  /* of the small queue, in percent of all; 0: all enter the main queue */
+    unsigned share; /* of the small queue, in percent of all; 0: all enter the main queue. RECENT: of what was
+                       guessed alone */
     unsigned margin; /* DUEL: by so many uses must the newcomer lead */
 };
 
@@ -69,7 +73,8 @@ void evict_remove(struct evict_index *index, struct evict_node *node);
 void evict_hit(struct evict_index *index, struct evict_node *node);
 
 /* The same, by any number of threads at once, while none is in a call that changes the index or the entry:
- * at most one relaxed load and store. False: this strategy (lru, lfu) needs the owner's evict_hit. */
+ * at most one relaxed load and store. False: this strategy (lru, lfu, adaptive while it follows lru) needs
+ * the owner's evict_hit. */
 bool evict_hit_shared(const struct evict_index *index, struct evict_node *node);
 
 /* Which limit is there a need for room under? It decides whether an entry weighs its bytes, or one. */

@@ -2,7 +2,8 @@
  * The rules of adaptive over one structure: a small queue on probation, a main queue with reinsertion, and a
  * ghost. S3 lets in who was used twice on probation, or came back soon after it was thrown out; DUEL lets in
  * who was seen more often, for its weight and cost, than the one that would go for it; VALUE keeps no queues
- * but a heap. Between S3 and DUEL, and between shares, only the next decisions change: nothing is moved.
+ * but a heap; RECENT is lru, with what was guessed on probation. Between S3, DUEL and RECENT, and between
+ * shares, only the next decisions change: nothing is moved.
  */
 #include "policy/evict_private.h"
 
@@ -74,7 +75,8 @@ void adaptive_insert(struct evict_index *index, struct evict_node *node, bool gu
         queue = QUEUE_HEAP;
     else if (guessed)
         queue = QUEUE_SMALL;
-    else if (index->rule.share == 0 || (!index->evicted && small_is_due(index)) ||
+    else if (index->rule.share == 0 || index->rule.kind == EVICT_RECENT ||
+             (!index->evicted && small_is_due(index)) ||
              (index->rule.kind == EVICT_S3 && ghost_take(&index->ghost, node->hash, ghost_capacity(index))))
         queue = QUEUE_MAIN; /* while nothing was evicted, both queues fill by their shares */
     evict_place(index, node, queue);
@@ -137,6 +139,24 @@ static struct evict_node *pop_s3(struct evict_index *index)
     return gone(index, main_victim(index));
 }
 
+void adaptive_hit(struct evict_index *index, struct evict_node *node)
+{
+    node->hits += node->hits < EVICT_USES_MAX;
+    evict_unplace(index, node);
+    evict_place(index, node, QUEUE_MAIN);
+}
+
+/* What is on probation goes while it has more than its share, else the one that was not used for longest. */
+static struct evict_node *pop_recent(struct evict_index *index)
+{
+    bool probation = index->main.count == 0 || small_is_due(index);
+    struct evict_node *node = oldest(probation ? &index->small : &index->main);
+    look(index, node);
+    if (probation)
+        ghost_remember(&index->ghost, node->hash);
+    return gone(index, node);
+}
+
 /* Was `a` seen more often than `b`, for its cost and weight? */
 static bool worth_more(const struct evict_index *index, const struct evict_node *a,
                        const struct evict_node *b)
@@ -177,5 +197,7 @@ struct evict_node *adaptive_pop(struct evict_index *index)
     index->evicted = true;
     if (index->heap_count > 0 && index->main.count == 0)
         return heap_pop(index);
+    if (index->rule.kind == EVICT_RECENT)
+        return pop_recent(index);
     return index->rule.kind == EVICT_DUEL ? pop_duel(index) : pop_s3(index);
 }

@@ -108,6 +108,8 @@ void evict_unplace(struct evict_index *index, struct evict_node *node);
 /* ---- evict_adaptive.c ---- */
 
 void adaptive_insert(struct evict_index *index, struct evict_node *node, bool guessed);
+/* A use under the rule RECENT. */
+void adaptive_hit(struct evict_index *index, struct evict_node *node);
 struct evict_node *adaptive_pop(struct evict_index *index);
 
 /* Takes up a new rule; entries are moved only when the heap comes or goes. */

@@ -125,9 +125,14 @@ static void add_tokens(struct prefetch *p, double n)
     p->tokens = p->tokens + n > BUCKET ? BUCKET : p->tokens + n;
 }
 
+bool prefetch_has_budget(const struct prefetch *p)
+{
+    return p->set.max_load > 0 && p->tokens >= 1;
+}
+
 static bool take_token(struct prefetch *p)
 {
-    if (p->set.max_load <= 0 || p->tokens < 1)
+    if (!prefetch_has_budget(p))
         return false;
     p->tokens += p->set.max_load - 1; /* it is a request to the upstream itself */
     return true;

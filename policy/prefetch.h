@@ -71,6 +71,9 @@ void prefetch_stand(struct prefetch *p, uint64_t client, uint64_t key, tick_t no
 /* May this guess be fetched now? True takes a token and counts it as issued: the caller fetches. */
 bool prefetch_issue(struct prefetch *p, const struct successor_guess *guess, tick_t now);
 
+/* Would prefetch_issue say yes, as far as the budget goes? Changes nothing. */
+bool prefetch_has_budget(const struct prefetch *p);
+
 /* A prefetch that was issued brought nothing to the cache (failed, not cacheable): counts as wasted. */
 void prefetch_failed(struct prefetch *p, uint64_t key);
 

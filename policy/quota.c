@@ -120,7 +120,7 @@ static void refuse(struct quota *q, struct quota_waiter *w, quota_wake wake, voi
 
 /* --- Demand of the foreground, for what is to spare. --- */
 
-static double demand(const struct quota *q, tick_t now)
+double quota_demand(const struct quota *q, tick_t now)
 {
     return q->demand.rate * exp(-(double)(now - q->demand.at) / (double)DEMAND_MEMORY);
 }
@@ -132,7 +132,7 @@ static void note_demand(struct quota *q, tick_t now)
         q->demand.rate += one;
         return;
     }
-    q->demand.rate = demand(q, now) + one;
+    q->demand.rate = quota_demand(q, now) + one;
     q->demand.at = now;
 }
 
@@ -157,13 +157,14 @@ bool quota_spare(struct quota *q, tick_t now)
     quota_windows_turn(q, now);
     if (q->waiting || quota_windows_when(q, 0, now) > now)
         return false;
-    double rate = demand(q, now); /* calls a second */
+    double rate = quota_demand(q, now); /* calls a second */
     for (int i = 0; i < q->count; i++) {
         const struct quota_window *w = &q->window[i];
         if (w->limit < 0 || w->soft)
             continue;
         double ahead = (double)(w->end_hi - now) / (double)TICK_S;
-        double left = (double)(w->left - (int64_t)q->in_flight) - 0.1 * (double)w->limit;
+        int64_t ours = quota_window_ours(q, w) >= 0 ? quota_window_ours(q, w) : w->limit;
+        double left = (double)quota_window_left(q, w) - 0.1 * (double)ours;
         if (left < 1 + rate * (ahead > 0 ? ahead : 0))
             return false;
     }
@@ -292,6 +293,6 @@ struct quota_look quota_look(struct quota *q, int i, tick_t now)
     if (i < 0 || i >= q->count)
         return (struct quota_look){.limit = -1};
     const struct quota_window *w = &q->window[i];
-    int64_t left = w->left - (int64_t)q->in_flight;
+    int64_t left = quota_window_left(q, w);
     return (struct quota_look){w->key, w->limit, left > 0 ? left : 0, w->length, w->end_hi, w->told_at != 0};
 }

@@ -57,6 +57,9 @@ struct quota_window {
     bool soft;             /* assumed and not confirmed: counted, but it holds nobody back */
     bool partial;          /* we did not see its beginning */
     bool refused;          /* the upstream refused a call in it */
+    int64_t mine;          /* calls of ours that were counted in it */
+    int64_t grant;         /* so many may be ours in all, others spending as well; < 0 = nobody said */
+    int64_t common;        /* what is left of it for all who share it, when that was said */
 };
 
 struct quota_waiter { /* embedded in what waits; zero it before use */
@@ -82,6 +85,9 @@ struct quota {
     tick_t throttled_at;         /* newest refusal by the upstream */
     uint32_t streak;             /* refusals without a success between */
     uint32_t in_flight;
+    int sidecars;           /* that share this key, 0 = it is not shared */
+    bool in_touch;          /* and what they use is known */
+    bool refusal_disguised; /* the newest refusal was */
     struct { /* between refusals that say only "later": a window is learnt from them */
         int64_t accepted;
         tick_t since;
@@ -162,7 +168,42 @@ struct quota_look {
 };
 struct quota_look quota_look(struct quota *q, int i, tick_t now);
 
-/* --- Between quota.c and quota_window.c. --- */
+/* --- One budget for all sidecars that share the key (quota_share.c, budget.h). --- */
+
+/* A window that is shared, as it stands. */
+struct quota_part {
+    uint32_t key;
+    int64_t limit;
+    int64_t left;        /* by the server's word, calls in flight taken off; < 0: it said nothing */
+    int64_t used, held;  /* of ours, as in budget_member */
+    double wants;
+    tick_t length, ends;
+};
+
+/* `count` sidecars share the key (0: it is not shared). Out of touch each takes its even part of every new
+ * window. Call quota_turn after it. */
+void quota_share(struct quota *q, int count, bool in_touch, tick_t now);
+
+/* The windows of which others spend as well, at most QUOTA_WINDOWS. Returns how many. */
+int quota_parts(struct quota *q, struct quota_part *out, tick_t now);
+
+/* So many of this window's calls are ours; `rest` are left for all. Ignored when the window is over.
+ * Call quota_turn after it. */
+void quota_granted(struct quota *q, const struct quota_part *part, int64_t grant, int64_t rest, tick_t now);
+
+/* Another sidecar was refused: nothing goes before `until`. */
+void quota_heard_refusal(struct quota *q, tick_t until, bool disguised, tick_t now);
+
+/* --- Between quota.c, quota_window.c and quota_share.c. --- */
+
+/* Calls of a window that may still go, those in flight taken off; may be below 0. */
+int64_t quota_window_left(const struct quota *q, const struct quota_window *w);
+/* What of it is ours by the budget that is shared; < 0: all. */
+int64_t quota_window_ours(const struct quota *q, const struct quota_window *w);
+/* Calls a second that the foreground asks for, of late. */
+double quota_demand(const struct quota *q, tick_t now);
+/* Refused elsewhere. */
+void quota_windows_heard(struct quota *q, tick_t until, bool disguised, tick_t now);
 
 /* Renews windows that are over, forgets those that nobody speaks of any more. */
 void quota_windows_turn(struct quota *q, tick_t now);

@@ -18,6 +18,7 @@
 #define GATE_FIRST     (100 * TICK_MS)
 #define GATE_MOST      (60 * TICK_S)
 #define SLACK          1.005  /* of the pace in short windows */
+#define SHARE_PATIENCE (250 * TICK_MS) /* until others have given back what they do not need */
 #define PROBE_PATIENCE TICK_S /* the others wait no longer for what becomes of a call beyond it */
 #define PROBE_WINDOWS  5      /* so many hungry windows, then an assumed limit is tried */
 #define REST_LEARNT    10     /* windows before a learnt limit is tried with more */
@@ -31,19 +32,34 @@ static int64_t cap(const struct quota_window *w)
     return w->share >= 0 && w->share < w->limit ? w->share : w->limit;
 }
 
-static int64_t available(const struct quota *q, const struct quota_window *w)
-{
-    return w->left - (int64_t)q->in_flight;
-}
-
 static bool is_rate(const struct quota_window *w)
 {
     return w->length > 0 && w->length <= SHORT_WINDOW && w->limit > 0;
 }
 
-static int64_t burst(const struct quota_window *w)
+/* What others share with us and left to us. */
+static int64_t ours(const struct quota *q, const struct quota_window *w)
 {
-    int64_t most = cap(w) > 0 ? cap(w) : 1;
+    int64_t part = quota_window_ours(q, w), all = cap(w);
+    return part >= 0 && part < all ? part : all;
+}
+
+int64_t quota_window_left(const struct quota *q, const struct quota_window *w)
+{
+    int64_t part = quota_window_ours(q, w) - w->mine, left = w->left;
+    if (quota_window_ours(q, w) >= 0 && part < left && !is_rate(w))
+        left = part;
+    return left - (int64_t)q->in_flight;
+}
+
+static int64_t available(const struct quota *q, const struct quota_window *w)
+{
+    return quota_window_left(q, w);
+}
+
+static int64_t burst(const struct quota *q, const struct quota_window *w)
+{
+    int64_t most = ours(q, w) > 0 ? ours(q, w) : 1;
     if (is_rate(w))
         return 1;
     return most > 1
@@ -81,7 +97,7 @@ static struct quota_window *add(struct quota *q, uint32_t key)
     if (q->count == QUOTA_WINDOWS)
         return NULL;
     struct quota_window *w = &q->window[q->count++];
-    *w = (struct quota_window){.key = key, .limit = -1, .share = -1, .partial = true};
+    *w = (struct quota_window){.key = key, .limit = -1, .share = -1, .grant = -1, .partial = true};
     return w;
 }
 
@@ -117,7 +133,7 @@ void quota_windows_assume(struct quota *q, tick_t now)
         w->soft = !q->rules->believe;
         if (!w->soft)
             as_if_even(w, now);
-        w->credit = (double)burst(w);
+        w->credit = (double)burst(q, w);
     }
 }
 
@@ -143,7 +159,7 @@ static void review_assumed(const struct quota *q, struct quota_window *w, bool s
         w->limit += w->limit / 2;
     } else if (w->rest) {
         w->rest--;
-    } else if (w->hungry >= PROBE_WINDOWS && w->share < 0) {
+    } else if (w->hungry >= PROBE_WINDOWS && w->share < 0 && q->sidecars < 2) {
         w->hungry = 0;
         w->limit++;
     }
@@ -176,6 +192,9 @@ static void renew(struct quota *q, struct quota_window *w, tick_t now)
     w->refused = false;
     w->partial = false;
     w->left = cap(w) - w->edge;
+    w->mine = w->edge;
+    w->grant = -1;
+    w->common = 0;
     w->edge = 0;
     if (!w->told_at && w->length >= 60 * TICK_S) {
         align(q, w, now);
@@ -216,10 +235,10 @@ static tick_t base_of(const struct quota_window *w)
 }
 
 /* Between two calls, `left` of them being available: the last one goes an interval before the end. */
-static double interval(const struct quota_window *w, int64_t left)
+static double interval(const struct quota *q, const struct quota_window *w, int64_t left)
 {
     if (is_rate(w))
-        return (double)w->length / (double)(cap(w) > 0 ? cap(w) : 1) * SLACK;
+        return (double)w->length / (double)(ours(q, w) > 0 ? ours(q, w) : 1) * SLACK;
     double time = (double)(w->end_lo - base_of(w));
     return time > 0 && left > 0 ? time / (double)(left + 1) : 0;
 }
@@ -234,8 +253,8 @@ void quota_windows_spend(struct quota *q, tick_t now)
             w->last = now;
             continue;
         }
-        double iv = interval(w, available(q, w)), ahead = (double)base_of(w) + iv - (double)now,
-               most = (double)burst(w);
+        double iv = interval(q, w, available(q, w)), ahead = (double)base_of(w) + iv - (double)now,
+               most = (double)burst(q, w);
         if (w->limit < 0)
             continue;
         if (ahead > 0)
@@ -265,13 +284,15 @@ static tick_t window_when(const struct quota *q, const struct quota_window *w, i
         return now;
     if (w->soft)
         return soft_when(q, w, now);
+    if (left <= rank && q->in_touch && left + w->common > rank && w->left - (int64_t)q->in_flight > rank)
+        return now + SHARE_PATIENCE; /* others have some of it left */
     if (left <= rank) { /* in a later window */
-        int64_t most = cap(w) > 0 ? cap(w) : 1;
+        int64_t most = ours(q, w) > 0 ? ours(q, w) : 1;
         double each = (double)(w->length > 0 ? w->length : 60 * TICK_S) / (double)most;
         double behind = (double)(rank - (left > 0 ? left : 0)) * each;
         return w->end_hi + (behind < (double)FORGET * 24 ? (tick_t)behind : FORGET * 24);
     }
-    double at = (double)base_of(w) + (double)(rank + 1 - (int64_t)w->credit) * interval(w, left);
+    double at = (double)base_of(w) + (double)(rank + 1 - (int64_t)w->credit) * interval(q, w, left);
     return at > (double)now ? (tick_t)at : now;
 }
 
@@ -343,14 +364,25 @@ static void hear_end(struct quota *q, struct quota_window *w, const struct rate_
         w->length = said->reset > TICK_S ? said->reset : TICK_S;
 }
 
+static bool begin_anew(struct quota_window *w, const struct quota_answer *a)
+{
+    w->mine = a->charged;
+    w->grant = -1;
+    w->common = 0;
+    return true;
+}
+
 static void hear_window(struct quota *q, const struct rate_window *said, const struct quota_answer *a,
                         tick_t now)
 {
     struct quota_window *w = find(q, said->key);
     if (said->limit >= RATE_MANY || (said->limit < 0 && said->remaining < 0))
         return;
-    if (!w && !(w = add(q, said->key)))
-        return;
+    if (!w) {
+        if (!(w = add(q, said->key)))
+            return;
+        w->mine = a->charged;
+    }
     bool newest = a->sent_at >= w->told_at;
     bool fresh = w->limit < 0 || !w->told_at;
     if (said->length > 0)
@@ -362,7 +394,7 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     if (said->reset >= 0) {
         tick_t slack = 2 * TICK_S < w->length / 2 ? 2 * TICK_S : w->length / 2;
         if (!fresh && a->sent_at + said->reset - TICK_S > w->end_hi + slack)
-            fresh = true; /* it speaks of the next window already */
+            fresh = begin_anew(w, a); /* it speaks of the next window already */
         else if (!fresh && now + said->reset + TICK_S < w->end_lo - slack && !newest)
             return; /* an old answer about the window before */
         hear_end(q, w, said, a, now);
@@ -378,7 +410,7 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     else if (said->remaining < 0 && a->charged && w->left > 0)
         w->left--;
     if (w->limit >= 0 && !w->told_at)
-        w->credit = (double)burst(w);
+        w->credit = (double)burst(q, w);
     if (fresh)
         w->share = -1;
     w->told_at = now;
@@ -400,7 +432,9 @@ static void count_call(struct quota *q, const struct quota_answer *a, tick_t now
     bool disproved = false;
     for (int i = 0; i < q->count; i++) {
         struct quota_window *w = &q->window[i];
-        if (said_of(a->reading, w->key) || !a->charged || counted < w->begin)
+        bool here = a->charged && counted >= w->begin;
+        w->mine += here;
+        if (said_of(a->reading, w->key) || !here)
             continue;
         w->left--;
         w->edge += counted >= w->end_lo;
@@ -494,13 +528,14 @@ void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t
         return;
     q->streak += again;
     q->throttled_at = now;
+    q->refusal_disguised = a->disguised;
     bool fresh = false; /* the limit is believed only now: its count says nothing about others */
     if (a->disguised) {
         quota_windows_assume(q, now);
         fresh = believe(q);
     }
     struct quota_window *w = shortest(q);
-    if (w && !w->told_at && w->key != RATE_KEY_LEARNT && !fresh && !w->partial && !w->refused) {
+    if (w && !w->told_at && q->sidecars < 2 && w->key != RATE_KEY_LEARNT && !fresh && !w->partial && !w->refused) {
         int64_t accepted = cap(w) - w->left - 1;
         if (accepted < assumed_of(q, w->key)) /* others spend from it too, or it is smaller than is assumed */
             w->share = accepted > 1 ? accepted - accepted / 10 : 1;
@@ -521,6 +556,16 @@ void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t
         tick_t longer = q->streak > 2 ? GATE_MOST << (q->streak < 8 ? q->streak - 2 : 6) : 0;
         close_gate(q, longer > w->end_hi - now ? now + longer : w->end_hi);
     }
+}
+
+void quota_windows_heard(struct quota *q, tick_t until, bool disguised, tick_t now)
+{
+    q->turn_due = 0;
+    if (disguised) {
+        quota_windows_assume(q, now);
+        (void)believe(q);
+    }
+    close_gate(q, until);
 }
 
 void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t now)

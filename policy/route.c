@@ -149,6 +149,16 @@ int routes_operations(const struct routes *r)
     return r->operations;
 }
 
+size_t routes_rows(const struct routes *r)
+{
+    return r->rows;
+}
+
+const struct route *routes_row(const struct routes *r, size_t i)
+{
+    return &r->row[i];
+}
+
 const char *routes_operation_name(const struct routes *r, int operation)
 {
     return r->name[operation > 0 && operation < r->operations ? operation : ROUTE_OTHER];

@@ -37,6 +37,8 @@ struct route {         /* one row, compiled: read only */
     tick_t ttl;
     int max_attempts; /* 0 = as configured */
     tick_t timeout;   /* 0 = as configured */
+    uint16_t number;  /* 1 ... routes_rows(); 0 for no row */
+    const char *path; /* the template as it was written; NULL for no row. Lives as long as the routes */
     uint8_t tags;     /* how many */
     uint8_t invalidates;
     /* private */
@@ -80,6 +82,10 @@ bool routes_find(const struct routes *r, enum method method, struct slice path, 
 /* How many operations there are, and the name of each; 0 is "other". */
 int routes_operations(const struct routes *r);
 const char *routes_operation_name(const struct routes *r, int operation);
+
+/* How many rows there are, and each (0 ... routes_rows() - 1), in the order in which they are tried. */
+size_t routes_rows(const struct routes *r);
+const struct route *routes_row(const struct routes *r, size_t i);
 
 /*
  * Writes tag i (0 ... route->tags-1) of a match into buf, captures put in with unreserved characters decoded

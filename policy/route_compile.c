@@ -397,6 +397,10 @@ static bool compile_row(struct build *b, const struct route_spec *spec, size_t a
         return false;
     if (spec->ttl < 0 || spec->timeout < 0 || spec->max_attempts < 0)
         return fail_plain(b, "ttl, timeout and max_attempts may not be negative");
+    row->number = (uint16_t)(at + 1);
+    row->path = grab_text(b, text(spec->path));
+    if (!row->path)
+        return false;
     row->no_store = spec->no_store;
     row->safe = spec->safe;
     row->has_ttl = spec->has_ttl;

@@ -10,9 +10,10 @@
 #include <string.h>
 
 /* The first is where a cache starts; the last is where it starts when sizes differ widely. */
-static const struct evict_rule candidates[] = {
-    {EVICT_S3, 10, 0}, {EVICT_S3, 2, 0},   {EVICT_S3, 30, 0},   {EVICT_S3, 60, 0},   {EVICT_S3, 90, 0},
-    {EVICT_S3, 0, 0},  {EVICT_DUEL, 1, 1}, {EVICT_DUEL, 10, 1}, {EVICT_DUEL, 40, 1}, {EVICT_VALUE, 0, 0}};
+static const struct evict_rule candidates[] = {{EVICT_RECENT, 10, 0}, {EVICT_S3, 10, 0},  {EVICT_S3, 2, 0},
+                                               {EVICT_S3, 30, 0},     {EVICT_S3, 60, 0},  {EVICT_S3, 90, 0},
+                                               {EVICT_S3, 0, 0},      {EVICT_DUEL, 1, 1}, {EVICT_DUEL, 10, 1},
+                                               {EVICT_DUEL, 40, 1},   {EVICT_VALUE, 0, 0}};
 
 enum {
     CANDIDATES = ARRAY_LEN(candidates),
@@ -20,7 +21,9 @@ enum {
     MIN_RATE = 64,
     GUESS_AFTER = 50,  /* sampled requests */
     PERIOD_MIN = 1000, /* requests between two decisions */
-    PERIOD_FILLS = 1   /* or so many for each entry of a miniature */
+    PERIOD_FILLS = 1,  /* or so many for each entry of a miniature */
+    QUICK = 8,         /* decisions at first that come sooner, */
+    QUICKER = 4        /* after a part of that */
 };
 
 #define MEMORY    0.97  /* of the scores, from one period to the next */
@@ -36,6 +39,7 @@ struct tuner {
     uint64_t threshold; /* of the sample; read by any thread */
     uint64_t seen;      /* requests of this period */
     unsigned chosen;
+    unsigned decisions;    /* since the limits were set, as far as QUICK */
     bool settled;          /* something was decided since the limits were set */
     double sizes, squares; /* of the first items: sums of their bytes, and of the squares */
     uint64_t changes;
@@ -86,6 +90,7 @@ bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_by
     tuner->max_bytes = max_bytes;
     tuner->seen = 0;
     tuner->settled = false;
+    tuner->decisions = 0;
     tuner->sizes = tuner->squares = 0;
     __atomic_store_n(&tuner->threshold, next.threshold, __ATOMIC_RELAXED);
     return true;
@@ -137,7 +142,9 @@ static void choose(struct tuner *tuner, unsigned candidate)
 static double lead_wanted(const struct tuner *tuner, unsigned to)
 {
     enum evict_kind now = candidates[tuner->chosen].kind, then = candidates[to].kind;
-    return now == then ? LEAD : now == EVICT_VALUE || then == EVICT_VALUE ? LEAD_MOVE : LEAD_KIND;
+    if (now == then || (now != EVICT_DUEL && then != EVICT_DUEL && now != EVICT_VALUE && then != EVICT_VALUE))
+        return LEAD; /* S3 and RECENT let in all alike */
+    return now == EVICT_VALUE || then == EVICT_VALUE ? LEAD_MOVE : LEAD_KIND;
 }
 
 static void decide(struct tuner *tuner)
@@ -156,6 +163,7 @@ static void decide(struct tuner *tuner)
     for (unsigned i = 0; i < CANDIDATES; i++)
         tuner->scores[i] *= MEMORY;
     tuner->seen = 0;
+    tuner->decisions += tuner->decisions < QUICK;
     tuner->settled = true;
 }
 
@@ -194,6 +202,10 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
     tuner->seen++;
     if (!tuner->settled && tuner->seen <= GUESS_AFTER)
         guess(tuner, item);
+    if (tuner->decisions < QUICK) { /* at first little is known, and much to be gained */
+        period /= QUICKER;
+        least /= QUICKER;
+    }
     if (tuner->seen >= period && (double)tuner->seen >= least)
         decide(tuner);
 }

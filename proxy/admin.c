@@ -49,7 +49,8 @@ struct admin {
     struct endpoint endpoint;
     char own_host[sizeof(((struct endpoint *)0)->host)];
     uint16_t port;
-    bool bound_path; /* the unix socket's file is ours to remove */
+    struct evhttp_bound_socket *bound; /* where it listens; NULL: another process does now */
+    bool bound_path;                   /* the unix socket's file is ours to remove */
 };
 
 /* ---- what handlers use ---- */
@@ -666,12 +667,35 @@ static struct evconnlistener *listen_address(struct admin *a, struct event_base 
                                              const struct sockaddr *sa, socklen_t n)
 {
     unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE;
-    struct evconnlistener *l = evconnlistener_new_bind(base, NULL, NULL, flags, 128, sa, (int)n);
-    if (l && !evhttp_bind_listener(a->http, l)) {
+    struct evconnlistener *l = a->options.fd > 0
+                                   ? evconnlistener_new(base, NULL, NULL, flags, 0, a->options.fd)
+                                   : evconnlistener_new_bind(base, NULL, NULL, flags, 128, sa, (int)n);
+    a->bound = l ? evhttp_bind_listener(a->http, l) : NULL;
+    if (l && !a->bound) {
         evconnlistener_free(l);
         return NULL;
     }
     return l;
+}
+
+static void note_port(struct admin *a, struct evconnlistener *l)
+{
+    struct sockaddr_storage sa;
+    socklen_t n = sizeof sa;
+    char service[8];
+    if (getsockname(evconnlistener_get_fd(l), (struct sockaddr *)&sa, &n) == 0 &&
+        getnameinfo((struct sockaddr *)&sa, n, NULL, 0, service, sizeof service, NI_NUMERICSERV) == 0)
+        a->port = sa.ss_family == AF_UNIX ? 0 : (uint16_t)strtoul(service, NULL, 10);
+}
+
+/* Somebody opened it before; its file, when it has one, is theirs. */
+static const char *listen_inherited(struct admin *a, struct event_base *base)
+{
+    struct evconnlistener *l = listen_address(a, base, NULL, 0);
+    if (!l)
+        return "out of memory";
+    note_port(a, l);
+    return NULL;
 }
 
 static const char *listen_unix(struct admin *a, struct event_base *base)
@@ -704,12 +728,7 @@ static const char *listen_tcp(struct admin *a, struct event_base *base)
     freeaddrinfo(found);
     if (!l)
         return strerror(error);
-    struct sockaddr_storage sa;
-    socklen_t n = sizeof sa;
-    char service[8];
-    if (getsockname(evconnlistener_get_fd(l), (struct sockaddr *)&sa, &n) == 0 &&
-        getnameinfo((struct sockaddr *)&sa, n, NULL, 0, service, sizeof service, NI_NUMERICSERV) == 0)
-        a->port = (uint16_t)strtoul(service, NULL, 10);
+    note_port(a, l);
     return NULL;
 }
 
@@ -747,7 +766,9 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
     evhttp_set_default_content_type(a->http, NULL);
     evhttp_set_gencb(a->http, on_request, a);
     evhttp_set_bevcb(a->http, on_accept, a);
-    failed = local ? listen_unix(a, base) : listen_tcp(a, base);
+    failed = a->options.fd > 0 ? listen_inherited(a, base)
+             : local           ? listen_unix(a, base)
+                               : listen_tcp(a, base);
     if (failed)
         snprintf(error, error_size, "admin.address: %s: cannot listen: %s", a->options.address, failed);
     return !failed;
@@ -823,6 +844,20 @@ void admin_free(struct admin *a)
     free(a);
 }
 
+int admin_socket(const struct admin *a)
+{
+    return a && a->bound ? (int)evhttp_bound_socket_get_fd(a->bound) : -1;
+}
+
+void admin_leave(struct admin *a)
+{
+    if (!a || !a->bound)
+        return;
+    evhttp_del_accept_socket(a->http, a->bound);
+    a->bound = NULL;
+    a->bound_path = false;
+}
+
 uint16_t admin_port(const struct admin *a)
 {
     return a->port;
@@ -841,7 +876,7 @@ void admin_event(struct admin *a, const char *kind, struct view *data)
         view_free(data);
 }
 
-void admin_leave(struct admin *a)
+void admin_say_goodbye(struct admin *a)
 {
     if (a)
         live_leave(a->door.live);

@@ -71,6 +71,7 @@ struct admin_sources {
 
 struct admin_options {
     const char *address;         /* host:port, [v6]:port or unix:/path; port 0 takes a free one */
+    int fd;                      /* a listening socket to take over instead of opening one; 0: none */
     const struct config *cfg;    /* admin.token_file, admin.tls and admin.audit_log of it; only read here */
     struct log *log;             /* may be NULL */
     struct metrics_block *block; /* the control thread's; may be NULL */
@@ -107,6 +108,12 @@ void admin_put_alert_event(struct view *v, const struct alert_event *e, tick_t n
 
 /* When the port's certificate ends, in seconds since 1970; INT64_MAX: it has none. NULL admin: the same. */
 int64_t admin_certificate_not_after(const struct admin *a);
+
+/* The listening socket, to lend it. */
+int admin_socket(const struct admin *a);
+
+/* Accepts no more, since another process does; connections that are there are served. */
+void admin_say_goodbye(struct admin *a);
 
 /* Stops listening and drops connections. */
 void admin_free(struct admin *a);

@@ -28,10 +28,13 @@
 #define QUANTUM (10 * TICK_MS)
 #define CLOSED  (UINT32_C(1) << 31) /* of `flying`: no fast path */
 #define NOBODY  (-1)
+#define SHARED_FOR (90 * TICK_S) /* behind the newest call nobody needs to hear of a key */
 
 struct key {
     struct hash128 id;
     bool used, nobody;
+    bool named;          /* its budget is shared, under: */
+    struct hash128 name;
     struct quota quota;
 };
 
@@ -42,6 +45,12 @@ struct admit {
     int64_t wall;             /* unix nanoseconds less ticks */
     struct quota_rules rules, nobody_rules;
     struct key key[ADMIT_KEYS]; /* the last one is shared by those for whom there is no room */
+    struct {
+        admit_name *name; /* NULL: nothing is shared */
+        void *arg;
+        int sidecars;
+        bool in_touch;
+    } sharing;
     struct concurrency_rules limit_rules;
     struct concurrency limit;
     struct {
@@ -277,6 +286,10 @@ static int make(struct admit *a, struct hash128 id, const struct admit_call *cal
     a->key[best].used = true;
     a->key[best].nobody = call->credential.n == 0;
     quota_init(&a->key[best].quota, rules_of(a, &a->key[best]), now, a->wall + now);
+    a->key[best].named = a->sharing.name && call->credential.n &&
+                         a->sharing.name(a->sharing.arg, call->credential, &a->key[best].name);
+    if (a->key[best].named)
+        quota_share(&a->key[best].quota, a->sharing.sidecars, a->sharing.in_touch, now);
     return best;
 }
 
@@ -341,8 +354,16 @@ static enum admit_verdict standing(const struct admit_ticket *t, bool queued, bo
 static enum admit_verdict turn_quota(struct admit *a, struct admit_ticket *t, tick_t *at, tick_t now)
 {
     pthread_mutex_lock(&a->quota_lock);
+    struct quota *q = &a->key[t->key].quota;
     if (t->quota_wait.queued)
-        *at = quota_turn(&a->key[t->key].quota, quota_woken, NULL, now);
+        *at = quota_turn(q, quota_woken, NULL, now);
+    if (t->quota_wait.queued && t->quota_wait.until <= now) { /* others were before it, by their shares */
+        quota_leave(q, &t->quota_wait);
+        q->refused++;
+        t->refused_at = *at;
+    }
+    if (t->quota_wait.queued && *at > t->quota_wait.until)
+        *at = t->quota_wait.until;
     enum admit_verdict v = standing(t, t->quota_wait.queued, t->has_quota, at);
     pthread_mutex_unlock(&a->quota_lock);
     return v;
@@ -449,6 +470,64 @@ bool admit_background_allowed(struct admit *a, struct slice credential, tick_t n
     allowed = !held_back || (!a->limit.first && a->limit.in_flight + 1 < concurrency_limit(&a->limit));
     unlock_limit(a);
     return allowed;
+}
+
+/* ---- sharing ------------------------------------------------------------------------------------------ */
+
+void admit_share(struct admit *a, admit_name *name, void *arg)
+{
+    a->sharing.name = name;
+    a->sharing.arg = arg;
+    a->sharing.sidecars = 1;
+}
+
+void admit_sidecars(struct admit *a, int count, bool in_touch, tick_t now)
+{
+    pthread_mutex_lock(&a->quota_lock);
+    a->sharing.sidecars = count;
+    a->sharing.in_touch = in_touch;
+    for (int i = 0; i < ADMIT_KEYS; i++) {
+        if (!a->key[i].used || !a->key[i].named)
+            continue;
+        quota_share(&a->key[i].quota, count, in_touch, now);
+        (void)quota_turn(&a->key[i].quota, quota_woken, NULL, now);
+    }
+    pthread_mutex_unlock(&a->quota_lock);
+}
+
+bool admit_part_next(struct admit *a, int *place, struct admit_part *out, tick_t now)
+{
+    bool found = false;
+    pthread_mutex_lock(&a->quota_lock);
+    while (!found && *place < ADMIT_KEYS) {
+        struct key *k = &a->key[(*place)++];
+        if (!k->used || !k->named || now - k->quota.used_at > SHARED_FOR)
+            continue;
+        found = true;
+        out->place = *place - 1;
+        out->name = k->name;
+        out->count = quota_parts(&k->quota, out->part, now);
+        out->gate = k->quota.streak && k->quota.gate > now ? k->quota.gate : 0;
+        out->disguised = k->quota.refusal_disguised;
+    }
+    pthread_mutex_unlock(&a->quota_lock);
+    return found;
+}
+
+void admit_granted(struct admit *a, const struct admit_part *p, const struct admit_grant *grant, tick_t gate,
+                   bool disguised, tick_t now)
+{
+    pthread_mutex_lock(&a->quota_lock);
+    struct key *k = &a->key[p->place];
+    if (k->used && k->named && hash_equal(k->name, p->name)) {
+        for (int i = 0; i < p->count; i++)
+            if (grant[i].calls >= 0)
+                quota_granted(&k->quota, &p->part[i], grant[i].calls, grant[i].common, now);
+        if (gate > 0)
+            quota_heard_refusal(&k->quota, gate, disguised, now);
+        (void)quota_turn(&k->quota, quota_woken, NULL, now);
+    }
+    pthread_mutex_unlock(&a->quota_lock);
 }
 
 /* ---- showing ------------------------------------------------------------------------------------------ */

@@ -84,6 +84,37 @@ void admit_leave(struct admit *a, struct admit_ticket *t, tick_t sent_at, tick_t
  */
 bool admit_background_allowed(struct admit *a, struct slice credential, tick_t now);
 
+/* ---- one budget for all sidecars that share a key (ledger.h) ---- */
+
+/* Before the first request: the name by which others know who has this credential. False: it has none, and its
+ * budget is not shared. */
+typedef bool admit_name(void *arg, struct slice credential, struct hash128 *out);
+void admit_share(struct admit *a, admit_name *name, void *arg);
+
+/* So many sidecars are there, this one included, and whether what they use is known. */
+void admit_sidecars(struct admit *a, int count, bool in_touch, tick_t now);
+
+/* A key of which others may spend as well, as it stands. */
+struct admit_part {
+    int place; /* in the table */
+    struct hash128 name;
+    int count;
+    struct quota_part part[QUOTA_WINDOWS];
+    tick_t gate; /* nothing goes before; a refusal by the API closed it. 0: none */
+    bool disguised;
+};
+
+/* The next one from *place on, which moves behind it; begin with 0. False: no more. */
+bool admit_part_next(struct admit *a, int *place, struct admit_part *out, tick_t now);
+
+struct admit_grant {
+    int64_t calls, common; /* as in quota_granted; calls < 0: nothing new */
+};
+
+/* What was agreed on: one grant for each of p->part. `gate`: another was refused until then; 0 = no. */
+void admit_granted(struct admit *a, const struct admit_part *p, const struct admit_grant *grant, tick_t gate,
+                   bool disguised, tick_t now);
+
 /* For the admin port: every key that is known, by a short hash. */
 void admit_show(struct admit *a, struct view *v, tick_t now);
 

@@ -141,7 +141,11 @@ static unsigned learn_one(struct ahead *a, const struct ahead_event *event, tick
     unsigned n = prefetch_request(a->prefetch, &seen, guess, a->heat > 0 ? PREFETCH_MAX_GUESSES : 0);
     for (unsigned i = 0; i < n && given < max; i++) {
         const struct hash128 *place = recipes_place(a->recipes, guess[i].key);
-        if (place && !is_there(a, *place, now) && recipes_find(a->recipes, guess[i].key, &out[given]))
+        if (!place || is_there(a, *place, now))
+            continue;
+        if (!prefetch_has_budget(a->prefetch))
+            ahead_held(a, AHEAD_HELD_BUDGET, now);
+        else if (recipes_find(a->recipes, guess[i].key, &out[given]))
             given++;
     }
     return given;
@@ -245,6 +249,15 @@ bool ahead_take_off(struct ahead *a, unsigned max)
 void ahead_land(struct ahead *a)
 {
     atomic_fetch_sub_explicit(&a->flying, 1, memory_order_relaxed);
+}
+
+uint64_t ahead_held_count(const struct ahead *a)
+{
+    struct ahead *mine = (struct ahead *)(uintptr_t)a;
+    uint64_t sum = 0;
+    for (int i = 0; i < AHEAD_HOLDS; i++)
+        sum += atomic_load_explicit(&mine->held[i], memory_order_relaxed);
+    return sum;
 }
 
 /* ---- showing ---------------------------------------------------------------------------------------------

@@ -77,6 +77,7 @@ enum ahead_hold {
     AHEAD_HOLDS
 };
 void ahead_held(struct ahead *a, enum ahead_hold why, tick_t now);
+uint64_t ahead_held_count(const struct ahead *a); /* for all reasons */
 
 /* Fetches ahead under way over all workers: takes a place below `max`; gives it back. */
 bool ahead_take_off(struct ahead *a, unsigned max) MUSTCHECK;

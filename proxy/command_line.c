@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include "policy/suggest.h"
+#include "proxy/config_schema.h"
+#include "proxy/health_probe.h"
 #include "proxy/version.h"
 
-enum { TAKES_FILE, TAKES_KEY, TAKES_SETTING, TAKES_NOTHING };
+enum { TAKES_FILE, TAKES_KEY, TAKES_SETTING, MAY_TAKE_URL, TAKES_NOTHING };
 
 struct flag {
     const char *name;
@@ -34,6 +36,10 @@ static const struct flag flags[] = {
     {"--check", TAKES_NOTHING, NULL, COMMAND_CHECK, "", "read everything, print every error, and stop"},
     {"--print-config", TAKES_NOTHING, NULL, COMMAND_PRINT_CONFIG, "",
      "print all values and where each came from"},
+    {"--print-schema", TAKES_NOTHING, NULL, COMMAND_PRINT_SCHEMA, "",
+     "print a JSON Schema of the file, for editors"},
+    {"--health", MAY_TAKE_URL, NULL, COMMAND_HEALTH, "[URL]",
+     "ask URL, or the admin port of this configuration whether it is ready; ends with 0 or 1"},
     {"--version", TAKES_NOTHING, NULL, COMMAND_VERSION, "", "print the version"},
     {"--help", TAKES_NOTHING, NULL, COMMAND_HELP, "", "print this"},
     {"-h", TAKES_NOTHING, NULL, COMMAND_HELP, "", NULL},
@@ -93,6 +99,9 @@ static int take(struct command_line *out, const struct flag *flag, const char *v
         return EXIT_GOOD;
     case TAKES_SETTING:
         return add_setting(out, keys, value);
+    case MAY_TAKE_URL:
+        out->health = value;
+        /* fall through */
     default:
         /* --help and --version answer whatever else was asked for; the first of the others wins. */
         if (out->command == COMMAND_RUN || flag->command == COMMAND_HELP || flag->command == COMMAND_VERSION)
@@ -128,16 +137,19 @@ int command_line_parse(int argc, char **argv, struct command_line *out)
         const char *value = argv[i][n] == '=' ? argv[i] + n + 1 : NULL;
         if (!flag)
             return refuse_unknown(out, argv[i], n);
+        if (flag->takes == MAY_TAKE_URL && !value && i + 1 < argc && argv[i + 1][0] != '-')
+            value = argv[++i];
         if (flag->takes == TAKES_NOTHING && value) {
             snprintf(out->error, sizeof out->error, "%s: takes no value", flag->name);
             return EXIT_USAGE;
         }
-        if (flag->takes != TAKES_NOTHING && !value && i + 1 == argc) {
+        bool needs = flag->takes != TAKES_NOTHING && flag->takes != MAY_TAKE_URL;
+        if (needs && !value && i + 1 == argc) {
             snprintf(out->error, sizeof out->error, "%s: needs a value: %s %s", flag->name, flag->name,
                      flag->value);
             return EXIT_USAGE;
         }
-        if (flag->takes != TAKES_NOTHING && !value)
+        if (needs && !value)
             value = argv[++i];
         int code = take(out, flag, value, &keys);
         if (code != EXIT_GOOD)
@@ -158,8 +170,8 @@ void command_line_usage(const struct command_line *cl, FILE *err)
     if (*cl->error)
         fprintf(err, "promptops-sidecar: %s\n", cl->error);
     fputs("usage: promptops-sidecar [--config FILE] [--upstream URL] [--listen ADDR] [--admin ADDR]\n"
-          "                         [--set key.path=value]... [--check] [--print-config] [--version] "
-          "[--help]\n",
+          "                         [--set key.path=value]... [--check] [--print-config] [--print-schema]\n"
+          "                         [--health [URL]] [--version] [--help]\n",
           err);
 }
 
@@ -297,6 +309,17 @@ static int check_or_print(const struct command_line *cl, FILE *out, FILE *err)
     return code;
 }
 
+static int health(const struct command_line *cl, FILE *out, FILE *err)
+{
+    struct config_errors errors = {0};
+    const struct config *cfg = cl->health ? NULL : config_load(&cl->sources, &errors);
+    int code = cl->health || cfg ? health_probe(cl->health, cfg, out, err) : EXIT_USAGE;
+    config_print_errors(&errors, err);
+    config_errors_free(&errors);
+    config_unref(cfg);
+    return code;
+}
+
 int command_line_act(const struct command_line *cl, FILE *out, FILE *err)
 {
     int code = EXIT_GOOD;
@@ -305,11 +328,17 @@ int command_line_act(const struct command_line *cl, FILE *out, FILE *err)
     case COMMAND_PRINT_CONFIG:
         code = check_or_print(cl, out, err);
         break;
+    case COMMAND_HEALTH:
+        code = health(cl, out, err);
+        break;
     case COMMAND_VERSION:
         fprintf(out, "promptops-sidecar %s\n", PROMPTOPS_SIDECAR_VERSION);
         break;
     case COMMAND_HELP:
         print_help(out);
+        break;
+    case COMMAND_PRINT_SCHEMA:
+        config_schema_print(out);
         break;
     case COMMAND_PRINT_OPTIONS_MARKDOWN:
         print_markdown(out);

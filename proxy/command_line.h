@@ -1,6 +1,6 @@
 /*
  * The command line of promptops-sidecar, and what it does without becoming a proxy: --check,
- * --print-config, --help, --version.
+ * --print-config, --health, --help, --version.
  */
 #ifndef PROXY_COMMAND_LINE_H
 #define PROXY_COMMAND_LINE_H
@@ -15,6 +15,8 @@ enum command {
     COMMAND_PRINT_CONFIG,
     COMMAND_VERSION,
     COMMAND_HELP,
+    COMMAND_HEALTH,
+    COMMAND_PRINT_SCHEMA,
     COMMAND_PRINT_OPTIONS_MARKDOWN /* --print-options-markdown: the README's table; not in --help */
 };
 
@@ -22,6 +24,7 @@ enum { EXIT_GOOD = 0, EXIT_RUN_TIME = 1, EXIT_USAGE = 2 };
 
 struct command_line {
     enum command command;
+    const char *health;            /* COMMAND_HEALTH: the URL to ask; NULL: the configuration's admin port */
     struct config_sources sources; /* file and flags; environment is the process's */
     struct config_assignment *assignments;
     char *keys;      /* memory of the keys of --set */

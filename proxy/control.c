@@ -24,6 +24,7 @@
 #include "policy/rng.h"
 #include "proxy/address.h"
 #include "proxy/admit.h"
+#include "proxy/batcher.h"
 #include "proxy/adviser.h"
 #include "proxy/ahead.h"
 #include "proxy/command_line.h"
@@ -32,6 +33,8 @@
 #include "proxy/debug.h"
 #include "proxy/frozen.h"
 #include "proxy/guard.h"
+#include "proxy/ledger.h"
+#include "proxy/harden.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/names.h"
@@ -56,7 +59,7 @@ tick_t control_now(void)
 
 /* ---- orders to the workers --------------------------------------------------------------------------- */
 
-enum order_kind { ORDER_PUBLISH, ORDER_ADDRESSES };
+enum order_kind { ORDER_PUBLISH, ORDER_ADDRESSES, ORDER_LEAVE };
 
 struct order {
     struct letter letter; /* first */
@@ -83,6 +86,9 @@ static void carry_out(struct letter *letter, void *owner)
             w->name_known = worker_now(w);
         if (w->service->resolver) /* else this letter came too late: see finish() */
             pool_refresh(w->pool);
+        break;
+    case ORDER_LEAVE:
+        worker_leave(w);
         break;
     }
     free(o);
@@ -255,7 +261,7 @@ bool control_change(void *ctx, const struct config *fresh, char *err, size_t err
     return good;
 }
 
-static void reload(struct control *c)
+static void reload_files(struct control *c)
 {
     struct config_errors errors = {0};
     char err[512] = "out of memory";
@@ -291,6 +297,13 @@ static void reload(struct control *c)
                   config_option_row(pending.options[i])->key);
 }
 
+static void reload(struct control *c)
+{
+    supervisor_reloading(control_now());
+    reload_files(c);
+    supervisor_tell("READY=1");
+}
+
 /* ---- stopping --------------------------------------------------------------------------------------------
  */
 
@@ -306,8 +319,9 @@ static void stop_now(struct control *c)
     if (c->stage >= STAGE_STOPPING)
         return;
     set_stage(c, STAGE_STOPPING);
+    supervisor_tell("STOPPING=1");
     log_write(c->service.log, LOG_INFO, "control", "stopping: what is in flight is finished first");
-    admin_leave(c->admin);
+    admin_say_goodbye(c->admin);
     stop_all(&c->service, false);
 }
 
@@ -318,6 +332,16 @@ void control_drain(struct control *c)
     set_stage(c, STAGE_DRAINING);
     log_write(c->service.log, LOG_INFO, "control",
               "draining: not ready any more, still serving the local application");
+}
+
+void control_leave(struct control *c)
+{
+    struct service *s = &c->service;
+    c->leaving = true;
+    set_stage(c, STAGE_DRAINING);
+    for (int i = 0; i < s->worker_count; i++)
+        if (!order(s->workers[i], ORDER_LEAVE, NULL))
+            worker_stop(s->workers[i], false); /* without memory it ends at once, in order */
 }
 
 uint64_t control_gauge(struct control *c, enum metric m)
@@ -334,6 +358,8 @@ static void check_drain(struct control *c)
         last = c->since;
     bool idle =
         now - last >= c->cfg->drain_idle && metric_signed(control_gauge(c, METRIC_ACTIVE_REQUESTS)) == 0;
+    if (c->leaving) /* connections that are kept open are theirs to close: they may be about to ask */
+        idle = atomic_load(&c->service.clients) == 0;
     if (c->stage == STAGE_DRAINING && (idle || now - c->since >= c->cfg->drain_timeout))
         stop_now(c);
     else if (c->stage == STAGE_STOPPING && !c->forced && now - c->since >= c->cfg->drain_timeout) {
@@ -425,6 +451,12 @@ static void on_second(evutil_socket_t fd, short what, void *arg)
     (void)what;
     debug_tick(c->service.debug, now);
     note_lookups(c);
+    metric_set(metrics_block(c->service.metrics, c->service.worker_count), METRIC_DENIED_CALLS,
+               harden_report(c->service.log));
+    if (c->watchdog && now - c->watched >= c->watchdog / 2) {
+        c->watched = now;
+        supervisor_tell("WATCHDOG=1");
+    }
     if (file_watch_changed(&c->watch)) {
         log_write(c->service.log, LOG_INFO, "config", "a watched file has changed");
         reload(c);
@@ -524,7 +556,8 @@ static bool make_shared(struct control *c)
         admit_new(c->cfg, (struct hash_key){seed[1], seed[2]}, control_now(), (int64_t)time(NULL) * TICK_S);
     s->debug = debug_new(s->log);
     s->ahead = s->store ? ahead_new(s->store, c->cfg, (struct hash_key){seed[2], seed[0]}) : NULL;
-    return s->debug && s->ahead && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    s->batcher = batcher_new((struct hash_key){seed[2], seed[0]}, s->log);
+    return s->debug && s->ahead && s->batcher && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
 }
 
 /* The levels below memory, in the order in which they are asked. */
@@ -558,6 +591,25 @@ static bool start_levels(struct control *c)
     return true;
 }
 
+/* The budget that sidecars share. */
+static bool start_ledger(struct control *c)
+{
+    const char *origin = c->published->origin;
+    struct ledger_options options = {.url = c->cfg->cache_redis_url,
+                                     .origin = {origin, strlen(origin)},
+                                     .admit = c->service.admit,
+                                     .log = c->service.log};
+    char err[512];
+    if (!c->cfg->rate_limit_share_through_redis)
+        return true;
+    if (getrandom(&options.seed, sizeof(options.seed), 0) != sizeof(options.seed))
+        return fail(c, "no randomness", strerror(errno));
+    c->service.ledger = ledger_new(&options, err, sizeof(err));
+    if (!c->service.ledger)
+        return fail(c, "rate_limit.share_through_redis", err);
+    return ledger_start(c->service.ledger) ? true : fail(c, "no thread", strerror(errno));
+}
+
 static bool start_resolver(struct control *c)
 {
     struct endpoint endpoint = {
@@ -570,50 +622,30 @@ static bool start_resolver(struct control *c)
     };
     char err[256];
     snprintf(endpoint.host, sizeof(endpoint.host), "%s", c->cfg->upstream_url.host);
+    if (*c->cfg->upstream_connect_to) {
+        if (!endpoint_parse(c->cfg->upstream_connect_to, &endpoint, err, sizeof(err)))
+            return fail(c, "upstream.connect_to", err);
+        endpoint.tls = c->cfg->upstream_url.tls;
+    }
     c->service.resolver = resolver_start(&endpoint, &options, err, sizeof(err));
     return c->service.resolver ? true : fail(c, "the upstream's name", err);
-}
-
-/* One socket a worker for TCP; for a unix path one socket, duplicated. */
-static int listening_socket(const char *address, int first, char *err, size_t err_size)
-{
-    char name[ADDRESS_TEXT_MAX];
-    if (first < 0)
-        return listener_open(address, true, err, err_size);
-    if (strncmp(address, "unix:", 5) == 0)
-        return dup(first);
-    listener_name(first, name, sizeof(name)); /* port 0 was asked for: the others share what the first got */
-    return listener_open(name, true, err, err_size);
 }
 
 static bool start_workers(struct control *c, int count)
 {
     struct service *s = &c->service;
-    const char *address = c->cfg->listen_address.text;
-    int fds[256];
     char err[512] = "";
     s->workers = calloc((size_t)count, sizeof(struct worker *));
     if (!s->workers)
         return fail(c, "out of memory", NULL);
-    for (int i = 0; i < count; i++) {
-        fds[i] = listening_socket(address, i ? fds[0] : -1, err, sizeof(err));
-        if (fds[i] < 0) {
-            while (i-- > 0)
-                close(fds[i]);
-            return fail(c, err, NULL);
-        }
-    }
     s->worker_count =
         count; /* before the first is made, so that finish() frees those that were when another is not */
-    for (int i = 0; i < count; i++) {
-        s->workers[i] = worker_new(s, i, fds[i], c->published);
-        if (!s->workers[i])
-            return fail(c, "out of memory or file descriptors", strerror(errno));
-    }
+    if (!control_inherit(c, err, sizeof(err)) || !control_listen(c, count, err, sizeof(err)))
+        return fail(c, err, NULL);
     if (!start_resolver(c))
         return false;
     char name[ADDRESS_TEXT_MAX];
-    listener_name(fds[0], name, sizeof(name));
+    listener_name(c->sockets[0], name, sizeof(name));
     for (int i = 0; i < count; i++) {
         if (!worker_start(s->workers[i]))
             return fail(c, "no thread", strerror(errno));
@@ -627,6 +659,7 @@ static bool start_admin(struct control *c)
 {
     struct admin_options options = {
         .address = c->cfg->admin_address.text,
+        .fd = c->inherited.admin > 0 ? c->inherited.admin : 0,
         .cfg = c->cfg,
         .log = c->service.log,
         .block = metrics_block(c->service.metrics, c->service.worker_count),
@@ -637,6 +670,7 @@ static bool start_admin(struct control *c)
     c->admin = admin_new(c->base, &options, &sources, err, sizeof(err));
     if (!c->admin)
         return fail(c, "the admin port", err);
+    c->inherited.admin = -1;
     if (admin_port(c->admin)) {
         struct endpoint e;
         char ignored[128];
@@ -658,6 +692,24 @@ static void raise_limits(void)
         r.rlim_cur = r.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &r);
     }
+}
+
+/* The last step of a start: nothing below needs more than the filter allows. */
+static void harden(struct control *c)
+{
+    char err[256];
+    if (c->cfg->security_seccomp && !harden_filter(err, sizeof(err)))
+        log_write(c->service.log, LOG_WARNING, "security", "no seccomp filter: %s", err);
+}
+
+static void tell_ready(struct control *c)
+{
+    char text[64];
+    control_handover(c);
+    c->watchdog = supervisor_watchdog();
+    c->watched = control_now();
+    snprintf(text, sizeof(text), "READY=1\nMAINPID=%ld", (long)getpid());
+    supervisor_tell(text);
 }
 
 static bool start(struct control *c)
@@ -687,14 +739,16 @@ static bool start(struct control *c)
     apply_shared(c);
     warn(c, NULL, true);
     name_ineffective(c, NULL);
-    if (!start_levels(c) || !listen_for_events(c) || !start_workers(c, workers))
+    if (!start_levels(c) || !start_ledger(c) || !listen_for_events(c) || !start_workers(c, workers))
         return false;
     if (!control_alerts_start(c) || !control_advice_start(c) ||
         !control_telemetry_start(c)) /* behind the workers, whose number says which block is ours */
         return fail(c, "out of memory", NULL);
     if (!start_admin(c))
         return false;
+    harden(c);
     set_stage(c, STAGE_SERVING);
+    tell_ready(c);
     return true;
 }
 
@@ -704,6 +758,7 @@ static bool start(struct control *c)
 static void finish(struct control *c)
 {
     struct service *s = &c->service;
+    control_sockets_end(c);
     admin_free(c->admin);
     if (c->stage != STAGE_STOPPING)
         stop_all(s, true);
@@ -715,6 +770,8 @@ static void finish(struct control *c)
     s->resolver = NULL;
     if (s->store)
         store_set_levels(s->store, NULL, 0); /* what ends from here on tells no level */
+    ledger_stop(s->ledger);
+    s->ledger = NULL;
     shared_stop(s->shared);
     s->shared = NULL;
     control_tiers_stop(c);
@@ -726,6 +783,7 @@ static void finish(struct control *c)
     ahead_free(s->ahead);
     if (s->store)
         store_free(s->store);
+    batcher_free(s->batcher);
     admit_free(s->admit);
     guard_free(s->guard);
     permits_free(s->permits);
@@ -749,13 +807,14 @@ static void finish(struct control *c)
     if (c->base)
         event_base_free(c->base);
     debug_free(s->debug);
+    (void)harden_report(s->log);
     log_close(s->log);
     config_unref(c->cfg);
 }
 
 int control_run(const struct config_sources *sources)
 {
-    struct control c = {.sources = sources};
+    struct control c = {.sources = sources, .handover_fd = -1, .inherited = {.admin = -1}};
     struct config_errors errors = {0};
     c.cfg = config_load(sources, &errors);
     if (!c.cfg) {
@@ -764,6 +823,8 @@ int control_run(const struct config_sources *sources)
         return EXIT_USAGE;
     }
     config_errors_free(&errors);
+    if (!harden_process(c.cfg->security_core_dumps))
+        fputs("promptops-sidecar: the kernel refused to give up core dumps or new privileges\n", stderr);
     bool ok = start(&c);
     if (ok)
         event_base_dispatch(c.base);

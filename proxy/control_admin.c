@@ -7,8 +7,10 @@
 #include "metrics/recent.h"
 #include "proxy/admit.h"
 #include "proxy/ahead.h"
+#include "proxy/batcher.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
+#include "proxy/ledger.h"
 #include "proxy/permits.h"
 #include "proxy/process.h"
 #include "proxy/resolve.h"
@@ -55,6 +57,7 @@ static void note_store(struct control *c, const struct store_stats *s)
     metric_set(block, METRIC_CACHE_PURGED, s->invalidated);
     metric_set(block, METRIC_PREFETCH_WASTED, s->unread[STORE_GUESSED]);
     metric_set(block, METRIC_RENEW_WASTED, s->unread[STORE_RENEWED]);
+    metric_set(block, METRIC_AHEAD_HELD, ahead_held_count(c->service.ahead));
 }
 
 _Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each operation");
@@ -160,6 +163,10 @@ static void cache(void *ctx, struct view *v)
     view_uint(v, "invalidated", s.invalidated);
     note_store(c, &s);
     show_ahead(c, v);
+    view_object(v, "batching");
+    view_bool(v, "enabled", c->cfg->batching_enabled);
+    batcher_show(c->service.batcher, v, control_now());
+    view_end(v);
 }
 
 static void pool(void *ctx, struct view *v)
@@ -229,6 +236,8 @@ static void rate_limits(void *ctx, struct view *v)
 {
     struct control *c = ctx;
     admit_show(c->service.admit, v, control_now());
+    if (c->service.ledger)
+        ledger_show(c->service.ledger, v);
 }
 
 static const struct config *snapshot(void *ctx)
@@ -251,7 +260,9 @@ static int64_t purge(void *ctx, enum admin_purge kind, struct slice what)
         [PURGE_TAG] = STORE_PURGE_TAG,
         [PURGE_ALL] = STORE_PURGE_ALL,
     };
-    return (int64_t)store_purge(c->service.store, kinds[kind], what);
+    size_t count = store_purge(c->service.store, kinds[kind], what);
+    control_tiers_settle(c);
+    return (int64_t)count;
 }
 
 static bool reset(void *ctx, const char *name)

@@ -8,6 +8,7 @@
 #include "metrics/custom.h"
 #include "metrics/history.h"
 #include "proxy/admit.h"
+#include "proxy/batcher.h"
 #include "proxy/control_internal.h"
 #include "proxy/guard.h"
 #include "proxy/notify.h"
@@ -43,6 +44,12 @@ static double circuits_open(void *ctx)
     for (int i = 0; guard_look(c->service.guard, i, &g, control_now()); i++)
         n += g.state != BREAKER_CLOSED;
     return n;
+}
+
+static double batching_refuted(void *ctx)
+{
+    struct control *c = ctx;
+    return c->cfg->batching_enabled ? batcher_refuted(c->service.batcher) : 0;
 }
 
 static bool starved(void *ctx)
@@ -102,6 +109,7 @@ bool control_alerts_start(struct control *c)
         .process = process,
         .quota_left = quota_left,
         .circuits_open = circuits_open,
+        .batching_refuted = batching_refuted,
         .starved = starved,
         .certificate_days = certificate_days,
         .custom = custom,

@@ -12,10 +12,12 @@
 #include "proxy/file_watch.h"
 #include "proxy/mailbox.h"
 #include "proxy/service.h"
+#include "proxy/supervisor.h"
 
 struct event;
 struct event_base;
 struct adviser;
+struct handover;
 struct notify;
 struct post;
 struct custom;
@@ -54,15 +56,33 @@ struct control {
     tick_t noted;       /* of the last note in `recent` */
     bool forced;        /* what is in flight was cut */
     bool reload_failed; /* the last reload was refused: said by readiness views */
+    bool leaving;       /* draining because another process accepts now: it ends when the clients have left */
     unsigned workers_running;
     uint64_t lookups; /* of the upstream's name, that are counted */
     struct { /* to those who hear the live stream */
         uint64_t breaker;
         uint8_t advice[ADVISE_KINDS]; /* enum adviser_state */
     } told;
+    struct inherited inherited; /* sockets that were handed over and not taken yet */
+    int sockets[INHERITED_MAX]; /* listening ones, each once; owned by the workers' listeners */
+    int socket_count;
+    int handover_fd; /* to the process before, which waits for us; -1: none */
+    struct handover *handover;
+    tick_t watchdog; /* how often the supervisor wants to hear of us; 0: never */
+    tick_t watched;  /* when it last did */
 };
 
 tick_t control_now(void);
+
+/* control_sockets.c: takes the sockets that are there already. False: the start must fail. */
+bool control_inherit(struct control *c, char *err, size_t err_size) MUSTCHECK;
+
+/* Makes the workers, each with its sockets. False with a sentence in err. */
+bool control_listen(struct control *c, int workers, char *err, size_t err_size) MUSTCHECK;
+
+/* We serve: the process before may leave, and the next one may come. / Whatever is left of it. */
+void control_handover(struct control *c);
+void control_sockets_end(struct control *c);
 
 /* control_admin.c: what the admin port shows. */
 void control_sources(struct control *c, struct admin_sources *out);
@@ -96,6 +116,7 @@ void control_tiers_second(struct control *c);
 void control_tiers_note(struct control *c);
 void control_tiers_supply(struct control *c, const struct store_stats *stats, struct supplied *out);
 void control_tiers_show(struct control *c, const struct store_stats *stats, struct view *v);
+void control_tiers_settle(struct control *c); /* a purge that is told is on the disk, if the disk is quick */
 void control_tiers_stop(struct control *c);
 /* control_telemetry.c: what is sent to collectors. False: out of memory. */
 bool control_telemetry_start(struct control *c);
@@ -128,6 +149,9 @@ bool control_change(void *ctx, const struct config *fresh, char *err, size_t err
 
 /* control.c: for the admin port. */
 void control_drain(struct control *c);
+
+/* control.c: another process accepts now. */
+void control_leave(struct control *c);
 
 /* Numbers summed over the workers' blocks. */
 uint64_t control_gauge(struct control *c, enum metric m);

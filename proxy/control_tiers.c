@@ -8,6 +8,7 @@
 #include "proxy/control_internal.h"
 #include "proxy/frozen.h"
 #include "proxy/level.h"
+#include "proxy/log.h"
 #include "proxy/settings.h"
 #include "proxy/store.h"
 #include "proxy/tiers.h"
@@ -44,15 +45,20 @@ static uint64_t fetch_ns(struct control *c)
     return counts.sum / counts.count;
 }
 
-void control_tiers_tune(struct control *c)
+static void tune(struct control *c, uint64_t fetch)
 {
     const struct config *cfg = c->cfg;
     if (c->service.tiers)
         tiers_tune(c->service.tiers, cfg->cache_enable_tiering && cfg->cache_enable_compression,
-                   cfg->cache_compression_threshold, fetch_ns(c));
+                   cfg->cache_compression_threshold, fetch);
     if (c->service.frozen)
         frozen_tune(c->service.frozen, cfg->cache_enable_tiering,
                     cfg->cache_enable_compression ? cfg->cache_compression_threshold : UINT64_MAX);
+}
+
+void control_tiers_tune(struct control *c)
+{
+    tune(c, 0);
 }
 
 void control_tiers_stop(struct control *c)
@@ -63,9 +69,16 @@ void control_tiers_stop(struct control *c)
     c->service.frozen = NULL;
 }
 
+void control_tiers_settle(struct control *c)
+{
+    if (c->service.frozen && !frozen_settle(c->service.frozen, TICK_S))
+        log_write(c->service.log, LOG_WARNING, "frozen",
+                  "a purge is carried out, but not on the disk yet: it is as soon as the disk allows");
+}
+
 void control_tiers_second(struct control *c)
 {
-    control_tiers_tune(c);
+    tune(c, fetch_ns(c));
     control_tiers_note(c);
 }
 

@@ -15,6 +15,7 @@
 #define FIRST_DELAY TICK_S
 #define LAST_DELAY  (60 * TICK_S)
 #define AFTER_MOST  (300 * TICK_S) /* of a Retry-After */
+#define TELL_AGAIN  (60 * TICK_S)  /* the log hears of messages that are given up so often at most */
 
 enum { FIELDS_MOST = 32 };
 
@@ -39,6 +40,8 @@ struct courier {
     tick_t next_at;         /* not before */
     tick_t now;             /* of the newest call from outside */
     uint64_t sent, failed, dropped;
+    uint64_t untold;  /* given up since the log was told */
+    tick_t tell_next; /* not before */
     char error[128];
     char why[256]; /* why nothing can be sent; empty: it can */
 };
@@ -117,6 +120,21 @@ static void note_failure(struct courier *c, const struct post_result *result)
         snprintf(c->error, sizeof c->error, "%s", result->error ? result->error : "could not be asked");
 }
 
+static void tell(struct courier *c)
+{
+    char others[80] = "";
+    if (c->now < c->tell_next) {
+        c->untold++;
+        return;
+    }
+    if (c->untold)
+        snprintf(others, sizeof others, "; so were %llu others since the line before", (unsigned long long)c->untold);
+    log_write(c->setup.log, LOG_ERROR, c->setup.module,
+              "a message for %s is given up after %u attempts: %s%s", c->what, c->attempts, c->error, others);
+    c->tell_next = c->now + TELL_AGAIN;
+    c->untold = 0;
+}
+
 static void failed(struct courier *c, const struct post_result *result, enum courier_verdict verdict,
                    tick_t retry_after)
 {
@@ -125,8 +143,7 @@ static void failed(struct courier *c, const struct post_result *result, enum cou
         c->next_at = c->now + delay_of(c, retry_after);
         return;
     }
-    log_write(c->setup.log, LOG_ERROR, c->setup.module, "a message for %s is given up after %u attempts: %s",
-              c->what, c->attempts, c->error);
+    tell(c);
     end_first(c, verdict == COURIER_NEVER ? COURIER_REFUSED : COURIER_GIVEN_UP);
 }
 
@@ -290,7 +307,8 @@ bool courier_holds(const struct courier *c, unsigned kind)
 
 void courier_look(const struct courier *c, struct courier_view *out)
 {
-    *out = (struct courier_view){c->waiting, c->bytes, c->sent, c->failed, c->dropped, c->error};
+    *out = (struct courier_view){c->waiting, c->bytes,        c->sent, c->failed,
+                                 c->dropped, c->call != NULL, c->error};
 }
 
 const char *courier_url(const struct courier *c)

@@ -54,6 +54,7 @@ struct courier_view {
     unsigned waiting; /* messages, the one under way included */
     size_t bytes;     /* of them */
     uint64_t sent, failed, dropped;
+    bool busy;         /* a call is under way; else what waits waits for its time */
     const char *error; /* of the newest call, when it failed; else "". Valid until the next call */
 };
 

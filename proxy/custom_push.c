@@ -217,5 +217,5 @@ bool custom_push_idle(const struct custom_push *p)
     struct courier_view v = {0};
     if (p->courier)
         courier_look(p->courier, &v);
-    return v.waiting == 0;
+    return !v.busy;
 }

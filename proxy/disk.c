@@ -1,8 +1,8 @@
 /*
  * LMDB's room. Invariants: nobody else has the file (frozen.c holds a lock), and one thread uses it, so that
  * LMDB needs no locks of its own; no pointer into the file is kept beyond its transaction; whatever LMDB
- * finds wrong, and whatever it finds missing under its map, ends as DISK_DAMAGED, after which its memory is
- * given up rather than touched again.
+ * finds wrong, and whatever it finds missing under its map, ends as DISK_DAMAGED; what it then has in memory
+ * is given up rather than touched again, where it may be in the middle of something.
  */
 #include "proxy/disk.h"
 
@@ -26,7 +26,9 @@ struct disk {
     MDB_dbi table[DISK_TABLES];
     MDB_cursor *cursor[DISK_TABLES]; /* of the transaction */
     uint64_t count[DISK_TABLES], bytes;
-    bool broken; /* nothing of LMDB is touched any more */
+    bool broken;   /* nothing more is asked of LMDB */
+    bool poisoned; /* what LMDB holds in memory may be as wrong as the file: it is not even freed */
+    struct disk *next;
     char why[160];
     jmp_buf assertion; /* where LMDB's own checks end up */
 };
@@ -93,7 +95,7 @@ static enum disk_end run(struct call *call, int (*what)(struct call *call))
         return DISK_DAMAGED;
     in_use = d;
     if (setjmp(d->assertion) != 0) {
-        d->broken = true;
+        d->broken = d->poisoned = true;
         return DISK_DAMAGED;
     }
     sigbus_guard(true);
@@ -102,7 +104,7 @@ static enum disk_end run(struct call *call, int (*what)(struct call *call))
     enum disk_end end = end_of(d, rc);
     if (!sigbus_happened())
         return end;
-    d->broken = true;
+    d->broken = d->poisoned = true;
     snprintf(d->why, sizeof(d->why), "its bytes cannot be read: it was cut short, or the disk failed");
     return DISK_DAMAGED;
 }
@@ -179,19 +181,25 @@ struct disk *disk_open(const char *path, uint64_t max_bytes, enum disk_end *end,
     return NULL;
 }
 
+/* What was given up, so that it is known to be. */
+static struct disk *given_up;
+
 void disk_close(struct disk *d)
 {
+    int fd = -1;
     if (!d)
         return;
     disk_abort(d);
-    if (d->env && !d->broken)
-        mdb_env_close(d->env);
-    else if (d->env) { /* what it holds in memory may be as wrong as the file */
-        int fd = -1;
-        if (mdb_env_get_fd(d->env, &fd) == 0 && fd >= 0)
-            close(fd);
+    if (!d->poisoned) {
+        if (d->env)
+            mdb_env_close(d->env);
+        free(d);
+        return;
     }
-    free(d);
+    if (mdb_env_get_fd(d->env, &fd) == 0 && fd >= 0)
+        close(fd);
+    d->next = given_up;
+    given_up = d;
 }
 
 const char *disk_why(const struct disk *d)
@@ -230,7 +238,9 @@ static int do_begin(struct call *c)
 static void close_cursors(struct disk *d)
 {
     for (int i = 0; i < DISK_TABLES; i++) {
-        if (d->cursor[i] && !d->broken)
+        if (d->poisoned)
+            continue;
+        if (d->cursor[i])
             mdb_cursor_close(d->cursor[i]);
         d->cursor[i] = NULL;
     }
@@ -258,15 +268,15 @@ enum disk_end disk_commit(struct disk *d)
 {
     struct call call = {.d = d};
     close_cursors(d);
-    enum disk_end end = run(&call, do_commit);
-    d->txn = NULL;
-    return end;
+    return run(&call, do_commit);
 }
 
 void disk_abort(struct disk *d)
 {
     close_cursors(d);
-    if (d->txn && !d->broken)
+    if (d->poisoned)
+        return;
+    if (d->txn)
         mdb_txn_abort(d->txn);
     d->txn = NULL;
 }

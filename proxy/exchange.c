@@ -30,23 +30,25 @@ static const tick_t HALF_CLOSE_GRACE = TICK_S;
 static const uint16_t allowed_from[PHASE_COUNT] = {
     [PHASE_BEGIN] = 0,
     [PHASE_SECOND] = FROM(BEGIN) | FROM(JOINED),
-    [PHASE_HOLDING] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
+    [PHASE_GATHER] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
+    [PHASE_HOLDING] =
+        FROM(BEGIN) | FROM(JOINED) | FROM(SECOND) | FROM(GATHER) | FROM(HOLDING) | FROM(BACKOFF),
     [PHASE_JOINED] = FROM(BEGIN) | FROM(JOINED) | FROM(SECOND),
     [PHASE_SERVING] = FROM(JOINED),
-    [PHASE_ADMIT] = FROM(BEGIN) | FROM(SECOND) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) |
-                    FROM(QUEUED) | FROM(ADMIT),
-    [PHASE_QUEUED] = FROM(BEGIN) | FROM(SECOND) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) | FROM(SENT) |
-                     FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_ADMIT] = FROM(BEGIN) | FROM(SECOND) | FROM(GATHER) | FROM(HOLDING) | FROM(JOINED) | FROM(BACKOFF) |
+                    FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
+    [PHASE_QUEUED] = FROM(BEGIN) | FROM(SECOND) | FROM(GATHER) | FROM(HOLDING) | FROM(JOINED) |
+                     FROM(BACKOFF) | FROM(SENT) | FROM(QUEUED) | FROM(ADMIT),
     [PHASE_SENT] = FROM(QUEUED),
-    [PHASE_RELAY] = FROM(SENT),
-    [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT),
+    [PHASE_RELAY] = FROM(SENT) | FROM(GATHER),
+    [PHASE_BACKOFF] = FROM(QUEUED) | FROM(SENT) | FROM(RELAY),
     [PHASE_TUNNEL] = FROM(SENT),
     [PHASE_OVER] = 0xffff & ~FROM(OVER),
 };
 
-static const char *const phase_names[PHASE_COUNT] = {"begin",   "second",  "holding", "joined",
-                                                     "serving", "admit",   "queued",  "sent",
-                                                     "relay",   "backoff", "tunnel",  "over"};
+static const char *const phase_names[PHASE_COUNT] = {"begin",   "second", "gather", "holding", "joined",
+                                                     "serving", "admit",  "queued", "sent",    "relay",
+                                                     "backoff", "tunnel", "over"};
 
 void exchange_set_phase(struct exchange *x, enum phase phase)
 {
@@ -256,7 +258,8 @@ static void look_up(struct exchange *x)
         x->look.fwd =
             x->req.method == METHOD_GET || x->req.method == METHOD_HEAD ? CACHE_FWD_BYPASS : CACHE_FWD_METHOD;
         x->o.cache = VERDICT_BYPASS;
-        exchange_forward(x);
+        if (!x_config(x)->batching_enabled || !exchange_batch_read(x))
+            exchange_forward(x);
         return;
     }
     exchange_look(x);
@@ -277,6 +280,7 @@ void exchange_begin(struct downstream *d, const struct head *request)
     x->body_whole = request->body == BODY_NONE;
     routes_find(x->settings->p->routes, (enum method)request->method, head_path(request), &x->route);
     x->o.operation = x->settings->p->operations[x->route.route->operation];
+    x->o.route = x->settings->p->templates[x->route.route->number];
     x->o.method = request->method;
     x->idempotent = method_idempotent(request->method) || x->route.route->safe;
     if (x->route.route->timeout > 0)
@@ -394,6 +398,8 @@ void exchange_over(struct exchange *x, bool whole)
     x->down = NULL;
     if (d)
         d->ops->finished(d, whole);
+    if (x->seat || x->batch_alone || x->call)
+        exchange_batch_over(x, whole);
     let_go(x);
     if (!letters_under_way(x))
         exchange_free(x);
@@ -459,6 +465,9 @@ static void timer_fired(struct timer *timer)
         return;
     case PHASE_SECOND:
         exchange_second_late(x);
+        return;
+    case PHASE_GATHER:
+        exchange_batch_turn(x);
         return;
     case PHASE_ADMIT:
         exchange_admit_turn(x);

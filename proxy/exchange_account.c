@@ -104,7 +104,7 @@ void exchange_account(struct exchange *x, bool whole)
     const char *query = target.n ? memchr(target.p, '?', target.n) : NULL;
     struct slice path = {target.p, query ? (size_t)(query - target.p) : target.n};
     x->o.total = end_of(x) - x->began;
-    x->o.ended_wall = worker_wall(w) * TICK_S;
+    x->o.ended_wall = worker_wall_ns(w);
     x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);
     x->o.reason = (uint16_t)x->why;
     x->o.detailed = x->phase_began != 0;

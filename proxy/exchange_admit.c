@@ -100,7 +100,7 @@ static bool ask_quota(struct exchange *x)
         .credential = credential,
         .flow = flow_of(x),
         .deadline = x->deadline,
-        .background = x->refresh && !x->down,
+        .background = x->refresh && !x->down && !x->for_clients,
         .wall = worker_wall(x->w) * TICK_S,
         .memo = x->held_key ? NULL : &x->w->credential,
     };

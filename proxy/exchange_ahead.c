@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "proxy/ahead.h"
+#include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/permits.h"
 #include "proxy/service.h"
@@ -126,9 +127,12 @@ static struct exchange *exchange_of(struct worker *w, const struct recipe *recip
     x->kept = x->refresh = x->idempotent = x->body_whole = x->looked = true;
     routes_find(x->settings->p->routes, METHOD_GET, head_path(&x->req), &x->route);
     x->o.operation = x->settings->p->operations[x->route.route->operation];
+    x->o.route = x->settings->p->templates[x->route.route->number];
     x->o.method = METHOD_GET;
     request_id_make(x->id, &w->rng);
     x->request_id = (struct slice){x->id, REQUEST_ID_LEN};
+    if (tracing_on(w->service->tracing))
+        tracing_begin_ahead(x);
     exchange_settle_credential(x);
     exchange_store_request(x, &ask, NULL, NULL, 0);
     store_key_of(w->service->store, &ask, &key);
@@ -159,12 +163,6 @@ static bool may_go(struct exchange *x, enum ahead_hold *why)
     *why = AHEAD_HELD_FLYING;
     x->flying = ahead_take_off(s->ahead, share > 1 ? share : 1);
     return x->flying;
-}
-
-static void hold(struct exchange *x, enum ahead_hold why)
-{
-    metric_add(x->w->metrics, METRIC_AHEAD_HELD, 1);
-    ahead_held(ahead_of(x->w), why, worker_now(x->w));
 }
 
 /* It ends before anything was sent. */
@@ -204,7 +202,7 @@ static enum start start(struct worker *w, const struct recipe *recipe, enum stor
         return NOTHING_TO_DO;
     x->renew = renew;
     if (!may_go(x, &why)) {
-        hold(x, why);
+        ahead_held(ahead_of(w), why, worker_now(w));
         ground(x);
         return HELD_BACK;
     }
@@ -216,7 +214,7 @@ static enum start start(struct worker *w, const struct recipe *recipe, enum stor
         return STARTED;
     }
     if (leads(verdict)) {
-        hold(x, AHEAD_HELD_BUDGET);
+        ahead_held(ahead_of(w), AHEAD_HELD_BUDGET, worker_now(w));
         fill_abort(x->look.fill, REASON_FILL_FAILED, true);
     }
     entry_release(x->look.entry);
@@ -316,6 +314,25 @@ static void plan_renewal(struct exchange *x)
     worker_set_timer(w, &r->timer, f->received + lifetime - lead);
 }
 
+/* ---- what may be repeated
+ * ----------------------------------------------------------------------------------- */
+
+#define CREDENTIALS (FIELD_BIT(AUTHORIZATION) | FIELD_BIT(X_API_KEY) | FIELD_BIT(COOKIE))
+
+/*
+ * May what this request asks for be asked for again without its client? Not when the client signed it, nor
+ * when it shows a credential that is no part of the place in the cache, as in the shared scope: that would go
+ * up on behalf of somebody else.
+ */
+static bool is_repeatable(const struct exchange *x)
+{
+    const struct cache_rules *rules = &x->settings->p->cache;
+    uint64_t shown = x->req.present & CREDENTIALS & ~exchange_dropped_fields(x);
+    for (unsigned i = 0; shown && !rules->shared && i < rules->partition_count; i++)
+        shown &= ~((uint64_t)1 << rules->partition_ids[i]);
+    return !shown && !x->client_signed && x->req.method == METHOD_GET;
+}
+
 /* ---- what clients do -------------------------------------------------------------------------------------
  */
 
@@ -375,7 +392,7 @@ void exchange_ahead_note(struct exchange *x, enum store_verdict verdict)
     bool telling = event.missed || event.fetched_ahead || event.renewed;
     if (x->look.ahead)
         count_use(x);
-    if (x->req.method != METHOD_GET || x->client_signed || x->went_loose || !ahead_on(ahead_of(w)))
+    if (x->went_loose || !ahead_on(ahead_of(w)) || !is_repeatable(x))
         return;
     if (verdict == STORE_HIT && x->look.first && !head_has(&x->req, FIELD_RANGE) &&
         entry_status(x->look.entry) == 200)
@@ -400,8 +417,7 @@ void exchange_ahead_note(struct exchange *x, enum store_verdict verdict)
 void exchange_ahead_stored(struct exchange *x)
 {
     x->brought = true;
-    if (x->looked && !x->ahead && x->req.method == METHOD_GET && !x->client_signed &&
-        !head_has(&x->req, FIELD_RANGE))
+    if (x->looked && !x->ahead && is_repeatable(x) && !head_has(&x->req, FIELD_RANGE))
         ahead_keep(ahead_of(x->w), &x->look.key, &x->req, exchange_dropped_fields(x), true);
 }
 

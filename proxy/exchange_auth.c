@@ -151,12 +151,32 @@ bool exchange_hold(struct exchange *x)
     }
     exchange_set_phase(x, PHASE_HOLDING);
     exchange_arm(x, TICK_NEVER);
-    ask_for_body(x);
+    if (x->body.len > 0 && !body_digest_add(x->digest, (struct slice){x->body.p, x->body.len}))
+        exchange_request_failed(x, REASON_OUT_OF_MEMORY);
+    else if (x->body_whole) /* all of it is at hand */
+        exchange_hold_end(x);
+    else
+        ask_for_body(x);
     return true;
+}
+
+bool exchange_hash_body(struct exchange *x)
+{
+    if (!x->held_key || !signer_covers_body(signer_of(x)))
+        return true;
+    struct body_digest *d = body_digest_new(signer_of(x));
+    x->body_hashed =
+        d && body_digest_add(d, (struct slice){x->body.p, x->body.len}) && body_digest_end(d, x->body_sha256);
+    body_digest_free(d);
+    return x->body_hashed;
 }
 
 void exchange_hold_data(struct exchange *x, struct slice data)
 {
+    if (x->reads_batch) {
+        exchange_batch_read_data(x, data);
+        return;
+    }
     if (too_long(x, (uint64_t)x->body.len + data.n))
         exchange_request_failed(x, REASON_BODY_UNSIGNABLE);
     else if (!exchange_buffer_body(x, data) || !body_digest_add(x->digest, data))
@@ -165,6 +185,10 @@ void exchange_hold_data(struct exchange *x, struct slice data)
 
 void exchange_hold_end(struct exchange *x)
 {
+    if (x->reads_batch) {
+        exchange_batch_read_end(x);
+        return;
+    }
     if (x->body.len > 0) {
         x->body_hashed = body_digest_end(x->digest, x->body_sha256);
         if (!x->body_hashed) {

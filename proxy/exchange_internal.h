@@ -7,6 +7,7 @@
  *   exchange_send.c   connection, request, attempts and retries
  *   exchange_hedge.c  the second copy of a slow read
  *   exchange_relay.c  the upstream's answer to the client and into the cache
+ *   exchange_batch*.c misses that go together, and batches
  *   exchange_second.c the second look: what memory has not, the levels below it may have
  *   exchange_serve.c  answers from the cache, from another's fetch, and made-up ones
  *   exchange_ahead.c  requests of our own: what comes next, and what will soon be stale
@@ -34,6 +35,7 @@
 enum phase {
     PHASE_BEGIN,   /* the head is being looked at */
     PHASE_SECOND,  /* a level below memory is asked */
+    PHASE_GATHER,  /* waits for others, to go as one batch; or for that batch */
     PHASE_HOLDING, /* waits for the rest of the request's body, which its signature will cover */
     PHASE_JOINED,  /* waits for another's fetch */
     PHASE_SERVING, /* reads another's fetch as it comes */
@@ -101,12 +103,18 @@ struct exchange {
     struct entry *entry; /* being validated or served */
     struct fill_waiter waiter;
     struct exchange_letter news, drained;
-    struct level_look *second; /* SECOND: the question under way */
-    uint8_t second_level;      /* ... to this level */
-    uint8_t second_verdict;    /* of the lookup that came before */
-    bool second_done;          /* once a request */
-    bool second_leads;         /* SECOND: `fill` is to be led when nothing is found */
-    struct slice found_in;     /* the name of the level that had it; n = 0: none */
+    struct level_look *second;      /* SECOND: the question under way */
+    struct batch_seat *seat;        /* GATHER: where it waits */
+    struct batch_call *call;        /* this is a call of the sidecar's own; NULL: it is not */
+    struct batch_kind *batch_alone; /* a miss that could have been in a batch: a reference on its kind */
+    uint16_t batch;                 /* prompts in this batch; 0: it is none */
+    bool reads_batch;               /* HOLDING: the body of a client's batch_get is being read */
+    bool for_clients;               /* clients wait for it although it has none of its own */
+    uint8_t second_level;           /* ... to this level */
+    uint8_t second_verdict;         /* of the lookup that came before */
+    bool second_done;               /* once a request */
+    bool second_leads;              /* SECOND: `fill` is to be led when nothing is found */
+    struct slice found_in;          /* the name of the level that had it; n = 0: none */
     tick_t held;     /* the leader has stopped reading since then: somebody is slow; 0 = it has not */
     bool completing; /* entry is the beginning of the answer: the rest is asked for */
     bool looked, refresh, health, unconditional, stored, went_loose, fill_full;
@@ -221,6 +229,8 @@ bool exchange_sign(struct exchange *x, const struct call *call, char *out, struc
 bool exchange_hold(struct exchange *x);
 void exchange_hold_data(struct exchange *x, struct slice data);
 void exchange_hold_end(struct exchange *x);
+/* The body is at hand, and its hash will be signed where the signature covers it. False: no memory. */
+bool exchange_hash_body(struct exchange *x) MUSTCHECK;
 /* A 401 or 403 that is no rate limit: counts and tells it when it was our key. */
 void exchange_credential_refused(struct exchange *x);
 
@@ -300,6 +310,11 @@ void exchange_held_drained(struct exchange *x);
 void exchange_held_too_long(struct exchange *x);
 /* How long a leader may be held up by one slow reader while others wait. */
 #define EXCHANGE_HELD_MAX (2 * TICK_S)
+/* An answer that was put together, with this head and body, to the client. Ends the exchange. */
+void exchange_put_together(struct exchange *x, const struct head *response, struct slice body);
+/* The whole answer comes from a call that was made for many, sent at `sent`: to the client and into the
+ * cache. The body is the caller's. Ends the exchange. */
+void exchange_given(struct exchange *x, const struct head *response, struct slice body, tick_t sent);
 /* Acts on a credential that was refused, once. */
 void exchange_judge_refusal(struct exchange *x);
 
@@ -320,9 +335,38 @@ void exchange_ahead_stored(struct exchange *x);
 /* The end of one that fetched ahead. */
 void exchange_ahead_over(struct exchange *x);
 
+/* exchange_batch.c */
+/* Where batching.enabled is set: a miss leads a fill; does it wait to go with others? False: forward it. */
+bool exchange_batch(struct exchange *x);
+/* PHASE_GATHER: the window, or the patience, is over. */
+void exchange_batch_turn(struct exchange *x);
+/* The attempt was let go: nobody joins the batch any more, and its request is written. False: it is over. */
+bool exchange_batch_close(struct exchange *c);
+/* The exchange ends: what it owes to batches is settled. */
+void exchange_batch_over(struct exchange *x, bool whole);
+/*
+ * The answer to a call of our own, or to a client's batch_get (x->call). Each true: it is dealt with, and is
+ * not to be relayed. Data may end the exchange.
+ */
+bool exchange_call_answered(struct exchange *x, const struct head *response);
+bool exchange_call_data(struct exchange *x, struct slice data);
+bool exchange_call_end(struct exchange *x);
+bool exchange_call_broken(struct exchange *x);
+
+/* exchange_batch_client.c */
+/* Where batching.enabled is set: is it a batch_get that may be answered from the cache? True: its body is being
+ * read. */
+bool exchange_batch_read(struct exchange *x);
+void exchange_batch_read_data(struct exchange *x, struct slice data);
+void exchange_batch_read_end(struct exchange *x);
+
 /* exchange_serve.c */
+/* A GET whose answer depends on nothing but what is fetched: no ranges, no conditions. */
+bool exchange_plain_request(const struct exchange *x);
 void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_status status,
                           enum cache_word word);
+/* A 200 that was put together from stored answers: the fields of `entry`, which is the oldest. */
+void exchange_serve_made(struct exchange *x, struct entry *entry, struct slice body);
 /* The head of a 200 that the cache made whole: to the client with the bytes that were stored. `whole` is
  * borrowed. */
 void exchange_serve_completed(struct exchange *x, struct entry *whole);

@@ -159,8 +159,8 @@ void exchange_judge_refusal(struct exchange *x)
  * asks. */
 static bool may_adopt(const struct exchange *x)
 {
-    return x->req.method == METHOD_POST && x_config(x)->cache_enabled && !x->route.route->no_store &&
-           !x->client_signed;
+    return x->req.method == METHOD_POST && !x->call && x_config(x)->cache_enabled &&
+           !x->route.route->no_store && !x->client_signed;
 }
 
 /* An answer that could not be stored for a reason that its sender may not know of. */
@@ -228,6 +228,8 @@ static void send_reply(struct exchange *x, const struct head *response)
         status.fwd_status = response->status;
     if (x->unchecked)
         status.detail = SLICE("unchecked-signature");
+    if (x->o.cache == VERDICT_BATCHED)
+        status.detail = SLICE("batched");
     compose_fields(&c, response, 0);
     if (!head_has(response, FIELD_DATE))
         compose_line(&c, SLICE("Date"), worker_date(w));
@@ -376,7 +378,9 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     if (!is_news(x, status))
         exchange_abandon_fill(x, REASON_FILL_FAILED, true);
     offer_to_cache(x, response);
-    if (x->down)
+    if (x->call && exchange_call_answered(x, response))
+        ; /* its body is wanted, and nothing is relayed */
+    else if (x->down)
         send_reply(x, response);
     else if (!x->fill) { /* nobody wants it any more */
         exchange_attempt_done(x, REASON_NONE, status);
@@ -404,6 +408,8 @@ void exchange_response_data(struct exchange *x, struct slice data, void *owner,
     }
     if (x->plain)
         note_plain(x, data);
+    if (x->call && exchange_call_data(x, data))
+        return;
     if (x->fill && !x->fill_full && fill_append(x->fill, data.p, data.n) != FILL_MORE)
         x->fill_full = true;
     if (x->down)
@@ -478,9 +484,34 @@ void exchange_response_end(struct exchange *x, struct slice trailers)
         count_refusal(x, STORABLE_SIZE);
     if (fill && fill_end(fill, worker_now(x->w)) && x->a.status == 200)
         exchange_ahead_stored(x);
+    if (x->call && exchange_call_end(x))
+        return;
     if (x->down)
         x->down->ops->end(x->down, exchange_last_lines(x, trailers));
     exchange_over(x, true);
+}
+
+void exchange_put_together(struct exchange *x, const struct head *response, struct slice body)
+{
+    send_reply(x, response);
+    x->down->ops->body(x->down, body, NULL, NULL);
+    x->down->ops->end(x->down, (struct slice){NULL, 0});
+    x->down->ops->flush(x->down); /* what it does not take is copied */
+    exchange_over(x, true);
+}
+
+void exchange_given(struct exchange *x, const struct head *response, struct slice body, tick_t sent)
+{
+    x->sent_at = sent;
+    x->o.cache = VERDICT_BATCHED;
+    x->o.upstream = x->o.first_byte = worker_now(x->w) - sent;
+    exchange_set_phase(x, PHASE_RELAY);
+    x->deadline = TICK_NEVER;
+    offer_to_cache(x, response);
+    if (x->down)
+        send_reply(x, response);
+    exchange_response_data(x, body, NULL, NULL);
+    exchange_response_end(x, (struct slice){NULL, 0});
 }
 
 void exchange_break_off(struct exchange *x, enum reason why)
@@ -488,6 +519,8 @@ void exchange_break_off(struct exchange *x, enum reason why)
     exchange_judge_refusal(x);
     exchange_leave_upstream(x, false);
     exchange_attempt_done(x, why, x->a.status);
+    if (x->call && exchange_call_broken(x))
+        return;
     x->why = why;
     exchange_abandon_fill(x, why, false);
     if (x->down)

@@ -121,6 +121,15 @@ static void take_up(struct exchange *x, struct entry *found)
         ask_next_or_go_on(x);
         return;
     }
+    if (verdict == STORE_REVALIDATE && x->second_leads) { /* another level may have a newer one */
+        entry_release(x->entry);
+        x->look = result;
+        x->entry = result.entry;
+        x->fill = result.fill;
+        x->second_verdict = (uint8_t)verdict;
+        ask_next_or_go_on(x);
+        return;
+    }
     x->second_done = true;
     x->found_in = (struct slice){level->name, strlen(level->name)};
     entry_release(x->entry);

@@ -312,9 +312,11 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->a.status = (uint16_t)status;
     x->a.reason = (uint16_t)why;
     x->a.kind = x->original                 ? ATTEMPT_HEDGE
+                : x->batch                  ? ATTEMPT_BATCH
                 : x->ahead == STORE_GUESSED ? ATTEMPT_PREFETCH
                 : x->refresh                ? ATTEMPT_REFRESH
                                             : ATTEMPT_REQUEST;
+    x->a.batch = x->batch;
     x->a.total = now - x->attempt_began;
     if (x->up)
         exchange_note_upstream(x, x->up);
@@ -393,7 +395,7 @@ void exchange_attempt(struct exchange *x)
     struct worker *w = x->w;
     tick_t now = worker_now(w);
     bool first = x->attempts == 0 && x->replaced == 0;
-    if (!exchange_admit(x))
+    if (!exchange_admit(x) || (x->call && !exchange_batch_close(x)))
         return;
     exchange_set_phase(x, PHASE_QUEUED);
     x->sent_at = x->whole_at = x->hedge_at = 0;

@@ -193,6 +193,30 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
     exchange_over(x, true);
 }
 
+void exchange_serve_made(struct exchange *x, struct entry *entry, struct slice body)
+{
+    struct compose c = compose_into(x->w->lines, x->w->head_size);
+    struct cache_status status = {.fwd = CACHE_FWD_NONE, .detail = SLICE("put-together")};
+    struct slice reason;
+    struct slice runs[2] = {fields_of(entry_head(entry), &reason), {x->w->lines, 0}};
+    age_and_own(x, entry, &status, &c);
+    runs[1].n = compose_size(&c);
+    struct reply reply = {.status = 200,
+                          .reason = reason,
+                          .runs = runs,
+                          .run_count = 2,
+                          .framing = BODY_LENGTH,
+                          .length = body.n};
+    x->replied = true;
+    x->o.status = 200;
+    x->o.cache = VERDICT_HIT;
+    x->down->ops->reply(x->down, &reply);
+    x->down->ops->body(x->down, body, NULL, NULL);
+    x->down->ops->end(x->down, (struct slice){NULL, 0});
+    x->down->ops->flush(x->down); /* what it does not take is copied */
+    exchange_over(x, true);
+}
+
 void exchange_serve_completed(struct exchange *x, struct entry *whole)
 {
     struct compose c = compose_into(x->w->lines, x->w->head_size);
@@ -259,6 +283,7 @@ static struct exchange *refresher(struct exchange *x)
     y->looked = true;
     y->look = x->look;
     y->o.operation = x->o.operation;
+    y->o.route = x->o.route;
     y->o.method = x->o.method;
     y->fill = x->look.fill;
     y->entry = entry_ref(x->look.entry);
@@ -289,7 +314,7 @@ static void woken(struct fill_waiter *waiter)
 }
 
 /* Requests whose answer depends on more than the fetched bytes do not read along. */
-static bool plain_request(const struct exchange *x)
+bool exchange_plain_request(const struct exchange *x)
 {
     return x->req.method == METHOD_GET && !head_has(&x->req, FIELD_RANGE) &&
            !head_has(&x->req, FIELD_IF_NONE_MATCH) && !head_has(&x->req, FIELD_IF_MODIFIED_SINCE) &&
@@ -299,7 +324,7 @@ static bool plain_request(const struct exchange *x)
 static void join(struct exchange *x)
 {
     const struct config *cfg = x_config(x);
-    if (!plain_request(x) || x->went_loose || !exchange_keep_head(x)) {
+    if (!exchange_plain_request(x) || x->went_loose || !exchange_keep_head(x)) {
         fill_drop(x->look.fill);
         exchange_forward(x);
         return;
@@ -334,7 +359,8 @@ void exchange_act(struct exchange *x, enum store_verdict verdict)
         return;
     case STORE_LEAD:
         x->fill = x->look.fill;
-        exchange_forward(x);
+        if (!x_config(x)->batching_enabled || !exchange_batch(x))
+            exchange_forward(x);
         return;
     case STORE_JOIN:
         join(x);

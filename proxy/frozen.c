@@ -72,6 +72,8 @@ static void close_file(struct frozen *f)
     f->disk = NULL;
     frozen_forget_purges(f);
     atomic_store(&f->usable, false);
+    atomic_store(&f->filter_whole, false); /* another file may hold anything */
+    memset(f->filter_at, 0, sizeof(f->filter_at));
     atomic_store(&f->counts.entries, 0);
     atomic_store(&f->counts.bytes, 0);
 }
@@ -147,13 +149,12 @@ static enum disk_end read_state(struct frozen *f)
     return end;
 }
 
-static void try_open(struct frozen *f)
+static void open_file(struct frozen *f)
 {
     char why[160];
     enum disk_end end;
     tick_t began = frozen_now();
     f->open_at = began + OPEN_AGAIN;
-    atomic_store(&f->usable, false); /* until all has gone well */
     if (!lock_directory(f)) {
         frozen_count(&f->counts.failures, 1);
         return;
@@ -187,6 +188,15 @@ static void try_open(struct frozen *f)
               (long long)((frozen_now() - began) / TICK_MS));
 }
 
+/* Until it was tried for the first time, looks wait for it. */
+static void try_open(struct frozen *f)
+{
+    atomic_store(&f->busy_since, 0);
+    open_file(f);
+    if (!f->disk)
+        atomic_store(&f->usable, false);
+}
+
 /* ---- jobs ---- */
 
 /* It waits no more. */
@@ -196,8 +206,8 @@ static void free_job(struct frozen *f, struct frozen_job *job)
     if (job->entry) {
         f->keep_count--;
         f->keep_bytes -= entry_length(job->entry);
-    } else {
-        f->drop_count--;
+    } else if (--f->drop_count == 0) {
+        pthread_cond_broadcast(&f->settled);
     }
     pthread_mutex_unlock(&f->lock);
     entry_release(job->entry);
@@ -246,6 +256,7 @@ static enum disk_end do_some(struct frozen *f, unsigned most)
     atomic_store(&f->counts.entries, entries);
     atomic_store(&f->counts.bytes, taken);
     frozen_count(&f->counts.stores, written);
+    f->kept_at = frozen_now();
     finish_jobs(f, job);
     return DISK_OK;
 }
@@ -294,11 +305,20 @@ static void without_room(struct frozen *f)
     }
 }
 
+/* Entries wait for others to be written with, purges for nothing. */
+static bool may_wait(struct frozen *f)
+{
+    pthread_mutex_lock(&f->lock);
+    bool waits = f->drop_count == 0 && f->keep_count < FROZEN_BATCH && !f->stopping;
+    pthread_mutex_unlock(&f->lock);
+    return waits && frozen_now() < f->kept_at + FROZEN_GATHER;
+}
+
 static void do_jobs(struct frozen *f)
 {
     unsigned most = FROZEN_BATCH;
     bool evicted = false;
-    while (f->undone && f->disk && frozen_now() >= f->write_at) {
+    while (f->undone && f->disk && frozen_now() >= f->write_at && !may_wait(f)) {
         enum disk_end end = do_some(f, most);
         if (end == DISK_OK) {
             if (f->trouble[0])
@@ -332,13 +352,16 @@ static bool has_something(const struct frozen *f)
     return f->looks || f->jobs || f->stopping;
 }
 
+static struct timespec after(tick_t time)
+{
+    tick_t then = frozen_now() + time;
+    return (struct timespec){.tv_sec = then / TICK_S, .tv_nsec = then % TICK_S};
+}
+
 static void wait_for_bell(struct frozen *f)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += 250 * 1000 * 1000;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = after(f->undone ? 10 * TICK_MS : FROZEN_GATHER);
+    atomic_store(&f->busy_since, 0);
     if (!has_something(f))
         pthread_cond_timedwait(&f->bell, &f->lock, &until);
 }
@@ -360,11 +383,12 @@ static struct level_look *take_inbox(struct frozen *f)
 static void *run(void *arg)
 {
     struct frozen *f = arg;
-    bool stopping = false;
+    bool stopping = false, more = false;
     while (!stopping) {
         pthread_mutex_lock(&f->lock);
-        if (f->disk || frozen_now() < f->open_at)
+        if ((f->disk || frozen_now() < f->open_at) && !more)
             wait_for_bell(f);
+        atomic_store(&f->busy_since, frozen_now());
         stopping = f->stopping;
         struct level_look *look = take_inbox(f);
         f->distrusts = f->distrusts || f->forgot_purge;
@@ -382,6 +406,7 @@ static void *run(void *arg)
             look = next;
         }
         do_jobs(f);
+        more = frozen_filter_read(f);
         if (!f->disk)
             give_up_keeps(f);
     }
@@ -397,9 +422,10 @@ static bool set_up(struct frozen *f, const struct frozen_options *o)
     f->directory = strdup(o->directory);
     f->file = malloc(n);
     f->purges = calloc(FROZEN_PURGES_KEPT, sizeof(*f->purges));
+    f->filter = calloc(FROZEN_FILTER, sizeof(*f->filter));
     f->sealer = sealer_new();
     f->squeezer = squeezer_new();
-    if (!f->directory || !f->file || !f->purges || !f->sealer || !f->squeezer || n > 4096)
+    if (!f->directory || !f->file || !f->purges || !f->filter || !f->sealer || !f->squeezer || n > 4096)
         return false;
     snprintf(f->file, n, "%s/frozen.mdb", o->directory);
     f->persons = persons_new(f->sealer, o->store, o->origin);
@@ -426,6 +452,7 @@ struct frozen *frozen_new(const struct frozen_options *o)
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&f->bell, &attributes);
+    pthread_cond_init(&f->settled, &attributes);
     pthread_condattr_destroy(&attributes);
     if (set_up(f, o))
         return f;
@@ -454,6 +481,18 @@ void frozen_tune(struct frozen *f, bool active, uint64_t compress_from)
 {
     atomic_store(&f->active, active);
     atomic_store(&f->compress_from, compress_from);
+}
+
+bool frozen_settle(struct frozen *f, tick_t patience)
+{
+    struct timespec until = after(patience);
+    int rc = 0;
+    pthread_mutex_lock(&f->lock);
+    while (f->drop_count > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&f->settled, &f->lock, &until);
+    bool settled = f->drop_count == 0;
+    pthread_mutex_unlock(&f->lock);
+    return settled;
 }
 
 static void stop_thread(struct frozen *f)
@@ -486,8 +525,10 @@ void frozen_stop(struct frozen *f)
     squeezer_free(f->squeezer);
     sealer_free(f->sealer);
     pthread_cond_destroy(&f->bell);
+    pthread_cond_destroy(&f->settled);
     pthread_mutex_destroy(&f->lock);
     free(f->purges);
+    free((void *)f->filter);
     free(f->directory);
     free(f->file);
     free(f);

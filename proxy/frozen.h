@@ -38,6 +38,9 @@ void frozen_level(struct frozen *f, struct level *out);
  * this size on are compressed (UINT64_MAX: none). Any thread. */
 void frozen_tune(struct frozen *f, bool active, uint64_t compress_from);
 
+/* Waits until no purge waits for the disk, for `patience` at most. Not on a worker. False: some still do. */
+bool frozen_settle(struct frozen *f, tick_t patience);
+
 /* Writes what was offered, ends the thread and answers all looks. When nobody asks any more and mailboxes
  * still stand. NULL is fine. */
 void frozen_stop(struct frozen *f);

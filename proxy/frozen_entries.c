@@ -65,14 +65,31 @@ static bool variant_of(struct frozen *f, const struct seal_key *seal, const stru
 
 /* ---- looking ---- */
 
+/* May it be on the disk? */
+static bool may_have(struct frozen *f, struct hash128 partition, struct hash128 name)
+{
+    struct person person;
+    char place[FROZEN_PLACE];
+    bool has = persons_in(f->persons, partition, &person) && frozen_place_of(f, &person, name, place, NULL) &&
+               frozen_filter_has(f, place);
+    explicit_bzero(&person, sizeof(person));
+    return has;
+}
+
 bool frozen_look(void *self, struct level_look *look)
 {
     struct frozen *f = self;
     if ((look->name.lo | look->name.hi) == 0 || !atomic_load_explicit(&f->active, memory_order_relaxed))
         return false;
+    if (!may_have(f, look->key.partition, look->name)) {
+        frozen_count(&f->counts.misses, 1);
+        return false;
+    }
+    tick_t busy = atomic_load_explicit(&f->busy_since, memory_order_relaxed);
     look->next = NULL;
     pthread_mutex_lock(&f->lock);
-    bool takes = atomic_load_explicit(&f->usable, memory_order_relaxed) && f->look_count < FROZEN_LOOKS_MAX;
+    bool takes = (busy == 0 || look->asked - busy < FROZEN_STUCK) &&
+                 atomic_load_explicit(&f->usable, memory_order_relaxed) && f->look_count < FROZEN_LOOKS_MAX;
     if (takes) {
         *(f->last_look ? &f->last_look->next : &f->looks) = look;
         f->last_look = look;
@@ -281,7 +298,8 @@ void frozen_keep(void *self, struct entry *entry, const struct store_key *key, s
         f->last_job = job;
         f->keep_count++;
         f->keep_bytes += size;
-        pthread_cond_signal(&f->bell);
+        if (f->keep_count % FROZEN_BATCH == 0) /* else it looks by itself soon: no system call under the lock */
+            pthread_cond_signal(&f->bell);
     }
     pthread_mutex_unlock(&f->lock);
     if (takes)
@@ -370,6 +388,7 @@ static enum disk_end put_record(struct frozen *f, struct slice key, struct text 
     char seq[FROZEN_SEQ];
     uint64_t number = f->next_seq++;
     enum disk_end end = make_place(f, key);
+    frozen_filter_add(f, key.p);
     memcpy(record->p + 8, &number, sizeof(number));
     put_seq(seq, number);
     if (end == DISK_OK)

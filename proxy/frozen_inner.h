@@ -27,10 +27,15 @@ enum {
     FROZEN_WHO = 16,                /* bytes of a person's id in front of each key */
     FROZEN_PLACE = FROZEN_WHO + 16, /* what all variants of a place begin with */
     FROZEN_KEY = FROZEN_PLACE + 8,
-    FROZEN_SEQ = 8
+    FROZEN_SEQ = 8,
+    FROZEN_FILTER = 1 << 17 /* words: 8 million bits */
 };
 
-#define FROZEN_PATIENCE (250 * TICK_MS)
+/* For an answer; also while the file is opened, after a restart. When the thread has been at the disk for
+ * longer than STUCK, nobody begins to wait for it. */
+#define FROZEN_PATIENCE TICK_S
+#define FROZEN_STUCK    (250 * TICK_MS)
+#define FROZEN_GATHER   (100 * TICK_MS) /* between two transactions that only keep: each waits for the disk */
 
 /* Of a purge, or what a purge names. */
 struct frozen_drop {
@@ -72,10 +77,11 @@ struct frozen {
     pthread_t thread;
     bool running;
     _Atomic bool active, usable;
+    _Atomic tick_t busy_since; /* the thread's turn; 0: it waits, or opens the file */
     _Atomic uint64_t compress_from;
 
     pthread_mutex_t lock;
-    pthread_cond_t bell;
+    pthread_cond_t bell, settled; /* settled: no purge waits any more */
     bool stopping;
     bool forgot_purge; /* there was no memory for one */
     struct level_look *looks, *last_look;
@@ -97,6 +103,12 @@ struct frozen {
     unsigned purge_count;
     unsigned char used[8192]; /* bits by a hash of keys: looked up since the tier was last swept for room */
     struct frozen_counts counts;
+    /* Places that may be on the disk, a bit by a hash: who asks for another need not wait for the thread.
+     * Only grows; of use once all that is there was seen. Any thread. */
+    _Atomic uint64_t *filter;
+    _Atomic bool filter_whole;
+    char filter_at[FROZEN_SEQ]; /* seen so far, in the order of writing */
+    tick_t kept_at;             /* when a transaction ended last */
 };
 
 static inline void frozen_count(_Atomic uint64_t *counter, uint64_t n)
@@ -114,6 +126,16 @@ int64_t frozen_wall(void); /* unix milliseconds */
 
 /* The disk did not do what was asked. Says so, counts, and closes the file when it is damaged. */
 void frozen_failed(struct frozen *f, enum disk_end end, const char *what);
+
+/* ---- frozen_filter.c ---- */
+
+void frozen_filter_add(struct frozen *f, const char place[FROZEN_PLACE]);
+
+/* False: nothing is there. */
+bool frozen_filter_has(const struct frozen *f, const char place[FROZEN_PLACE]);
+
+/* Looks through some more of the file. True: there is more to look through. */
+bool frozen_filter_read(struct frozen *f);
 
 /* ---- frozen_entries.c ---- */
 

@@ -146,7 +146,9 @@ void frozen_drop(void *self, const struct level_drop *drop)
     pthread_mutex_lock(&f->lock);
     if (f->drop_count >= FROZEN_DROPS_MAX)
         become_all(job);
-    if (is_last(f, job)) {
+    bool absent =
+        job->drop.kind == LEVEL_DROP_PLACE && f->keep_count == 0 && !frozen_filter_has(f, job->drop.place);
+    if (absent || is_last(f, job)) {
         pthread_mutex_unlock(&f->lock);
         free(job);
         return;

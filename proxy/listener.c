@@ -37,6 +37,7 @@ enum { BATCH = 64, BACKLOG = 4096 };
 
 struct listener {
     struct worker *w;
+    struct listener *others; /* of the same worker, or NULL */
     struct event *ready;
     struct event *again; /* after a pause */
     int fd;
@@ -168,7 +169,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
     event_add(l->ready, NULL);
 }
 
-struct listener *listener_start(struct worker *w, int fd)
+struct listener *listener_start(struct worker *w, int fd, struct listener *others)
 {
     struct listener *l = calloc(1, sizeof(*l));
     struct sockaddr_storage sa;
@@ -185,11 +186,14 @@ struct listener *listener_start(struct worker *w, int fd)
         listener_stop(l);
         return NULL;
     }
+    l->others = others;
     return l;
 }
 
 void listener_stop(struct listener *l)
 {
+    if (l->others)
+        listener_stop(l->others);
     if (l->ready)
         event_free(l->ready);
     if (l->again)

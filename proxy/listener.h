@@ -11,10 +11,14 @@
 struct worker;
 struct listener;
 
-/* Takes over `fd`, which must be listening and non-blocking. NULL: no memory. */
-struct listener *listener_start(struct worker *w, int fd);
+/*
+ * Takes over `fd`, which must be listening and non-blocking. `others` (may be NULL) are the worker's
+ * listeners so far, which the new one keeps. NULL: no memory; the others are as they were.
+ */
+struct listener *listener_start(struct worker *w, int fd, struct listener *others);
 
-/* Closes the socket: new connections are refused by the kernel. */
+/* Closes the sockets: new connections are refused by the kernel, unless another process has the same sockets.
+ */
 void listener_stop(struct listener *l);
 
 /*

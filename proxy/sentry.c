@@ -86,6 +86,8 @@ static double value_of(void *ctx, const struct alert_rule *rule)
         return s->quota_left(s->ctx);
     case ALERT_METRIC_CIRCUITS_OPEN:
         return s->circuits_open(s->ctx);
+    case ALERT_METRIC_BATCHING_REFUTED:
+        return s->batching_refuted(s->ctx);
     case ALERT_METRIC_POOL_STARVATION:
         return w->seconds < FEW ? NAN
                                 : __builtin_popcountll(w->starved & ((UINT64_C(1) << STARVED_SECONDS) - 1)) /

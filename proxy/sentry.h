@@ -26,6 +26,7 @@ struct sentry_sources {
     void (*process)(void *ctx, struct process_values *out);
     double (*quota_left)(void *ctx);       /* the least share of a rate limit's window that is left */
     double (*circuits_open)(void *ctx);    /* open or half-open */
+    double (*batching_refuted)(void *ctx); /* kinds of requests whose batches answer otherwise */
     bool (*starved)(void *ctx);            /* requests wait, and no connection may be added, now */
     double (*certificate_days)(void *ctx); /* until the first of ours ends */
     /* An application's own metric of this name. */

@@ -13,9 +13,11 @@
 
 struct admit;
 struct ahead;
+struct batcher;
 struct debug;
 struct frozen;
 struct guard;
+struct ledger;
 struct log;
 struct metrics;
 struct permits;
@@ -34,10 +36,12 @@ struct service {
     struct shared *shared;               /* any thread; NULL: no second level over the network */
     struct frozen *frozen;               /* any thread; NULL: no tier on disk */
     struct tiers *tiers;                 /* any thread */
+    struct ledger *ledger;               /* any thread; NULL: rate limits are not shared */
     struct permits *permits;             /* any thread */
     struct guard *guard;                 /* any thread */
     struct admit *admit;                 /* any thread */
     struct ahead *ahead;                 /* any thread */
+    struct batcher *batcher;             /* any thread */
     struct debug *debug;                 /* any thread; may be NULL */
     struct tracing *tracing;             /* any thread; may be NULL */
     struct resolver *resolver;           /* any thread */

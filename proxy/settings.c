@@ -72,7 +72,11 @@ static bool compile_routes(struct publication *p, const struct publication *prev
     for (int i = 0; p->operations && i < n; i++)
         p->operations[i] = i == ROUTE_OTHER ? OPERATION_OTHER
                                             : metrics_operation(metrics, routes_operation_name(p->routes, i));
-    return p->operations != NULL;
+    size_t rows = routes_rows(p->routes);
+    p->templates = calloc(rows + 1, sizeof(*p->templates));
+    for (size_t i = 0; p->templates && i < rows; i++)
+        p->templates[i + 1] = metrics_route(metrics, routes_row(p->routes, i)->path);
+    return p->operations && p->templates;
 }
 
 static const char *min_version(const struct config *cfg)
@@ -178,6 +182,7 @@ void publication_unref(struct publication *p)
         return;
     routes_free(p->routes);
     free(p->operations);
+    free(p->templates);
     tls_context_unref(p->tls_server);
     tls_context_unref(p->tls_client);
     signer_free(p->signer);

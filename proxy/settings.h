@@ -23,6 +23,7 @@ struct publication {
     const struct config *cfg; /* a reference */
     struct routes *routes;
     uint16_t *operations; /* metrics' number of each operation of the routes */
+    uint16_t *templates;  /* likewise of each route's template, by struct route's number */
     struct cache_rules cache;
     struct retry_rules retry;
     struct outcome_disguises disguises;

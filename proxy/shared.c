@@ -16,11 +16,8 @@
 #include <time.h>
 
 #include "proxy/log.h"
-#include "proxy/resolve.h"
-#include "proxy/secret.h"
 #include "proxy/shared_inner.h"
 #include "proxy/store_inner.h"
-#include "proxy/tls.h"
 #include "proxy/view.h"
 
 static const struct breaker_rules shared_rules = {.enabled = true,
@@ -156,13 +153,9 @@ static void changed_hear(void *arg, bool up)
 
 static bool connect_all(struct shared *s)
 {
-    struct redis_options o = {.base = s->base,
-                              .resolver = s->resolver,
-                              .address = s->address,
-                              .tls = s->tls,
-                              .seed = rng_next(&s->rng),
-                              .changed = changed,
-                              .arg = s};
+    struct redis_options o = {
+        .base = s->base, .seed = rng_next(&s->rng), .changed = changed, .arg = s};
+    redis_place_options(&s->place, &o);
     s->ask = redis_new(&o);
     o.seed = rng_next(&s->rng);
     s->tell = redis_new(&o);
@@ -231,24 +224,6 @@ static void *run(void *arg)
 
 /* ---- life ---- */
 
-static bool set_up_address(struct shared *s, const char *url, char *err, size_t err_size)
-{
-    struct resolver_options ro = {.refresh = 30 * TICK_S, .seed = rng_next(&s->rng)};
-    s->address = secret_room(sizeof(*s->address));
-    if (!s->address || !redis_url_parse(url, s->address, err, err_size))
-        return false;
-    if (s->address->endpoint.tls) {
-        struct tls_client_options to = {.server_name = s->address->endpoint.host,
-                                        .ca_file = s->address->ca_file,
-                                        .verify = s->address->verify};
-        s->tls = tls_context_client(&to, err, err_size);
-        if (!s->tls)
-            return false;
-    }
-    s->resolver = resolver_start(&s->address->endpoint, &ro, err, err_size);
-    return s->resolver != NULL;
-}
-
 static bool set_up_names(struct shared *s)
 {
     struct slice origin = {s->origin, s->origin_n};
@@ -289,7 +264,7 @@ static bool set_up(struct shared *s, const struct shared_options *o, char *err, 
     s->turn = event_new(s->base, -1, EV_PERSIST, on_turn, s);
     if (!s->turn || event_add(s->turn, &turn) != 0 || !s->persons || !set_up_names(s))
         return false;
-    if (!set_up_address(s, o->url, err, err_size))
+    if (!redis_place_open(&s->place, o->url, rng_next(&s->rng), err, err_size))
         return false;
     snprintf(err, err_size, "out of memory");
     return connect_all(s);
@@ -369,10 +344,7 @@ void shared_stop(struct shared *s)
         event_free(s->turn);
     if (s->base)
         event_base_free(s->base);
-    if (s->resolver)
-        resolver_stop(s->resolver);
-    tls_context_unref(s->tls);
-    secret_room_free(s->address, sizeof(*s->address));
+    redis_place_close(&s->place);
     shared_purge_dispose(s);
     persons_free(s->persons);
     sealer_free(s->sealer);

@@ -15,7 +15,7 @@
 #include "proxy/mailbox.h"
 #include "proxy/persons.h"
 #include "proxy/redis.h"
-#include "proxy/redis_url.h"
+#include "proxy/redis_place.h"
 #include "proxy/seal.h"
 #include "proxy/shared.h"
 #include "proxy/store.h"
@@ -89,9 +89,7 @@ struct shared {
     char space[48]; /* in front of every key */
     uint64_t me;    /* this sidecar, in records of purges */
     struct sealer *sealer;
-    struct redis_address *address; /* secret room */
-    struct resolver *resolver;
-    struct tls_context *tls;
+    struct redis_place place;
     pthread_t thread;
     bool running;
     struct event_base *base;

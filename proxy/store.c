@@ -496,6 +496,26 @@ bool store_stale_for_error(struct store *store, const struct store_request *requ
     return true;
 }
 
+struct entry *store_fresh(struct store *store, const struct store_request *request, bool use)
+{
+    struct cache_ask ask;
+    struct find find;
+    struct store_key key;
+    struct entry *entry = NULL;
+    enum cache_fwd fwd;
+    store_key_of(store, request, &key);
+    cache_ask_read(request->head, &ask);
+    struct shard *shard = shard_lock(store, key.place);
+    shard_find(store, shard, key.place, request->head, &find);
+    if (find.best && freshness_reuse(&find.best->fresh, &ask, request->now, &fwd) == REUSE_FRESH) {
+        entry = entry_ref(find.best);
+        if (use)
+            count_hit(store, shard, entry, request->now);
+    }
+    shard_unlock(shard);
+    return entry;
+}
+
 /* ---- statistics ---- */
 
 static void add_stats(struct store_stats *to, const struct store_stats *from)

@@ -119,6 +119,10 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
 bool store_stale_for_error(struct store *store, const struct store_request *request,
                            struct store_result *result);
 
+/* A fresh whole answer to this GET, without a fetch or a wait: the caller's reference, or NULL. `use`: it is one,
+ * for those who count. */
+struct entry *store_fresh(struct store *store, const struct store_request *request, bool use) MUSTCHECK;
+
 /*
  * An unsafe request had this non-error answer (RFC 9111 4.4): drops the target URI, and Location and
  * Content-Location of the same origin, in the partition of the request. Calling it for a safe method or an

@@ -158,12 +158,9 @@ struct entry *entry_thaw(struct store *store, struct squeezer *squeezer, const s
     return e;
 }
 
-bool thaw_wants(struct thaw *t, struct entry *found)
+void thaw_take(struct thaw *t, struct entry *found)
 {
-    if (!found || !found->cold || found == t->cold)
-        return false;
     t->next = entry_ref(found);
-    return true;
 }
 
 void thaw_do(struct store *store, struct thaw *t)
@@ -304,17 +301,26 @@ static void chill(struct sweep *s, struct entry *e)
     entry_release(e);
 }
 
-static void walk(struct sweep *s)
+static void walk(struct sweep *s, tick_t now)
 {
     size_t cursor = 0;
     bool more = true;
     pthread_mutex_lock(&s->shard->lock);
-    s->shard->entries.pins++;
+    tick_t since = s->shard->swept;
+    s->seconds = since > 0 && now > since ? (double)(now - since) / (double)TICK_S : 0;
+    if (s->shard->entries.count == 0 || since == 0) {
+        s->shard->swept = now;
+        more = s->shard->entries.count > 0;
+    }
+    if (!more)
+        pthread_mutex_unlock(&s->shard->lock);
+    else
+        s->shard->entries.pins++;
     while (more) {
         more = table_scan(&s->shard->entries, &cursor, BATCH, visit, s);
         if (!more) {
             s->shard->entries.pins--;
-            s->shard->swept += (tick_t)(s->seconds * (double)TICK_S);
+            s->shard->swept = now;
         }
         pthread_mutex_unlock(&s->shard->lock);
         for (; s->count > 0; s->count--)
@@ -343,11 +349,7 @@ void store_sweep(struct store *store, struct squeezer *squeezer, const struct st
     atomic_store_explicit(&store->pack_ratio, (float)how->market.ratio, memory_order_relaxed);
     for (unsigned i = 0; i <= store->shard_mask; i++) {
         s.shard = &store->shards[i];
-        tick_t since = s.shard->swept;
-        s.seconds = since > 0 && how->now > since ? (double)(how->now - since) / (double)TICK_S : 0;
-        if (since == 0)
-            s.shard->swept = how->now;
-        walk(&s);
+        walk(&s, how->now);
     }
     out->pressed = is_pressed(&s);
     out->unpack_ns = atomic_load_explicit(&store->unpack_ns, memory_order_relaxed);

@@ -152,7 +152,8 @@ struct store {
     _Atomic uint64_t unpack_ns, unpack_bytes;     /* spent on thawing, and bytes that came out */
     _Atomic float price, unpack_rate, pack_ratio; /* tier_market */
     struct level levels[LEVELS_MAX];
-    /* Settled before the first request; 0 again at the end, while the threads of the levels still hear purges. */
+    /* Settled before the first request; 0 again at the end, while the threads of the levels still hear
+     * purges. */
     _Atomic unsigned level_count;
     _Atomic uint32_t unread_count;
     _Atomic uint64_t unread[STORE_UNREAD]; /* the newest is at (unread_count - 1) % STORE_UNREAD */
@@ -276,7 +277,14 @@ struct thaw {
 };
 
 /* Under the shard's lock. True: unlock, call thaw_do, lock and look again. */
-bool thaw_wants(struct thaw *thaw, struct entry *found);
+void thaw_take(struct thaw *thaw, struct entry *found);
+static inline bool thaw_wants(struct thaw *thaw, struct entry *found)
+{
+    if (!found || !found->cold || found == thaw->cold)
+        return false;
+    thaw_take(thaw, found);
+    return true;
+}
 void thaw_do(struct store *store, struct thaw *thaw);
 void thaw_clear(struct store *store, struct thaw *thaw);
 static inline void thaw_end(struct store *store, struct thaw *thaw)

@@ -14,7 +14,6 @@
 #include "metrics/custom.h"
 #include "metrics/otlp_spans.h"
 #include "policy/config.h"
-#include "policy/route.h"
 #include "proxy/courier.h"
 #include "proxy/log.h"
 #include "proxy/service.h"
@@ -67,8 +66,6 @@ struct telemetry {
     char instance[37];
     struct otlp_scene scene;
     char *server_address, *server_path;
-    const char *routes[METRICS_MAX_OPERATIONS];
-    char *route_texts[METRICS_MAX_OPERATIONS];
     int64_t http_start;
     tick_t interval, next;
     struct text spans; /* of the next message, encoded */
@@ -221,35 +218,6 @@ static bool start(struct telemetry *t, const struct config *cfg)
                                cfg->performance_sample_rate);
 }
 
-static void add_route(struct telemetry *t, const struct route_spec *spec)
-{
-    uint16_t operation =
-        spec->operation ? metrics_operation(t->setup.service->metrics, spec->operation) : OPERATION_OTHER;
-    if (operation == OPERATION_OTHER)
-        return;
-    if (!t->routes[operation])
-        t->routes[operation] = t->route_texts[operation] = strdup(spec->path);
-    else if (strcmp(t->routes[operation], spec->path) != 0)
-        t->routes[operation] = ""; /* several: none of them can be named */
-}
-
-static void find_routes(struct telemetry *t, const struct config *cfg)
-{
-    size_t n = 0;
-    const struct route_spec *preset = route_preset(&n);
-    for (size_t i = 0; i < METRICS_MAX_OPERATIONS; i++) {
-        free(t->route_texts[i]);
-        t->routes[i] = t->route_texts[i] = NULL;
-    }
-    for (size_t i = 0; i < cfg->routes.count; i++)
-        add_route(t, &cfg->routes.items[i]);
-    for (size_t i = 0; cfg->preset == CONFIG_PRESET_PROMPTOPS && i < n; i++)
-        add_route(t, &preset[i]);
-    for (size_t i = 0; i < METRICS_MAX_OPERATIONS; i++)
-        if (t->routes[i] && !*t->routes[i])
-            t->routes[i] = NULL;
-}
-
 static bool set_scene(struct telemetry *t, const struct config *cfg)
 {
     const struct config_place *place = config_place_of(cfg, CONFIG_OPTION_performance_service_name);
@@ -272,10 +240,7 @@ static bool set_scene(struct telemetry *t, const struct config *cfg)
         .server_port = cfg->upstream_url.port,
         .server_scheme = cfg->upstream_url.tls ? "https" : "http",
         .server_path = t->server_path,
-        .routes = t->routes,
-        .route_count = METRICS_MAX_OPERATIONS,
     };
-    find_routes(t, cfg);
     return telemetry_resource(&id, environment, &t->resource) && t->server_address && t->server_path;
 }
 
@@ -334,8 +299,6 @@ void telemetry_free(struct telemetry *t)
         return;
     for (int i = 0; i < SIGNALS; i++)
         stop(t, (enum signal)i);
-    for (size_t i = 0; i < METRICS_MAX_OPERATIONS; i++)
-        free(t->route_texts[i]);
     free(t->server_address);
     free(t->server_path);
     free(t->endpoint);
@@ -395,7 +358,7 @@ static void send_metrics(struct telemetry *t, tick_t now)
 
 static bool same_key(const struct otlp_exemplar *a, const struct otlp_exemplar *b)
 {
-    return a->side == b->side && a->key.operation == b->key.operation && a->key.status == b->key.status &&
+    return a->side == b->side && a->key.route == b->key.route && a->key.status == b->key.status &&
            a->key.cause == b->key.cause && a->key.method == b->key.method;
 }
 
@@ -431,8 +394,7 @@ static void keep_exemplars(struct telemetry *t, const struct span_record *s)
     for (unsigned i = 0; i < h->attempts; i++) {
         const struct span_attempt *a = &s->attempts[i];
         e.side = METRICS_HTTP_CLIENT;
-        e.key = (struct http_key){
-            .operation = e.key.operation, .status = a->status, .cause = a->outcome, .method = h->method};
+        e.key = (struct http_key){.status = a->status, .cause = a->outcome, .method = h->method};
         e.value = (double)a->total / 1e9;
         e.at = a->ended + t->scene.offset;
         memcpy(e.span_id, a->id, sizeof e.span_id);
@@ -499,18 +461,17 @@ bool telemetry_idle(const struct telemetry *t)
         if (!t->channels[i].courier)
             continue;
         courier_look(t->channels[i].courier, &v);
-        if (v.waiting)
+        if (v.busy)
             return false;
     }
     return true;
 }
 
-bool telemetry_flush(struct telemetry *t, tick_t now)
+void telemetry_flush(struct telemetry *t, tick_t now)
 {
     telemetry_gather(t, now);
     if (t->channels[SIGNAL_SPANS].courier)
         send_spans(t, now);
     if (t->channels[SIGNAL_METRICS].courier)
         send_metrics(t, now);
-    return telemetry_idle(t);
 }

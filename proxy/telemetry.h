@@ -41,8 +41,9 @@ void telemetry_gather(struct telemetry *t, tick_t now);
 /* Once a second. */
 void telemetry_second(struct telemetry *t, tick_t now);
 
-/* The last call before the end: sends what there is. True: nothing is left on its way. */
-bool telemetry_flush(struct telemetry *t, tick_t now);
+/* The last call before the end: sends what there is. / True: no call is under way; what waits for another
+ * attempt will not see it. */
+void telemetry_flush(struct telemetry *t, tick_t now);
 bool telemetry_idle(const struct telemetry *t);
 
 #endif

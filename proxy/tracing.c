@@ -157,6 +157,13 @@ void tracing_begin_slow(struct exchange *x)
     h->began = x->phase_since = x->began;
 }
 
+void tracing_begin_ahead(struct exchange *x)
+{
+    tracing_begin_slow(x);
+    if (x->span)
+        x->span->head.internal = true;
+}
+
 void tracing_begin_behind(struct exchange *x, const struct exchange *from)
 {
     if (!from->span || !(x->span = record_new(x)))
@@ -287,6 +294,7 @@ static void describe(struct exchange *x)
     h->host_bytes = copy_text(s->host, SPAN_HOST_BYTES, host);
     h->request_id_bytes = copy_text(s->request_id, SPAN_ID_BYTES, x->request_id);
     h->operation = x->o.operation;
+    h->route = x->o.route;
     h->method = x->o.method;
     h->minor = x->req.minor;
 }
@@ -312,7 +320,8 @@ void tracing_over_slow(struct exchange *x)
     if (!s->head.ended)
         s->head.ended = worker_now(x->w);
     describe(x);
-    if (!ring || !span_ring_put(ring, s))
+    bool idle = s->head.internal && !s->head.attempts; /* it came to nothing */
+    if (!idle && (!ring || !span_ring_put(ring, s)))
         metric_add(x->w->metrics, METRIC_OTLP_SPANS_DROPPED, 1u + s->head.attempts);
     x->span = NULL;
     record_free(x, s);

@@ -33,6 +33,9 @@ bool tracing_take(struct tracing *t, struct span_record *out);
 void tracing_begin_slow(struct exchange *x);
 bool tracing_on(const struct tracing *t);
 
+/* x is sent for nobody: it may begin a trace of its own. */
+void tracing_begin_ahead(struct exchange *x);
+
 /* x works behind the answer to `from`, which is traced or not. */
 void tracing_begin_behind(struct exchange *x, const struct exchange *from);
 

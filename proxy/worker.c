@@ -51,6 +51,16 @@ int64_t worker_wall(struct worker *w)
     return w->wall;
 }
 
+tick_t worker_wall_ns(struct worker *w)
+{
+    int64_t wall = worker_wall(w);
+    if (wall != w->offset_of) {
+        w->offset = read_clock(CLOCK_REALTIME) - worker_now(w);
+        w->offset_of = wall;
+    }
+    return worker_now(w) + w->offset;
+}
+
 struct slice worker_date(struct worker *w)
 {
     int64_t wall = worker_wall(w);
@@ -169,6 +179,7 @@ static void *run(void *arg)
     struct worker *w = arg;
     sigset_t all;
     sigfillset(&all);
+    sigdelset(&all, SIGSYS); /* harden.h */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     while (!finished(w)) {
         event_base_loop(w->base, w->resume ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
@@ -227,7 +238,7 @@ static bool begin(struct worker *w, int listen_fd)
     w->metrics = metrics_block(w->service->metrics, w->index);
     w->log = worker_log_new(w->service->log, w->metrics);
     w->pool = pool_new(w);
-    w->listener = listener_start(w, listen_fd);
+    w->listener = listener_start(w, listen_fd, NULL);
     return w->tick && w->log && w->pool && w->listener;
 }
 
@@ -246,6 +257,22 @@ struct worker *worker_new(struct service *service, int index, int listen_fd, str
         return NULL;
     }
     return w;
+}
+
+bool worker_listen(struct worker *w, int fd)
+{
+    struct listener *l = listener_start(w, fd, w->listener);
+    if (l)
+        w->listener = l;
+    return l != NULL;
+}
+
+void worker_leave(struct worker *w)
+{
+    w->leaving = true;
+    if (w->listener)
+        listener_stop(w->listener);
+    w->listener = NULL;
 }
 
 bool worker_start(struct worker *w)

@@ -70,6 +70,8 @@ struct worker {
     int64_t wall;    /* unix seconds, likewise */
     char date[32];   /* `wall` as IMF-fixdate */
     int64_t date_of; /* the second that `date` shows */
+    tick_t offset;   /* unix nanoseconds less `now`, as of the second offset_of */
+    int64_t offset_of;
     struct rng rng;
     struct settings *settings; /* the snapshot for new requests; a reference */
     struct listener *listener;
@@ -97,6 +99,7 @@ struct worker {
     unsigned told;           /* requests that it is to learn from when the turn ends */
     _Atomic bool left;       /* the loop is over */
     bool stopping;           /* finish what is in flight, then leave the loop */
+    bool leaving;            /* another process accepts now: clients are told to close with their next answer */
 };
 
 /* Nanoseconds on the monotonic clock, read once a turn. */
@@ -124,6 +127,8 @@ static inline tick_t worker_end(struct worker *w)
 /* Unix seconds, read once a turn. / The same as a Date value (29 bytes). */
 int64_t worker_wall(struct worker *w);
 struct slice worker_date(struct worker *w);
+/* Unix nanoseconds at worker_now(). */
+tick_t worker_wall_ns(struct worker *w);
 
 /* The block for the next read, with nobody else holding it. NULL: no memory. */
 struct block *worker_scratch(struct worker *w);
@@ -135,7 +140,11 @@ void worker_cancel_timer(struct worker *w, struct timer *timer);
 /* Makes a worker (not yet running) that listens on listen_fd, which it takes over, and begins with a
  * reference of its own on p. NULL: no memory or descriptors; errno says. */
 struct worker *worker_new(struct service *service, int index, int listen_fd, struct publication *p);
+/* Before it runs: one more socket. False: no memory, fd stays the caller's. */
+bool worker_listen(struct worker *w, int fd) MUSTCHECK;
 bool worker_start(struct worker *w) MUSTCHECK;
+/* On the worker's own thread: accepts no more, serves the clients that are there until they close. */
+void worker_leave(struct worker *w);
 /* From any thread: the worker accepts no more, finishes what is in flight and leaves the loop; `force` cuts
  * what is in flight. Needs no memory, so that it cannot be lost. */
 void worker_stop(struct worker *w, bool force);

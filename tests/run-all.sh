@@ -27,6 +27,7 @@ part "simulators" env BUILD="$build" $python tests/sim/test_programs.py
 part "wire tests" env SIDECAR="$build/promptops-sidecar" $python tests/wire/run.py
 part "the stand-in API" env BUILD="$build" $python tests/origin/test_origin.py
 part "real clients" env BUILD="$build" $python tests/clients/run.py
+part "what is shipped beside it" env BUILD="$build" $python tests/deploy/run.py
 part "the dashboard in a browser" env BUILD="$build" tests/browser/run.sh
 part "demo" env BUILD="$build" DEMO_SECONDS=1 sh -c 'deploy/demo.sh </dev/null >/dev/null'
 part "address sanitizer: build and unit tests" $make --no-print-directory MODE=asan BUILD="$build-asan" all unit

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Real clients through the sidecar, as an application would use them: curl, and Python's urllib, requests, httpx and aiohttp,
-Node's fetch, and undici, axios and openai from npm.
+Node's fetch, and from npm undici, axios, openai, and a collector for what the sidecar tells OpenTelemetry.
 
     tests/clients/run.py        programs from $BUILD (build)
 
@@ -227,9 +227,9 @@ class Skipped(Exception):
     """The test cannot run here; says why."""
 
 
-def test_node_packages(_):
-    """undici, axios and openai from npm, with an upstream of their own: see node/test.mjs."""
-    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "node")
+def run_node(name):
+    """NAME/test.mjs with the packages that its lock file names, which npm brings when they are not there."""
+    folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), name)
     if not os.path.isdir(os.path.join(folder, "node_modules")):
         try:
             installed = subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120)
@@ -240,6 +240,16 @@ def test_node_packages(_):
     done = subprocess.run(["node", os.path.join(folder, "test.mjs")], capture_output=True, text=True, timeout=300, env={**os.environ, "BUILD": os.path.abspath(BUILD)})
     if done.returncode:
         raise AssertionError(done.stdout + done.stderr)
+
+
+def test_node_packages(_):
+    """undici, axios and openai from npm, with an upstream of their own."""
+    run_node("node")
+
+
+def test_node_otlp(_):
+    """A collector with OpenTelemetry's own generated decoder, by gRPC and HTTP."""
+    run_node("otlp")
 
 
 def main():

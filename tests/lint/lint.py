@@ -25,7 +25,7 @@ EXCEPTIONS = {"stdio.h": re.compile(r"^policy/(config|suggest|units|alert_spec|r
 # One room a library.
 ROOMS = {
     "openssl/": re.compile(r"^(proxy/(tls|signer|seal|digest)|tests/)"), "yaml.h": re.compile(r"^proxy/config_"), "msgpack": re.compile(r"^(proxy/pack[._]|tests/)"),
-    "jansson.h": re.compile(r"^(proxy/(view|pack|admin)|metrics/cli/|tests/)"), "lmdb.h": re.compile(r"^proxy/disk\.c"), "zstd.h": re.compile(r"^proxy/squeeze\.c"), "curl/": re.compile(r"^(metrics/cli/|proxy/post(_curl)?\.[ch])"), "zlib.h": re.compile(r"^proxy/admin_page\.c"), "wslay/": re.compile(r"^proxy/websocket\.c"), "hiredis": re.compile(r"^proxy/redis(_reply)?\.c"),
+    "jansson.h": re.compile(r"^(proxy/(view|pack|admin|batch_json)|metrics/cli/|tests/)"), "lmdb.h": re.compile(r"^proxy/disk\.c"), "zstd.h": re.compile(r"^proxy/squeeze\.c"), "curl/": re.compile(r"^(metrics/cli/|proxy/post(_curl)?\.[ch])"), "zlib.h": re.compile(r"^proxy/admin_page\.c"), "wslay/": re.compile(r"^proxy/websocket\.c"), "seccomp.h": re.compile(r"^proxy/harden\.c"), "hiredis": re.compile(r"^proxy/redis(_reply)?\.c"),
 }
 BANNED = re.compile(r"\b(strcpy|strcat|sprintf|vsprintf|gets|strtok|atoi|atol|atof|rand|srand|alloca|tmpnam|mktemp)\s*\(")
 MAX_FILE, MAX_FUNCTION = 900, 100

@@ -6,6 +6,7 @@
 Uses BUILD/oom/promptops-sidecar, whose malloc fails on order (tests/oom/inject.c), in front of BUILD/promptops-origin.
 """
 import http.client
+import json
 import mmap
 import os
 import re
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 BUILD = os.environ.get("BUILD", "build-asan")
@@ -82,7 +84,9 @@ class Sidecar:
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [os.path.join(BUILD, "oom/promptops-sidecar"), "--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-                 "--set", "workers=2", "--set", "drain_idle=0s", "--set", "circuit_breaker.enable_circuit_breaker=false"],
+                 "--set", "workers=2", "--set", "drain_idle=0s", "--set", "circuit_breaker.enable_circuit_breaker=false",
+                 "--set", "performance.opentelemetry_enabled=true", "--set", "performance.opentelemetry_endpoint=http://127.0.0.1:1", "--set", "performance.export_interval=1s",
+                 "--set", "batching.enabled=true", "--set", "batching.window=5ms"],
                 stderr=log, stdout=log, env=environment)
         running.append(self.process)
         self.port = wait_for(self.log, r'"event":"listening","address":"127\.0\.0\.1:(\d+)"', self.process)
@@ -126,6 +130,19 @@ def ask(port, method, path, body=None):
         connection.close()
 
 
+def together(sidecar, turn):
+    """Prompts that are asked for at the same time, which may become a batch; and a client's own batch."""
+    statuses = []
+    ids = ["prompt-%d" % (11 + 8 * turn + i) for i in range(8)]
+    threads = [threading.Thread(target=lambda i=i: statuses.append(ask(sidecar.port, "GET", "/v1/client/prompts/" + i))) for i in ids]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    more = json.dumps({"prompt_ids": ids[:4] + ["prompt-%d" % (100 - turn)], "include_versions": False, "include_metadata": True}).encode()
+    return statuses + [ask(sidecar.port, "POST", "/v1/client/prompts/batch", more) for _ in range(3)]
+
+
 def traffic(sidecar, turn):
     """A bit of everything; new keys each turn. The statuses."""
     statuses = []
@@ -135,6 +152,7 @@ def traffic(sidecar, turn):
         if i % 5 == 0:
             statuses.append(ask(sidecar.port, "POST", "/v1/client/unknown", b'{"x": "' + b"y" * 100000 + b'"}'))
             statuses.append(ask(sidecar.port, "GET", "/nothing/here?%d" % turn))
+    statuses += together(sidecar, turn)
     for path in ("/metrics", "/api/v1/summary", "/api/v1/config", "/health/ready", "/api/v1/pool"):
         statuses.append(ask(sidecar.admin, "GET", path))
     return statuses
@@ -227,6 +245,8 @@ def main():
         try:
             upstream = "http://" + wait_for(log, r"listening on (\S+)", origin)
             print("  RUN   the whole program")
+            if ask(upstream.rsplit(":", 1)[1], "POST", "/__control", b'{"batch": {"whole": true}}') != 200:
+                fail("the stand-in takes no settings", log)
             under_traffic(folder, upstream)
             at_the_start(folder, upstream)
             stops(folder, upstream)

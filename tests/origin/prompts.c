@@ -292,6 +292,7 @@ void op_batch_get(struct call *call)
         .project_id = {project, project ? strlen(project) : 0},
         .include_versions = json_is_true(json_object_get(o, "include_versions")),
         .include_metadata = !metadata || json_is_true(metadata),
+        .whole = call->settings->whole_batches,
     };
     struct text json = {0};
     if (json_is_array(ids)) {

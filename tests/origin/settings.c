@@ -262,6 +262,17 @@ static void read_auth(struct json_reader *r, const json_t *source, struct settin
     read_leave(r, mark);
 }
 
+static void read_batch(struct json_reader *r, const json_t *source, struct settings *s)
+{
+    size_t mark;
+    const json_t *o = read_enter(r, source, "batch", &mark);
+    if (o) {
+        read_members(r, o, (const char *const[]){"whole", NULL});
+        read_bool(r, o, "whole", &s->whole_batches);
+    }
+    read_leave(r, mark);
+}
+
 static void read_clock(struct json_reader *r, const json_t *source, struct settings *s)
 {
     size_t mark;
@@ -296,8 +307,8 @@ void settings_unref(struct settings *s)
 /* Takes `source`. */
 static struct settings *settings_parse(json_t *source, struct text *why)
 {
-    static const char *const members[] = {"faults", "fields",          "rate_limit", "auth",
-                                          "clock",  "idle_timeout_ms", "outage",     NULL};
+    static const char *const members[] = {"faults",          "fields", "rate_limit", "auth", "clock",
+                                          "idle_timeout_ms", "outage", "batch",      NULL};
     struct settings *s = calloc(1, sizeof(*s));
     if (!s) {
         json_decref(source);
@@ -315,6 +326,7 @@ static struct settings *settings_parse(json_t *source, struct text *why)
     read_rate_limit(r, source, s);
     read_auth(r, source, s);
     read_clock(r, source, s);
+    read_batch(r, source, s);
     read_choice(r, source, "outage", outages, &outage);
     read_integer(r, source, "idle_timeout_ms", (int64_t[2]){0, 86400000}, &idle);
     s->outage = (enum outage)outage;
@@ -328,12 +340,12 @@ static struct settings *settings_parse(json_t *source, struct text *why)
 static json_t *start_source(const struct settings_start *start)
 {
     return json_pack(
-        "{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, s:s}", "faults",
-        "fields", "rate_limit", "enabled", !start->no_limits, "headers", start->dialect == DIALECT_DOCUMENTED,
-        "dialect", dialects[start->dialect], "retry_after", -1, "minute", (int)start->limits[0], "hour",
-        (int)start->limits[1], "day", (int)start->limits[2], "auth", "required", !start->no_auth,
-        "signature_required", start->signature_required, "clock", "offset", 0, "freeze", -1,
-        "idle_timeout_ms", (int)start->idle_timeout_ms, "outage", "none");
+        "{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, s:s, s:{s:b}}",
+        "faults", "fields", "rate_limit", "enabled", !start->no_limits, "headers",
+        start->dialect == DIALECT_DOCUMENTED, "dialect", dialects[start->dialect], "retry_after", -1,
+        "minute", (int)start->limits[0], "hour", (int)start->limits[1], "day", (int)start->limits[2], "auth",
+        "required", !start->no_auth, "signature_required", start->signature_required, "clock", "offset", 0,
+        "freeze", -1, "idle_timeout_ms", (int)start->idle_timeout_ms, "outage", "none", "batch", "whole", 0);
 }
 
 struct settings_box *settings_box_new(const struct settings_start *start)

@@ -61,6 +61,7 @@ struct settings {
     enum outage outage;
     uint32_t idle_timeout_ms; /* 0: connections live on */
     bool auth_required, signature_required;
+    bool whole_batches; /* batch_get gives all members of a prompt, where the API leaves some out */
     struct {
         bool enabled, headers;
         enum dialect dialect;

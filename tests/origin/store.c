@@ -75,6 +75,8 @@ static const char *const batch_members[] = {"id", "version", "name", "content", 
 static const char *const metadata_members[] = {"description", "module_id",      "created_by",
                                                "created_at",  "updated_at",     "target_models",
                                                "mas_intent",  "mas_risk_level", NULL};
+static const char *const left_out[] = {"model_specific_prompts", "mas_fairness_notes", "mas_testing_notes",
+                                       NULL};
 
 static size_t bucket_of(struct slice id)
 {
@@ -340,6 +342,10 @@ enum store_result store_batch_item(struct store *store, struct slice id, const s
         if (batch->include_metadata) {
             text_puts(out, ",");
             add_members(out, v->object, metadata_members);
+            if (batch->whole) {
+                text_puts(out, ",");
+                add_members(out, v->object, left_out);
+            }
         }
         text_puts(out, "}");
     }

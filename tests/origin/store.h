@@ -62,6 +62,7 @@ void store_search(struct store *store, const struct search *search, bool full, s
 struct batch {
     struct slice project_id;
     bool include_versions, include_metadata;
+    bool whole; /* with the metadata come the members that the API leaves out */
 };
 /* Adds one prompt as batch_get nests it. */
 enum store_result store_batch_item(struct store *store, struct slice id, const struct batch *batch,

@@ -151,6 +151,10 @@ class Prompts(Case):
         self.assertIn("mas_risk_level", one)
         for left_out in ("model_specific_prompts", "mas_fairness_notes", "mas_testing_notes"):
             self.assertNotIn(left_out, one)
+        self.origin.set(batch={"whole": True})
+        whole = self.origin.api("POST", "/v1/client/prompts/batch", {"prompt_ids": ["prompt-1"]}).json()
+        self.assertEqual(whole["prompts"]["prompt-1"], self.origin.api("GET", "/v1/client/prompts/prompt-1").json())
+        self.origin.set(batch={"whole": False})
         ask = {"prompt_ids": ["prompt-1"], "include_metadata": False, "project_id": "project-2"}
         answer = self.origin.api("POST", "/v1/client/prompts/batch", ask).json()
         self.assertEqual(answer["errors"], [{"prompt_id": "prompt-1", "error": "No access to this prompt"}])

@@ -4,8 +4,10 @@ errors that say where. Exits 1 when a check fails."""
 import json
 import os
 import random
+import re
 import subprocess
 import sys
+import tempfile
 
 BUILD = os.environ.get("BUILD", "build")
 WANTED = {"requests", "hits", "hit_ratio", "byte_hit_ratio", "cost_saved_ratio", "evictions", "prefetch", "ns_per_request", "bytes_per_entry"}
@@ -90,7 +92,46 @@ def errors():
     check(code == 0 and json.loads(out), "steady.yaml: exit %d, %s" % (code, err))
 
 
-for part in (by_hand, prediction, prefetching, errors):
+BAD_SCENARIOS = [                                      # text, where and what is said of it
+    ("", ":1:1: is empty"), ("a: [1\n", ":2:1: not well-formed YAML"), ("- a\n", ":1:1: must be a mapping"), ("duration: 5s\n", "clients: is missing"),
+    ("nmae: a\nclients: {rate: 1}\n", ":1:1: nmae: no such key; did you mean name?"), ("clients: {rate: 1, arrival: now}\n", ":1:29: clients.arrival: not one of poisson"),
+    ("clients: {rate: .nan}\n", "clients.rate: not a number"), ("clients: {rate: 1}\nclients: {rate: 2}\n", ":2:1: clients: the key is there twice"),
+    ("clients: {rate: 1}\n---\nclients: {rate: 2}\n", ":3:1: is a second document"), ("clients: {rate: 1}\nsidecar: &a {retry: *a}\n", "nested too deeply"),
+    ("clients: &a [*a]\n", "clients[0]: must be a mapping"), ("clients: {rate: 1}\nsidecar: {retry: {max_atempts: 3}}\n", ":2:19: retry.max_atempts: unknown key, did you mean retry.max_attempts?"),
+    ("clients: {rate: 1}\nfaults: [{kind: outage}]\n", ":2:10: faults[0]: has no length"), ("clients: {rate: 1}\nupstream: {workers: 0}\n", "upstream.workers: must be from 1"),
+    ("clients: {rate: 1}\nexpect: {goodput.share: 1}\n", ":2:25: goodput.share: not a bound"), ("clients: {count: 10000, rate: 1000}\n", "more than a million requests a second")]
+GOOD_SCENARIOS = ["clients: {rate: 1}\nupstream:\nfaults:\nlimits: ~\nsidecar: null\nexpect:\n", "clients: {arrival: closed}\nupstream: {latency: 0}\nduration: 2\n",
+                  "clients: {rate: 5}\norigin: {capacity: 3, latency: 10ms}\noutages: {at: 1, for: 1, kind: outage}\nduration: 5s\n"]
+
+
+def scenarios():
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as f:
+        def write(text):
+            f.seek(0)
+            f.truncate()
+            f.write(text)
+            f.flush()
+        for text, what in BAD_SCENARIOS:
+            write(text)
+            code, out, err = run("resilience-sim", "--scenario", f.name)
+            check(code == 2 and what in err and err.startswith(f.name) and not out, "%r: exit %d, %s" % (text, code, err))
+        for text in GOOD_SCENARIOS:
+            write(text)
+            code, out, err = run("resilience-sim", "--scenario", f.name)
+            check(code == 0 and "oracle" in json.loads(out), "%r: exit %d, %s" % (text, code, err))
+    code, out, err = run("resilience-sim", "--scenario", "tests/sim/reference.yaml")
+    check(code == 0 and json.loads(out)["expectations_met"] is True, "reference.yaml: exit %d, %s" % (code, err))
+    with open("tests/sim/reference.yaml") as f:
+        reference = f.read()
+    for line in run("resilience-sim", "--help")[1].split("The file:")[1].splitlines():
+        if line.startswith("  "):
+            check(re.search(r"\b%s:" % line.split()[0], reference), "reference.yaml has no %s" % line.split()[0])
+    families = {"steady", "outage", "brown-out", "slow-calls", "flapping", "retry-storm", "metastable", "overload", "recovery", "rate-limit-real", "rate-limit-draft10"}
+    there = {name[:-5] for name in os.listdir("tests/sim/scenarios")}
+    check(families <= there, "scenarios are missing: %s" % (families - there))
+
+
+for part in (by_hand, prediction, prefetching, errors, scenarios):
     part()
 print("%d failed" % len(failures))
 sys.exit(1 if failures else 0)

@@ -132,3 +132,11 @@ def test_started_with_descriptors_closed(t):
     """Standard input closed, as some supervisors leave it."""
     sidecar = t.sidecar(t.origin(), preexec=lambda: os.close(0))
     equal(sidecar.request("/").status, 200, "status")
+
+
+def test_connect_to_another_address_than_the_urls(t):
+    """The name in Host stays that of upstream.url: in a pod whose hosts file leads that name to the sidecar itself."""
+    origin = t.origin()
+    sidecar = t.sidecar("http://api.example.invalid", {"upstream.connect_to": "127.0.0.1:%d" % origin.port})
+    equal(sidecar.request("/").status, 200, "status")
+    equal(origin.requests[0].get("Host"), "api.example.invalid", "Host")

@@ -32,7 +32,7 @@ def test_built_in_alerts_are_there(t):
     told = sidecar.admin("/api/v1/alerts")[2]
     names = {a["id"] for a in told["alerts"]}
     for name in ("high_latency", "high_error_rate", "low_cache_hit_rate", "high_memory_usage", "high_cpu_usage", "quota_exhaustion", "circuit_open", "pool_starvation",
-                 "certificate_expiry", "retry_amplification", "error_budget_fast", "error_budget_slow"):
+                 "certificate_expiry", "retry_amplification", "error_budget_fast", "error_budget_slow", "batching_refuted"):
         check(name in names, "no " + name)
     check(told["enabled"] and told["firing"] == 0, told)
     equal(sidecar.admin("/api/v1/alerts?state=firing")[2]["alerts"], [], "firing")

@@ -4,6 +4,7 @@ import json
 import random
 
 from harness import *
+from test_63_batching import KEY, ON, PROMPTS, Prompts
 
 QUICK = {"performance.recommendation_interval": "2s", "performance.experiment_slice": "2s"}
 POINTS = 0.05
@@ -249,3 +250,21 @@ def test_the_command_line(t):
     for words, code in ((("silence", "no-such"), 1), (("silence",), 2), (("--state", "loud"), 2), (("silence", "busy", "--seconds", "x"), 2), (("history", "--limit", "9999"), 2), (("shout",), 2)):
         equal(perf(sidecar, "alerts", *words)[0], code, " ".join(words))
     equal(perf(sidecar, "alerts", "remove", "busy")[0], 0, "remove")
+
+
+@slow(150)
+def test_prompts_that_are_asked_for_together(t):
+    """Misses at the same time are seen; applied, batching proves itself on the live upstream within its turns, and is kept."""
+    if not FULL:
+        raise Skip("takes 40 s: run with --full")
+    api = Prompts(t)
+    api.pace = 0.06                            # what the upstream takes
+    numbers = itertools.count()
+    sidecar = t.sidecar(api.url, dict(QUICK, **{**ON, "batching.enabled": False, "batching.window": "10ms"}))
+    Load(t, sidecar, lambda client, dice: equal(client.request(PROMPTS + "p-%d" % next(numbers), fields=KEY).status, 200, "status"), clients=12, pause=0.02)
+    one = proposed(sidecar, "batching")
+    check(one["estimate"]["improvement"] > 0.1, one)
+    done = tried(sidecar, "batching")
+    equal((done["state"], done["experiment"]["verdict"]), ("applied", "improved"), "state: %r" % done)
+    check(done["measured_improvement"] > 0.1, done["measured_improvement"])
+    equal(option(sidecar, "batching.enabled"), (True, "admin"), "the setting")

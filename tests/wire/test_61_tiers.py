@@ -3,9 +3,11 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import time
 
 from harness import *
+from lib.redis import Redis
 from test_30_cache import PLAIN, Counted
 
 ME, YOU = [("Authorization", "Bearer po_secret_of_me_24chars")], [("Authorization", "Bearer po_of_somebody_else")]
@@ -223,7 +225,7 @@ def test_damage_is_found_and_never_served(t):
                 response = disk.get(path)
                 equal((response.status, response.body), (200, path.encode() * 300), path)
             if name in list(ways)[:5] and name != "emptied":
-                check(disk.sidecar.logged("is damaged"), "no line in the log")
+                wait_for(lambda: disk.sidecar.logged("is damaged"), "a line in the log")
                 equal(disk.sidecar.metric("promptops_frozen_damaged_total"), 1, "damaged files")
             disk.end(signal.SIGTERM)
             os.unlink(disk.file)
@@ -256,7 +258,7 @@ def test_another_process_has_the_directory(t):
     wait_for(lambda: second.logged("another process uses this directory"), "a line in the log")
     check(not disk.tier()["in_use"], "it is in use twice")
     check("another process" in disk.tier()["why_not"], disk.tier()["why_not"])
-    check(second.metric("promptops_cache_errors_total") >= 1, "not counted")
+    wait_for(lambda: second.metric("promptops_cache_errors_total") >= 1, "it is counted")
     equal(second.metric("promptops_frozen_usable"), 0, "usable")
     disk.sidecar = first
     disk.end()
@@ -287,21 +289,24 @@ def test_no_room_and_too_large(t):
     equal(disk.origin.count(), seen + 1, "the oldest is not")
 
 
-def test_the_disk_is_full(t):
+def mounted(t, disk):
+    """A small file system of its own under the tier's directory."""
     command_or_skip("mount")
-    disk = Disk(t)
-    import subprocess
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", disk.path], capture_output=True).returncode:
         raise Skip("this machine mounts no tmpfs")
     t.at_end(lambda: subprocess.run(["umount", "-l", disk.path], capture_output=True))
+
+
+def test_the_disk_is_full(t):
+    disk = Disk(t)
+    mounted(t, disk)
     disk.start(cache__enable_compression=False)
     for i in range(60):
         disk.counted("/p%d" % i, body=os.urandom(8000))
         equal(disk.get("/p%d" % i).status, 200, "status")
     wait_for(lambda: disk.tier()["store_failures"] > 0, "it is counted")
-    check(disk.sidecar.logged("no room for the frozen tier"), "no line in the log")
-    check(disk.sidecar.metric("promptops_cache_errors_total") > 0, "errors")
-    old = disk.get("/p0").body
+    wait_for(lambda: disk.sidecar.logged("no room for the frozen tier"), "a line in the log")
+    wait_for(lambda: disk.sidecar.metric("promptops_cache_errors_total") > 0, "errors are counted")
     equal(disk.sidecar.admin("/api/v1/cache/purge", "POST", {"prefix": "/p"})[0], 200, "purge")
     disk.settled()
     disk.counted("/p0", body=b"new")
@@ -395,3 +400,81 @@ def test_without_compression_or_tiering_nothing_is_compressed(t):
             tiers = sidecar.admin("/api/v1/cache")[2]["tiers"]
             equal(tiers["cold"]["entries"], 0, "cold entries")
             check(tiers["price_ns_per_byte_second"] > 0, "memory is wanted")
+
+
+def test_a_purge_that_was_told_survives_kill_9(t):
+    disk = Disk(t)
+    disk.start()
+    for i in range(10):
+        path = "/p%d" % i
+        disk.counted(path)
+        old = disk.get(path).body
+        disk.stored(1)
+        equal(disk.sidecar.admin("/api/v1/cache/purge", "POST", {"key": path})[0], 200, "purge")
+        disk.restart()
+        check(disk.get(path).body != old, "the purged one was served")
+
+
+def test_a_newer_one_in_redis_comes_before_a_stale_one_on_disk(t):
+    redis = Redis(t.directory)
+    t.at_end(redis.close)
+    disk = Disk(t, cache__redis_url=redis.url)
+    used = lambda sidecar: sidecar.admin("/api/v1/cache")[2]["shared"]["in_use"]
+    disk.start()
+    wait_for(lambda: used(disk.sidecar), "the shared level is in use")
+    counted = disk.counted("/p", [("Cache-Control", "max-age=1"), ("ETag", '"1"')])
+    disk.get("/p")
+    disk.stored(1)
+    disk.end()
+    other = t.sidecar(disk.origin, {**PLAIN, "cache.redis_url": redis.url})
+    wait_for(lambda: used(other), "the shared level is in use")
+    counted.fields = FRESH + [("ETag", '"2"')]
+    wait_for(lambda: other.request("/p", fields=ME).get("ETag") == '"2"', "the other has a newer one")
+    wait_for(lambda: other.admin("/api/v1/cache")[2]["shared"]["stores"] >= 1, "it is in Redis")
+    disk.start()
+    wait_for(lambda: used(disk.sidecar), "the shared level is in use")
+    seen = len(counted.seen)
+    response = disk.get("/p")
+    equal((response.get("ETag"), len(counted.seen)), ('"2"', seen), "the newer one, and no request")
+    check("detail=redis" in response.get("Cache-Status"), response.get("Cache-Status"))
+
+
+def test_ready_at_once_with_many_on_disk(t):
+    """A restart in which each request is answered as before, and the start does not wait for the disk."""
+    count = 100000 if FULL else 4000
+    disk = Disk(t, cache__max_size=2 * count, cache__max_memory_bytes="1GiB", workers=2)
+    disk.origin.default = lambda conn, request: conn.reply(200, FRESH, request.target.encode() * 60)
+    disk.start()
+    paths = ["/k%d" % i for i in range(count)]
+
+    def ask(part):
+        with disk.sidecar.client() as client:
+            for path in part:
+                response = client.request(path, fields=ME)
+                equal((response.status, response.body), (200, path.encode() * 60), path)
+    for beside in [t.thread(ask, paths[i::4]) for i in range(4)]:
+        beside.result()
+    disk.stored(count)
+    disk.end()
+    bare = Disk(t)
+    bare.settings["cache.frozen_path"] = ""
+
+    def quickest(which):
+        """Seconds to readiness, at best: other tests run beside this one."""
+        times = []
+        for _ in range(4):
+            began = time.monotonic()
+            which.start(wait=False)
+            times.append(time.monotonic() - began)
+            which.end()
+        return min(times)
+    without, ready = quickest(bare), quickest(disk)
+    check(ready < without + 0.1, "ready after %.3f s, without a tier on disk after %.3f s" % (ready, without))
+    seen = disk.origin.count()
+    disk.start(wait=False)
+    ask(paths[::40])
+    check(disk.origin.count() - seen <= count / 40 / 100, "%d of %d were fetched again" % (disk.origin.count() - seen, count / 40))
+
+
+if FULL:
+    test_ready_at_once_with_many_on_disk.time_limit = test_damage_is_found_and_never_served.time_limit = 600

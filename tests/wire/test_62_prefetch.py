@@ -3,6 +3,7 @@ import time
 
 from harness import *
 from test_30_cache import PLAIN, Counted
+from test_53_perf import perf
 
 ME, YOU = [("Authorization", "Bearer po_secret_of_me_24chars")], [("Authorization", "Bearer po_of_somebody_else")]
 FRESH = [("Cache-Control", "max-age=300")]
@@ -90,10 +91,13 @@ class Walk:
         """Gives the words of Cache-Status. `wait`: each prefetch has come in before the next request goes."""
         words = []
         for path in self.paths:
+            seen = state(self.sidecar)["observed"]
             response = client.request(path, fields=fields) if client else self.sidecar.request(path, fields=fields)
             equal(response.status, 200, "status")
-            words.append("hit" if "; hit" in response.get("Cache-Status") else "miss")
+            status = response.get("Cache-Status")
+            words.append("hit" if "; hit" in status or "collapsed" in status else "miss")
             if wait:
+                wait_for(lambda: state(self.sidecar)["observed"] > seen, "the request is learnt from")
                 wait_for(lambda: state(self.sidecar)["in_flight"] == 0, "nothing is being fetched ahead")
         return words
 
@@ -182,6 +186,8 @@ def test_only_what_is_safe(t):
         ("signed by its client", {}, signed, FRESH),
         ("not stored", {}, ME, [("Cache-Control", "no-store")]),
         ("a route that is not cached", {"routes": [{"match": {"path": "/{any}"}, "operation": "live", "cache": {"enabled": False}}]}, ME, FRESH),
+        ("a credential in the shared scope", {"cache.scope": "shared"}, ME, [("Cache-Control", "public, max-age=300")]),
+        ("a credential that is no part of the key", {"cache.partition_by": ["Authorization"]}, ME + [("Cookie", "session=1")], FRESH),
         ("strategy none", {"cache.prefetch_strategy": "none"}, ME, FRESH),
         ("off", {"cache.enable_prefetching": False}, ME, FRESH),
         ("no load allowed", {"cache.prefetch_max_load": 0}, ME, FRESH),
@@ -192,6 +198,35 @@ def test_only_what_is_safe(t):
             w.learn(5, fields=fields, wait=False)
             equal(w.fetched(), 25, "upstream requests")
             equal(state(w.sidecar)["issued"], 0, "issued")
+
+
+def test_in_the_shared_scope_what_shows_no_credential(t):
+    w = Walk(t, {"cache.scope": "shared"})
+    w.learn(fields=[])
+    equal(w.walk(fields=[]), ["miss"] + ["hit"] * 4, "the fourth walk")
+
+
+def test_the_sidecars_own_credential_is_shown_anew(t):
+    """With the key that the sidecar holds: each prefetch is signed for itself, and the client's fields do not go up."""
+    from lib.credentials import Mounted
+    mounted = Mounted(t, "po_" + "k" * 24, "s-" + "e" * 20)
+    w = Walk(t, mounted.config("promptops"))
+    w.learn()
+    equal(w.walk(), ["miss"] + ["hit"] * 4, "the fourth walk")
+    signed = [r for c in w.counted for r in c.seen]
+    check(all("po_kkkk" in r.get("Authorization") and ME[0][1] not in r.get("Authorization") for r in signed), "a client's credential went up")
+    nonces = [r.get("X-PromptOps-Nonce") for r in signed]
+    equal(len(set(nonces)), len(signed), "nonces")
+
+
+def test_the_command_line_shows_it(t):
+    w = Walk(t)
+    w.learn()
+    w.walk()
+    code, out, _ = perf(w.sidecar, "cache", "stats")
+    equal(code, 0, "exit code")
+    for line in ("prefetch.strategy", "prefetch.state", "prefetch.confidence", "prefetch.accuracy", "prefetch.issued", "prefetch.refresh_ahead.issued"):
+        check(line in out, "%s is not in %s" % (line, out))
 
 
 def test_held_back_while_there_is_nothing_to_spare(t):

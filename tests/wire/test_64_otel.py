@@ -7,10 +7,10 @@ from harness import *
 PROTOCOLS = ("grpc", "http/protobuf")
 
 
-def collector(t, protocol, script=None):
+def collector(t, protocol, script=None, certificate=None):
     try:
         from lib.otlp import Collector
-        made = Collector(protocol, script)
+        made = Collector(protocol, script, certificate)
     except ImportError as error:
         raise Skip("python3-grpcio and python3-protobuf are not here: %s" % error)
     t.cleanups.append((made.close, ()))
@@ -88,26 +88,32 @@ def mixed(conn):
 
 @slow(90)
 def test_metrics_agree(t):
-    for protocol in PROTOCOLS:
-        with t.case(protocol):
-            c = collector(t, protocol)
-            sidecar = start(t, c, t.origin(mixed), {"routes": [{"match": {"path": "/slow"}, "operation": "slow"}], "workers": 2, "cache.enabled": True})
-            began = time.time()
-            for target in ("/", "/slow", "/slow", "/bad", "/a?token=secret"):
-                sidecar.request(target)
-            sidecar.request("/", method="POST", body=b"x")
-            post(sidecar, {"name": "app.jobs_total", "value": 2, "type": "counter", "attributes": {"app.queue": "a"}}, {"name": "app.size", "value": -3.5, "type": "histogram"},
-                 {"name": "app.size", "value": 400, "type": "histogram"}, {"name": "app.load", "value": 0.25, "type": "gauge"})
+    """/metrics, gRPC and HTTP show the same, all three of one run."""
+    first, second = collector(t, "grpc"), collector(t, "http/protobuf")
+    sidecar = start(t, first, t.origin(mixed), {"routes": [{"match": {"path": "/slow"}, "operation": "slow"}], "workers": 2, "cache.enabled": True})
+    sidecar.leak_check = False                 # the second keeps its connection
+    began = time.time()
+    for target in ("/", "/slow", "/slow", "/bad", "/a?token=secret"):
+        sidecar.request(target)
+    sidecar.request("/", method="POST", body=b"x")
+    post(sidecar, {"name": "app.jobs_total", "value": 2, "type": "counter", "attributes": {"app.queue": "a"}}, {"name": "app.size", "value": -3.5, "type": "histogram"},
+         {"name": "app.size", "value": 400, "type": "histogram"}, {"name": "app.load", "value": 0.25, "type": "gauge"})
+    for c in (first, second):
+        if c is second:
+            equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.opentelemetry_endpoint": c.url, "performance.opentelemetry_protocol": c.protocol})[0], 200, "status")
+        with t.case(c.protocol):
             check(compare(sidecar, c) > 80, "few metrics")
             equal(c.wrong, [], "messages")
             resource = c.points()[0].resource
             equal((resource["service.name"], resource["host.arch"] != "", resource["process.pid"]), ("promptops-sidecar", True, sidecar.pid), "resource")
             look_at_conventions(c, sidecar, began)
-            sidecar.request("/slow")
-            before = c.points("promptops.requests", operation="slow")[0]
-            wait_for(lambda: c.points("promptops.requests", operation="slow")[0].value == 3, "the next message")
-            after = c.points("promptops.requests", operation="slow")[0]
-            equal((after.start, after.time > before.time), (before.start, True), "times")
+    told = [{k: v for k, v in as_prometheus(c.points()).items() if not k.startswith(LIVELY)} for c in (first, second)]
+    equal({k: v for k, v in told[0].items() if not k.startswith("promptops_config")}, {k: v for k, v in told[1].items() if not k.startswith("promptops_config")}, "gRPC and HTTP of one run")
+    sidecar.request("/slow")
+    before = second.points("promptops.requests", operation="slow")[0]
+    wait_for(lambda: second.points("promptops.requests", operation="slow")[0].value == 3, "the next message")
+    after = second.points("promptops.requests", operation="slow")[0]
+    equal((after.start, after.time > before.time), (before.start, True), "times")
 
 
 def look_at_conventions(c, sidecar, began):
@@ -115,13 +121,13 @@ def look_at_conventions(c, sidecar, began):
     server = c.points("http.server.request.duration", http__route="/slow")
     equal(len(server), 1, "points of /slow")
     point = server[0]
-    equal({k: v for k, v in point.attributes.items()}, {"http.request.method": "GET", "url.scheme": "http", "http.response.status_code": 200, "http.route": "/slow", "promptops.operation": "slow"}, "attributes")
+    equal({k: v for k, v in point.attributes.items()}, {"http.request.method": "GET", "url.scheme": "http", "http.response.status_code": 200, "http.route": "/slow"}, "attributes")
     equal((point.unit, point.data.count), ("s", 2), "point")
     near(point.data.sum, 0.1, 1, "sum")
-    scale, offset = point.data.scale, point.data.positive.offset
-    low, high = 2 ** (offset / 2 ** scale), 2 ** ((offset + len(point.data.positive.bucket_counts)) / 2 ** scale)
-    check(0.05 * 0.95 <= low <= point.data.sum / 2 and math.isclose(high, point.data.max, rel_tol=0.1),
-          "buckets from %r to %r, of 0.05 s at least to %r" % (low, high, point.data.max))
+    scale, offset, n = point.data.scale, point.data.positive.offset, len(point.data.positive.bucket_counts)
+    low, last, high = (2 ** (i / 2 ** scale) for i in (offset, offset + n - 1, offset + n))
+    check(last * 0.99 <= point.data.max <= high * 1.01, "the last bucket is from %r to %r, the longest %r" % (last, high, point.data.max))
+    check(low * 0.99 <= point.data.sum - point.data.max, "the first bucket begins at %r, the shortest was %r" % (low, point.data.sum - point.data.max))
     near(point.data.max, 0.05, 0.6, "max")
     bad = c.points("http.server.request.duration", http__response__status_code=503)
     equal([p.attributes["error.type"] for p in bad], ["503"], "error.type")
@@ -151,6 +157,22 @@ def test_who_reports(t):
     equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.service_name": "set", "performance.opentelemetry_endpoint": other.url, "performance.opentelemetry_protocol": "grpc"})[0], 200, "status")
     other.wait_metrics()
     equal((other.points()[0].resource["service.name"], other.fields[-1].get("authorization")), ("set", "Bearer s3cret"), "after a change")
+
+
+def test_by_tls(t):
+    from test_43_tls import Authority
+    authority = Authority(t)
+    certificate = authority.issue("collector", "IP:127.0.0.1")
+    for protocol in PROTOCOLS:
+        with t.case(protocol):
+            c = collector(t, protocol, certificate=certificate)
+            sidecar = start(t, c, t.origin(), env={"OTEL_EXPORTER_OTLP_CERTIFICATE": authority.certificate})
+            sidecar.leak_check = False         # the connection is kept, by gRPC as well
+            c.wait_metrics(2)
+            equal(sidecar.metric("promptops_otlp_calls_total", result="ok") >= 2, True, "calls")
+            equal(sidecar.metric("promptops_otlp_calls_total") - sidecar.metric("promptops_otlp_calls_total", result="ok"), 0, "failed calls")
+            stranger = start(t, c, t.origin())
+            wait_for(lambda: stranger.metric("promptops_otlp_calls_total", result="unreachable") >= 1, "an authority that is not known to be refused")
 
 
 def items(sidecar, signal, result):
@@ -368,11 +390,11 @@ def test_spans_that_find_no_room_are_counted(t):
     sidecar = start(t, c, t.origin(), dict(TRACED, **{"cache.enabled": True, "cache.default_ttl": 60}))
     with sidecar.client() as client:
         client.request("/")
-        for _ in range(400):
+        for _ in range(250):
             client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 100)
             for _ in range(100):
                 client.response("GET")
-    sent = 40002
+    sent = 25002
     counted = lambda: sum(items(sidecar, "traces", result) for result in ("exported", "rejected", "failed", "dropped"))
     wait_for(lambda: items(sidecar, "traces", "dropped") > 0, "spans that are dropped")
     check(counted() < sent, "more than were sent: %d" % counted())
@@ -381,3 +403,18 @@ def test_spans_that_find_no_room_are_counted(t):
     c.released.set()
     wait_for(lambda: counted() == sent, "each span to be counted once", timeout=30)
     equal(len({s.id for s in c.spans()}), items(sidecar, "traces", "exported"), "what arrived")   # the hung message came twice
+
+
+def test_what_is_fetched_ahead_has_a_trace_of_its_own(t):
+    from test_62_prefetch import Walk
+    c = collector(t, "grpc")
+    walk = Walk(t, dict(TRACED, **{"performance.opentelemetry_enabled": True, "performance.opentelemetry_endpoint": c.url}))
+    walk.learn()
+    walk.walk()
+    issued = walk.sidecar.metric("promptops_prefetch_issued_total")
+    check(issued >= 4, "only %d were fetched ahead" % issued)
+    ahead = lambda: [s for s in c.spans() if s.kind == INTERNAL]
+    wait_for(lambda: len(ahead()) == issued, "their spans")
+    for span in ahead():
+        equal((span.name[:9], span.parent), ("prefetch ", ""), "span")
+        equal([s.attributes["promptops.attempt"] for s in c.spans() if s.parent == span.id], ["prefetch"], "its attempt")

@@ -8,6 +8,8 @@
 
 #include "tests/sim/resilience/sim.h"
 
+#define THINK_LEAST (100 * TICK_US) /* nobody asks faster than this, however fast the answers are */
+
 static bool before(const struct event *a, const struct event *b)
 {
     return a->at != b->at ? a->at < b->at : a->order < b->order;
@@ -245,7 +247,7 @@ static void over(struct sim *m, struct request *q, bool good)
         note_failure(m, q->why ? q->why : "unknown");
     }
     if (g->arrival == ARRIVAL_CLOSED && m->now + g->think < end_of(m, g))
-        sim_push(m, m->now + (g->think > 0 ? g->think : TICK_US), EVENT_ARRIVE, q->client, 0);
+        sim_push(m, m->now + (g->think > THINK_LEAST ? g->think : THINK_LEAST), EVENT_ARRIVE, q->client, 0);
     q->turn++;
     q->step++;
     q->next_free = m->free_request;

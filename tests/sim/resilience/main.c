@@ -15,6 +15,8 @@ static const char usage[] =
     "Runs the sidecar's retry, breaker, quota, limiter, hedge and pool code against a simulated API in\n"
     "virtual time, and prints one JSON object: offered, good, goodput, amplification, latency, breaker\n"
     "transitions, refusals, and beside them what an oracle would have reached.\n"
+    "A commented scenario with every key: tests/sim/reference.yaml; more in tests/sim/scenarios.\n"
+    "Durations: 250ms, 30s, 5m, 1h or plain seconds; shares: 0 to 1; defaults in parentheses.\n"
     "Exit codes: 0 good, 1 an expectation (`expect:`) was not met, 2 usage or a bad scenario.\n";
 
 static int run(struct scenario *s)

@@ -14,6 +14,8 @@
 #include "policy/suggest.h"
 #include "policy/units.h"
 
+enum { DEEPEST = 16 };
+
 enum kind {
     DURATION,
     REAL,
@@ -90,7 +92,9 @@ static const struct key group_keys[] = {
     {"phases", PHASES, 0, 0, NULL, "list of {at, rate}: the rate changes"},
     {NULL, WORD, 0, 0, NULL, NULL}};
 static const struct key service_keys[] = {
-    {"workers", WHOLE, AT(service, workers), 0, NULL, "calls that it works on at once (100)"},
+    {"workers", WHOLE, AT(service, workers), 0, NULL,
+     "calls that it works on at once (100); also called capacity"},
+    {"capacity", WHOLE, AT(service, workers), 0, NULL, NULL},
     {"latency", LATENCY, AT(service, latency), 0, NULL,
      "a duration, or {mean, distribution, ...} (100ms, exponential)"},
     {"queue", WHOLE, AT(service, queue), 0, NULL,
@@ -151,8 +155,10 @@ static const struct key root_keys[] = {
     {"warmup", DURATION, AT(scenario, warmup), 0, NULL, "requests before it are not counted (0)"},
     {"start_at", DURATION, AT(scenario, start_at), 0, NULL, "where in the hour it begins, for limits (0)"},
     {"clients", GROUPS, 0, 0, NULL, "one group of clients, or a list of them"},
-    {"upstream", SERVICE, 0, 0, NULL, "the API"},
-    {"faults", FAULTS, 0, 0, NULL, "list of what goes wrong"},
+    {"upstream", SERVICE, 0, 0, NULL, "the API; also called origin"},
+    {"origin", SERVICE, 0, 0, NULL, NULL},
+    {"faults", FAULTS, 0, 0, NULL, "list of what goes wrong; also called outages"},
+    {"outages", FAULTS, 0, 0, NULL, NULL},
     {"limits", LIMITS, 0, 0, NULL, "the API's rate limits"},
     {"sidecar", SIDECAR, 0, 0, NULL, "any of the sidecar's own settings, as in its configuration file"},
     {"compare", YES_NO, AT(scenario, without), 0, NULL,
@@ -189,6 +195,13 @@ static const yaml_node_t *node(struct reader *r, int id)
 static const char *text(const yaml_node_t *n)
 {
     return n->type == YAML_SCALAR_NODE ? (const char *)n->data.scalar.value : "";
+}
+
+static bool is_nothing(const yaml_node_t *n)
+{
+    const char *v = text(n);
+    return n->type == YAML_SCALAR_NODE && n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           (!*v || strcmp(v, "~") == 0 || strcmp(v, "null") == 0);
 }
 
 static bool read_word(struct reader *r, const yaml_node_t *n, const char *key, const char *const *words,
@@ -364,9 +377,13 @@ static void read_expect(struct reader *r, const yaml_node_t *n, const char *key)
 }
 
 /* Hands a part of the document to the sidecar's own reader of settings. */
-static void to_draft(struct reader *r, const yaml_node_t *n, const yaml_node_t *k, const char *key)
+static void to_draft(struct reader *r, const yaml_node_t *n, const yaml_node_t *k, const char *key, int depth)
 {
     char under[256];
+    if (depth > DEEPEST) { /* an alias of what it is in goes on for ever */
+        complain(r, k ? k : n, key, "is nested too deeply");
+        return;
+    }
     const yaml_node_t *at = k && n->type != YAML_SCALAR_NODE ? k : n;
     struct config_entry e = {.key = key, .value = text(n), .place = place_of(r, at)};
     if (k) {
@@ -384,12 +401,12 @@ static void to_draft(struct reader *r, const yaml_node_t *n, const yaml_node_t *
     if (n->type == YAML_SEQUENCE_NODE) {
         for (int i = 0; n->data.sequence.items.start + i < n->data.sequence.items.top; i++) {
             snprintf(under, sizeof under, "%s[%d]", key, i);
-            to_draft(r, node(r, n->data.sequence.items.start[i]), NULL, under);
+            to_draft(r, node(r, n->data.sequence.items.start[i]), NULL, under, depth + 1);
         }
     } else if (n->type == YAML_MAPPING_NODE) {
         for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
             snprintf(under, sizeof under, "%s%s%s", key, *key ? "." : "", text(node(r, p->key)));
-            to_draft(r, node(r, p->value), node(r, p->key), under);
+            to_draft(r, node(r, p->value), node(r, p->key), under, depth + 1);
         }
     }
 }
@@ -430,7 +447,7 @@ static void read_value(struct reader *r, const yaml_node_t *n, const char *key, 
         break;
     case SIDECAR:
         if (n->type == YAML_MAPPING_NODE)
-            to_draft(r, n, NULL, "");
+            to_draft(r, n, NULL, "", 0);
         else
             complain(r, n, key, "must be a mapping of the sidecar's settings");
         break;
@@ -478,6 +495,8 @@ static void read_map(struct reader *r, const yaml_node_t *n, const char *at, con
             twice = twice || strcmp(text(node(r, e->key)), text(k)) == 0;
         if (twice)
             complain(r, k, path, "the key is there twice");
+        else if (found && is_nothing(node(r, p->value)))
+            ; /* as if it were not there */
         else if (found)
             read_value(r, node(r, p->value), path, found, to);
         else
@@ -523,6 +542,15 @@ static bool parse(struct reader *r, FILE *f)
                                      (int)parser.problem_mark.column + 1};
         config_errors_add(r->errors, &place, "", "not well-formed YAML: %s",
                           parser.problem ? parser.problem : "unreadable");
+    }
+    yaml_document_t more;
+    if (good && yaml_parser_load(&parser, &more)) {
+        const yaml_node_t *root = yaml_document_get_root_node(&more);
+        if (root) {
+            struct config_place place = {CONFIG_FROM_FILE, r->path, (int)root->start_mark.line + 1, 1};
+            config_errors_add(r->errors, &place, "", "is a second document, allowed: one scenario a file");
+        }
+        yaml_document_delete(&more);
     }
     yaml_parser_delete(&parser);
     return good;
@@ -571,7 +599,8 @@ static void help_of(const char *section, const struct key *keys)
 {
     printf("%s\n", section);
     for (; keys->name; keys++)
-        printf("  %-16s %s\n", keys->name, keys->help);
+        if (keys->help)
+            printf("  %-16s %s\n", keys->name, keys->help);
 }
 
 void scenario_help(void)

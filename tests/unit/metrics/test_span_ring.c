@@ -33,12 +33,12 @@ static bool take(struct span_ring *r, unsigned *number)
     if (!span_ring_take(r, &got))
         return false;
     struct span_record want = made((unsigned)got.head.began);
-    ck_assert_mem_eq(&got.head, &want.head, sizeof got.head);
-    ck_assert_mem_eq(got.attempts, want.attempts, want.head.attempts * sizeof *want.attempts);
-    ck_assert_mem_eq(got.events, want.events, want.head.events * sizeof *want.events);
-    ck_assert_mem_eq(got.path, want.path, want.head.path_bytes);
-    ck_assert_mem_eq(got.host, want.host, want.head.host_bytes);
-    ck_assert_mem_eq(got.request_id, want.request_id, want.head.request_id_bytes);
+    must(memcmp(&got.head, &want.head, sizeof got.head) == 0);
+    must(memcmp(got.attempts, want.attempts, want.head.attempts * sizeof *want.attempts) == 0);
+    must(memcmp(got.events, want.events, want.head.events * sizeof *want.events) == 0);
+    must(memcmp(got.path, want.path, want.head.path_bytes) == 0);
+    must(memcmp(got.host, want.host, want.head.host_bytes) == 0);
+    must(memcmp(got.request_id, want.request_id, want.head.request_id_bytes) == 0);
     *number = (unsigned)got.head.began;
     return true;
 }
@@ -50,12 +50,12 @@ START_TEST(records_come_out_as_they_went_in)
     for (unsigned i = 0; i < 5000; i++) {
         struct span_record s = made(i);
         while (!span_ring_put(r, &s)) {
-            ck_assert(take(r, &number));
-            ck_assert_uint_eq(number, next++);
+            must(take(r, &number));
+            must(number == next++);
         }
     }
     while (take(r, &number))
-        ck_assert_uint_eq(number, next++);
+        must(number == next++);
     ck_assert_uint_eq(next, 5000);
     span_ring_free(r);
 }
@@ -97,7 +97,7 @@ START_TEST(one_thread_writes_while_another_reads)
     ck_assert_int_eq(pthread_create(&thread, NULL, writer, r), 0);
     for (unsigned next = 0; next < 20000;) {
         if (take(r, &number))
-            ck_assert_uint_eq(number, next++);
+            must(number == next++);
         else
             sched_yield();
     }

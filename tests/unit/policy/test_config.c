@@ -111,9 +111,9 @@ START_TEST(unknown_keys_name_the_nearest)
     unknown("log.zzzzzzzzzz", "allowed in log: level, format, file, access");
     unknown("listen.zzzzzzzzzzzz",
             "allowed in listen: address, tls, max_connections, header_timeout, idle_timeout, "
-            "max_header_bytes, max_header_fields, max_target_bytes, transparent");
+            "max_header_bytes, max_header_fields, max_target_bytes, transparent, handover");
     unknown("zzzzzzzz.yyyyyyyy",
-            "allowed here: workers, drain_timeout, drain_idle, log, listen, admin, upstream, auth, "
+            "allowed here: workers, drain_timeout, drain_idle, security, log, listen, admin, upstream, auth, "
             "pool, cache, retry, circuit_breaker, rate_limit, concurrency, batching, performance, "
             "alerts, notifications, server_timing, preset, routes");
 }
@@ -464,7 +464,6 @@ START_TEST(what_is_later)
 {
     static const int later[] = {CONFIG_OPTION_cache_frozen_path,
                                 CONFIG_OPTION_rate_limit_share_through_redis,
-                                CONFIG_OPTION_batching_enabled,
                                 CONFIG_OPTION_retry_hedge_enabled,
                                 CONFIG_OPTION_notifications_webhooks,
                                 CONFIG_OPTION_performance_optimization_auto_apply,
@@ -572,8 +571,6 @@ START_TEST(refused_changes)
     change_fails(c, "cache", "1", "cache: unknown key, did you mean cache?");
     change_fails(c, "pool.min_size", "11",
                  "pool.min_size: pool.min_size (11) is above pool.max_size (10), allowed: at most equal");
-    change_fails(c, "batching.enabled", "true",
-                 "batching.enabled: batching.enabled is not available in this version; leave it out");
     change_fails(c, "server_timing", "perhaps",
                  "server_timing: \"perhaps\" is neither true nor false, allowed: true | false");
     fixture_end(&f);

@@ -162,6 +162,20 @@ static const char *warning_about(const char *const lines[4], size_t i)
     return text;
 }
 
+START_TEST(the_port_of_the_other_protocol)
+{
+    const char *on = "performance.opentelemetry_enabled=true";
+    const char *http = "performance.opentelemetry_protocol=http/protobuf";
+    ck_assert_ptr_null(warning_about(FILE_OF(on), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF(http), 0));
+    ck_assert(strstr(warning_about(FILE_OF(on, http), 0), "port 4317"));
+    ck_assert(strstr(warning_about(FILE_OF(on, "performance.opentelemetry_endpoint=http://c:4318"), 0),
+                     "port 4318"));
+    ck_assert_ptr_null(
+        warning_about(FILE_OF(on, http, "performance.opentelemetry_endpoint=http://c:4318"), 0));
+}
+END_TEST
+
 START_TEST(a_key_for_everybody)
 {
     const char *text = warning_about(
@@ -169,12 +183,42 @@ START_TEST(a_key_for_everybody)
     ck_assert(text && strstr(text, "other machines reach listen.address"));
     ck_assert_ptr_null(warning_about(
         FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=unix:/run/s"), 0));
-    ck_assert_ptr_null(warning_about(FILE_OF("listen.address=0.0.0.0:8080"), 0));
+    text = warning_about(FILE_OF("listen.address=0.0.0.0:8080"), 0);
+    ck_assert(text && strstr(text, "their keys can be read on the way"));
+    ck_assert_ptr_null(warning_about(FILE_OF("listen.address=127.0.0.1:8080"), 0));
     const char *const both[4] = {"auth.scheme=bearer", "auth.api_key_file=/k", "listen.address=0.0.0.0:8080",
                                  "upstream.url=http://x"};
     ck_assert(strstr(warning_about(both, 0), "plain http"));
     ck_assert(strstr(warning_about(both, 1), "other machines"));
     ck_assert_ptr_null(warning_about(both, 2));
+}
+END_TEST
+
+START_TEST(other_dangers)
+{
+    const char *text = warning_about(FILE_OF("admin.address=0.0.0.0:9901", "admin.token_file=/t"), 0);
+    ck_assert(text && strstr(text, "admin.address: the token comes over plain http"));
+    text = warning_about(FILE_OF("upstream.tls.verify=false"), 0);
+    ck_assert(text && strstr(text, "upstream.tls.verify: false"));
+    ck_assert_ptr_null(
+        warning_about(FILE_OF("upstream.tls.verify=false", "upstream.url=https://localhost:8443"), 0));
+    text = warning_about(FILE_OF("cache.redis_url=redis://:word@redis"), 0);
+    ck_assert(text && strstr(text, "the password goes over a plain connection"));
+    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=rediss://:word@redis"), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis://redis"), 0));
+}
+END_TEST
+
+START_TEST(dangers_that_are_refused)
+{
+    file(FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "upstream.tls.verify=false"),
+         "test.yaml:3:3: upstream.tls.verify: is false while the sidecar holds a key (auth.scheme): anybody on the "
+         "way could take the key; allowed: true, with upstream.tls.ca_file for an authority of your own");
+    file(FILE_OF("upstream.connect_to=x:443"), NULL);
+    file(FILE_OF("upstream.connect_to=x"),
+         "test.yaml:1:3: upstream.connect_to: is not host:port, allowed: such as api.internal:443 or [::1]:443");
+    file(FILE_OF("listen.handover=run/x"),
+         "test.yaml:1:3: listen.handover: is no absolute path, allowed: such as /run/promptops/handover");
 }
 END_TEST
 
@@ -188,7 +232,10 @@ int main(void)
     tcase_add_test(t, timestamps_after_a_change);
     tcase_add_test(t, partitions_of_one_request);
     tcase_add_test(t, a_key_in_the_clear);
+    tcase_add_test(t, the_port_of_the_other_protocol);
     tcase_add_test(t, a_key_for_everybody);
+    tcase_add_test(t, other_dangers);
+    tcase_add_test(t, dangers_that_are_refused);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
     int failed = srunner_ntests_failed(r);

@@ -284,7 +284,7 @@ START_TEST(alerts)
           "CONNECTION_POOL_SIZE | "
           "RETRY_COUNT | BATCH_SIZE | COMPRESSION_RATIO | CUSTOM_METRIC | QUOTA_REMAINING | CIRCUITS_OPEN | "
           "POOL_STARVATION | CERTIFICATE_DAYS | RETRY_AMPLIFICATION | ERROR_BUDGET_BURN_FAST | "
-          "ERROR_BUDGET_BURN_SLOW | ERROR_BUDGET_BURN_TICKET");
+          "ERROR_BUDGET_BURN_SLOW | ERROR_BUDGET_BURN_TICKET | BATCHING_REFUTED");
     alert(ALERT("id=a", "severity=fatal"),
           "alerts[0].severity: \"fatal\" is not known, allowed: info | warning | error | critical");
     alert(ALERT("id=a", "cooldown_period=25h"),

@@ -1,6 +1,6 @@
 /*
  * Tuner and curve on a loop that is larger than the cache, where what is right is known: the tuner leaves
- * S3-FIFO for a rule that holds a part of the loop, and the curve knows at which size all of it fits; and
+ * lru for a rule that holds a part of the loop, and the curve knows at which size all of it fits; and
  * samples thin out.
  */
 #include "policy/curve.h"
@@ -19,7 +19,7 @@ static struct evict_item item_of(uint64_t key)
 START_TEST(a_loop_is_found_out)
 {
     struct tuner *tuner = tuner_new(100, 0);
-    must(tuner && tuner_rule(tuner).kind == EVICT_S3 && tuner_rate(tuner) > 0.99);
+    must(tuner && tuner_rule(tuner).kind == EVICT_RECENT && tuner_rate(tuner) > 0.99);
     for (uint64_t i = 0; i < 60000; i++) {
         struct evict_item item = item_of(i % 500);
         must(tuner_wants(tuner, item.hash));

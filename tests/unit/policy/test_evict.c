@@ -325,6 +325,54 @@ START_TEST(shared_hits)
 }
 END_TEST
 
+/* The rule RECENT is lru to the letter, but for what was guessed: that goes first once it is a tenth. */
+START_TEST(recent_is_lru)
+{
+    evict_advice advice = evict_advice_of((struct evict_rule){EVICT_RECENT, 10, 0});
+    struct evict_index *lru = evict_new(EVICT_LRU, 10, NULL),
+                       *recent = evict_new(EVICT_ADAPTIVE, 10, &advice);
+    static struct evict_node a[64], b[64];
+    bool in[64] = {false};
+    struct rng rng;
+    rng_seed(&rng, 3);
+    memset(a, 0, sizeof a);
+    memset(b, 0, sizeof b);
+    unsigned count = 0;
+    for (int i = 0; i < 5000; i++) {
+        unsigned key = (unsigned)rng_below(&rng, 64);
+        struct evict_item item = {key * 0x9e3779b97f4a7c15u, 100, 1, false};
+        if (in[key]) {
+            must(!evict_hit_shared(recent, &b[key]));
+            evict_hit(lru, &a[key]);
+            evict_hit(recent, &b[key]);
+            continue;
+        }
+        if (count == 20) {
+            struct evict_node *gone = evict_pop(lru, EVICT_NEED_ENTRIES);
+            must(evict_pop(recent, EVICT_NEED_ENTRIES) == &b[gone - a]);
+            in[gone - a] = false;
+            count--;
+        }
+        memset(&a[key], 0, sizeof a[key]);
+        memset(&b[key], 0, sizeof b[key]);
+        evict_insert(lru, &a[key], &item);
+        evict_insert(recent, &b[key], &item);
+        in[key] = true;
+        count++;
+    }
+    struct evict_node guess[3] = {{0}};
+    for (int i = 0; i < 3; i++)
+        evict_insert(recent, &guess[i], &(struct evict_item){(uint64_t)i + 7, 100, 1, true});
+    must(evict_pop(recent, EVICT_NEED_ENTRIES) == &guess[0]); /* 3 of 23 */
+    evict_hit(recent, &guess[1]);                             /* of use: it stays as long as others */
+    must(evict_pop(recent, EVICT_NEED_ENTRIES) != &guess[1]);
+    while (evict_pop(recent, EVICT_NEED_ENTRIES) || evict_pop(lru, EVICT_NEED_ENTRIES))
+        ;
+    evict_free(lru);
+    evict_free(recent);
+}
+END_TEST
+
 /* The rule of value throws out what saves least for its size; what was prefetched and not used goes first. */
 START_TEST(value_by_cost_and_size)
 {
@@ -352,8 +400,8 @@ END_TEST
 /* Every rule in turn, with entries in all queues: nothing is lost, nothing comes out twice. */
 START_TEST(changing_rules)
 {
-    static const struct evict_rule rules[] = {
-        {EVICT_S3, 10, 0}, {EVICT_VALUE, 0, 0}, {EVICT_DUEL, 40, 1}, {EVICT_S3, 0, 0}, {EVICT_DUEL, 1, 1}};
+    static const struct evict_rule rules[] = {{EVICT_S3, 10, 0}, {EVICT_VALUE, 0, 0},   {EVICT_DUEL, 40, 1},
+                                              {EVICT_S3, 0, 0},  {EVICT_RECENT, 10, 0}, {EVICT_DUEL, 1, 1}};
     evict_advice advice = 0;
     struct evict_index *index = evict_new(EVICT_ADAPTIVE, 20, &advice);
     struct rng rng;
@@ -387,6 +435,7 @@ int main(void)
     tcase_add_test(t, sizes_count_in_adaptive);
     tcase_add_test(t, shared_hits);
     tcase_add_test(t, value_by_cost_and_size);
+    tcase_add_test(t, recent_is_lru);
     tcase_add_test(t, changing_rules);
     return run_case("evict", t);
 }

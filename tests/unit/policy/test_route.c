@@ -351,7 +351,10 @@ START_TEST(names_are_made_from_paths)
     ck_assert_str_eq(operation_of(METHOD_GET, "/"), "root");
     ck_assert_str_eq(operation_of(METHOD_GET, "/v2/x/y"), "v2_all");
     ck_assert(routes_find(routes, METHOD_GET, str("/explicit"), &match));
+    ck_assert_str_eq(match.route->path, "/explicit");
+    ck_assert(match.route == routes_row(routes, match.route->number - 1u));
     ck_assert_int_eq(match.route->operation, ROUTE_OTHER);
+    ck_assert(!routes_find(routes, METHOD_GET, str("/none/of/them"), &match) && match.route->number == 0);
     routes_free(routes);
 }
 END_TEST

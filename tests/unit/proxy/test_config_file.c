@@ -175,7 +175,7 @@ START_TEST(not_understood)
 {
     BAD("a: &x {enabled: true}\ncache:\n  <<: *x\n",
         "c.yaml:3:3: cache.<<: merge keys are not understood; write the keys out",
-        "c.yaml:1:1: a: unknown key, allowed here: workers, drain_timeout, drain_idle, log, listen, admin, "
+        "c.yaml:1:1: a: unknown key, allowed here: workers, drain_timeout, drain_idle, security, log, listen, admin, "
         "upstream, auth, "
         "pool, cache, retry, circuit_breaker, rate_limit, concurrency, batching, performance, alerts, "
         "notifications, "
@@ -602,7 +602,8 @@ START_TEST(everything_else_reads_back)
             .key = row->key, .value = value, .place = {CONFIG_FROM_FLAG, "--set\n# x", 0, 0}};
         if (!row->ready || i == CONFIG_OPTION_upstream_tls_server_name ||
             i == CONFIG_OPTION_pool_health_check_path || i == CONFIG_OPTION_auth_scheme ||
-            i == CONFIG_OPTION_listen_max_target_bytes)
+            i == CONFIG_OPTION_listen_max_target_bytes || i == CONFIG_OPTION_listen_handover ||
+            i == CONFIG_OPTION_upstream_connect_to)
             continue;
         if (!other_value(row, value, sizeof value))
             continue;
@@ -614,6 +615,7 @@ START_TEST(everything_else_reads_back)
                                           {"upstream.tls.ca_file", "/a:b"},
                                           {"upstream.tls.server_name", "off"},
                                           {"pool.health_check_path", "/a?b=\"c\""},
+                                          {"listen.handover", "/run/x: y"},
                                           {"listen.tls.certificate_file", "1.5"},
                                           {"listen.tls.key_file", "- x"}};
     for (size_t i = 0; i < ARRAY_LEN(more); i++) {

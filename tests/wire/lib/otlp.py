@@ -4,6 +4,7 @@ Messages are decoded by Google's protobuf library with the schema below, the par
 sidecar may send; whatever it does not know makes the message bad.
 """
 import http.server
+import os
 import threading
 
 from .wait import wait_for
@@ -117,9 +118,11 @@ class Span:
 
 class Collector:
     """Takes what comes. `script(kind, number)` may return what to answer instead of success:
-    gRPC: (code name, trailing metadata); HTTP: (status, fields); a number: so many were rejected; "hang"."""
+    gRPC: (code name, trailing metadata); HTTP: (status, fields); a number: so many were rejected; "hang".
+    """
 
-    def __init__(self, protocol, script=None):
+    def __init__(self, protocol, script=None, certificate=None):
+        self.certificate = certificate             # (certificate file, key file): TLS
         self.protocol, self.script = protocol, script or (lambda kind, number: None)
         self.classes = build()
         self.lock, self.messages, self.calls, self.wrong, self.fields = threading.Lock(), [], 0, [], []
@@ -192,6 +195,7 @@ class Collector:
 
     def start_grpc(self):
         import concurrent.futures
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")   # a refused handshake is what a test wants
         import grpc
         collector = self
 
@@ -205,7 +209,14 @@ class Collector:
                     return collector.answer_bytes(answer)
                 return grpc.unary_unary_rpc_method_handler(handle)
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=8), handlers=[Any()])
-        self.port = self.server.add_insecure_port("127.0.0.1:0")
+        if self.certificate:
+            files = []
+            for path in self.certificate:
+                with open(path, "rb") as file:
+                    files.append(file.read())
+            self.port = self.server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(files[1], files[0])]))
+        else:
+            self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
 
     # ---- HTTP ----
@@ -234,6 +245,11 @@ class Collector:
             def log_message(self, *_):
                 pass
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if self.certificate:
+            import ssl
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*self.certificate)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
         self.server.daemon_threads = True
         self.port = self.server.server_port
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
@@ -242,7 +258,7 @@ class Collector:
 
     @property
     def url(self):
-        return "http://127.0.0.1:%d" % self.port
+        return "%s://127.0.0.1:%d" % ("https" if self.certificate else "http", self.port)
 
     def points(self, name=None, **wanted):
         """The points of the newest message with metrics that have this name and these attributes (dots as __)."""

