@@ -23,7 +23,7 @@ command -v npm >/dev/null || leave_out "npm is not installed (Debian: apt-get in
 cd "$here"
 if ! cmp -s package-lock.json node_modules/.dashboard-lock; then
     echo "  NPM   metrics/dashboard"
-    npm ci --fetch-retries=1 --fetch-timeout=20000 --loglevel=error >"$log" 2>&1 || {
+    npm ci --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=20000 --loglevel=error >"$log" 2>&1 || {
         sed 's/^/        /' "$log" | tail -n 5 >&2
         leave_out "its packages could not be installed by npm ci (is there a network?)."
     }

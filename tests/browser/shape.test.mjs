@@ -93,7 +93,7 @@ test('the address holds page, range and filters; going back goes back', LIMIT, a
   assert.equal(await page.getByRole('button', { name: 'Last hour' }).getAttribute('aria-pressed'), 'true');
   assert.equal(await page.getByRole('button', { name: 'Compare' }).getAttribute('aria-pressed'), 'true');
   assert.equal(await page.locator('.filters select').inputValue(), 'get_prompt');
-  assert.equal(await page.getByRole('button', { name: 'Failed', exact: true }).getAttribute('aria-pressed'), 'true');
+  assert.equal(await page.locator('#request-list').getByRole('button', { name: 'Failed' }).getAttribute('aria-pressed'), 'true');
   await page.getByRole('button', { name: 'Last 5 minutes' }).click();
   assert.match(page.url(), /#\/requests\?range=5m&compare=1&operation=get_prompt&list=failed$/);
   await page.locator('nav.pages a', { hasText: 'Cache' }).click();
@@ -113,6 +113,7 @@ test('the keyboard alone reaches the content and the controls', LIMIT, async () 
   assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
   await page.locator('#throughput .menu > button').focus();
   await page.keyboard.press('Enter');
+  await page.waitForFunction(() => document.activeElement.textContent === 'CSV');
   await page.keyboard.press('ArrowDown');
   assert.equal(await page.evaluate(() => document.activeElement.textContent), 'JSON');
   await page.keyboard.press('Escape');

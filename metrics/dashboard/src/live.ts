@@ -48,7 +48,8 @@ function stop(): void {
   clearTimeout(timer);
   const old = socket;
   socket = undefined;
-  old?.close(1000);
+  if (old?.readyState === WebSocket.CONNECTING) old.onopen = () => old.close(1000); // a browser complains of less
+  else old?.close(1000);
 }
 
 function again(): void {
@@ -130,11 +131,18 @@ export function start(): void {
   document.addEventListener('visibilitychange', () => (document.hidden ? undefined : socket ? undefined : refreshNow()));
   addEventListener('online', refreshNow);
   let last: unknown;
+  let shown: unknown;
   effect(() => {
-    const wanted = `${loginWanted.value} ${paused.value} ${route.value.range}`;
-    if (wanted === last) return;
+    const wanted = `${loginWanted.value} ${paused.value}`;
+    const range = route.value.range;
+    if (wanted === last) {
+      if (range !== shown && heardAt.peek()) void heard({}, undefined); // the summary of another range
+    } else if (paused.value) {
+      stop();
+    } else {
+      refreshNow();
+    }
     last = wanted;
-    if (paused.value) stop();
-    else refreshNow();
+    shown = range;
   });
 }

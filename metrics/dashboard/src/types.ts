@@ -223,7 +223,11 @@ export interface Request {
   bytes_in: number;
   bytes_out: number;
   duration: number;
+  id: string;
   phases: Record<string, number>;
+  waterfall: { phase: string; duration: number }[];
+  tried: { attempt: number; at: number; duration: number; status: number; reason: string | null; outcome: string; reused: boolean }[];
+  explanation: string;
   [member: string]: unknown;
 }
 

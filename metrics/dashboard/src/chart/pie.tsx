@@ -49,8 +49,9 @@ export function PieChart({ id, title, hint, slices, of, what, empty, format = wh
             padAngle: drawn.length > 1 ? 1.5 : 0,
             itemStyle: { borderRadius: 4 },
             label: { show: true, position: 'center', formatter: () => `{n|${format(shown)}}\n{o|${of}}`, rich: { n: { color: c.ink, fontSize: 24, fontWeight: 600, lineHeight: 32 }, o: { color: c.soft, fontSize: 12 } } },
-            emphasis: { scaleSize: 3, label: { show: true } },
-            data: drawn.map((slice) => ({ name: slice.name, value: slice.value, itemStyle: { color: c.series[slice.color % c.series.length] } })),
+            emphasis: { scaleSize: 3 },
+            // The label in the middle is drawn once, not by each slice.
+            data: drawn.map((slice, i) => ({ name: slice.name, value: slice.value, label: { show: i === 0 }, emphasis: { label: { show: i === 0 } }, itemStyle: { color: c.series[slice.color % c.series.length] } })),
           },
         ],
       };

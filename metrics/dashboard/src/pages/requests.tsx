@@ -43,25 +43,43 @@ function moodOf(status: number): 'good' | 'info' | 'warn' | 'bad' | 'quiet' {
 
 const LISTS = { slowest: 'Slowest', failed: 'Failed', recent: 'Recent' } as const;
 
+const TOLD_APART = ['id', 'explanation', 'waterfall', 'phases', 'tried', 'path', 'ended', 'operation', 'method', 'status', 'duration'];
+
+function value(v: unknown): string {
+  return Array.isArray(v) ? v.map(value).join(', ') : typeof v === 'object' ? JSON.stringify(v) : String(v);
+}
+
 function Explained({ request }: { request: Request }) {
-  const facts = Object.entries(request).filter(([name, value]) => !['phases', 'path', 'ended'].includes(name) && value !== null && value !== '');
+  const facts = Object.entries(request).filter(([name, v]) => !TOLD_APART.includes(name) && v !== null && v !== '');
   return (
-    <dl class="facts">
-      <dt>ended</dt>
-      <dd>{show.fullTime(Date.parse(request.ended))}</dd>
-      {Object.entries(request.phases).map(([name, s]) => (
-        <>
-          <dt>{name.replace('_', ' ')}</dt>
-          <dd>{show.duration(s)}</dd>
-        </>
-      ))}
-      {facts.map(([name, value]) => (
-        <>
-          <dt>{name.replace(/_/g, ' ')}</dt>
-          <dd>{typeof value === 'object' ? JSON.stringify(value) : String(value)}</dd>
-        </>
-      ))}
-    </dl>
+    <div class="explained">
+      <p>{request.explanation}</p>
+      {request.tried.length > 1 && (
+        <ol class="tried">
+          {request.tried.map((one) => (
+            <li>
+              Attempt {one.attempt}, {show.duration(one.at)} after the start: {one.status || one.reason || one.outcome} after {show.duration(one.duration)}, on a {one.reused ? 'kept' : 'new'} connection
+            </li>
+          ))}
+        </ol>
+      )}
+      <dl class="facts">
+        <dt>ended</dt>
+        <dd>{show.fullTime(Date.parse(request.ended))}</dd>
+        {Object.entries(request.phases).map(([name, s]) => (
+          <>
+            <dt>{name.replace(/_/g, ' ')}</dt>
+            <dd>{show.duration(s)}</dd>
+          </>
+        ))}
+        {facts.map(([name, v]) => (
+          <>
+            <dt>{name.replace(/_/g, ' ')}</dt>
+            <dd>{value(v)}</dd>
+          </>
+        ))}
+      </dl>
+    </div>
   );
 }
 
@@ -69,20 +87,15 @@ function RequestList({ operation }: { operation: string }) {
   const { list = 'slowest', status = '' } = route.value.filters;
   const [open, setOpen] = useState('');
   const wanted = list in LISTS ? (list as keyof typeof LISTS) : 'slowest';
-  const filtered = wanted === 'recent' || operation || status;
-  const query = `limit=${wanted === 'recent' ? 30 : 1000}${operation ? `&operation=${encodeURIComponent(operation)}` : ''}${/^\d{3}$/.test(status) ? `&status=${status}` : ''}`;
-  const fetched = useFetch<{ requests: Request[] }>(`api/v1/requests?${filtered ? query : 'limit=1'}`, filtered ? 5 : 60);
-  const told = live.value.requests;
-  const all = filtered ? [...(fetched.data?.requests ?? [])] : wanted === 'failed' ? (told?.failed ?? []) : (told?.slowest ?? []);
-  const chosen = wanted === 'failed' ? all.filter((one) => one.failed) : all;
-  if (filtered && wanted === 'slowest') chosen.sort((a, b) => b.duration - a.duration);
-  const shown = chosen.slice(0, 30);
+  const asked = { slowest: 'sort=slowest', failed: 'kept=failed', recent: 'sort=newest' }[wanted];
+  const query = `limit=30&${asked}${operation ? `&operation=${encodeURIComponent(operation)}` : ''}${/^\d{3}$/.test(status) ? `&status=${status}` : ''}`;
+  const shown = useFetch<{ requests: Request[] }>(`api/v1/requests?${query}`, 3).data?.requests ?? [];
   const longest = Math.max(...shown.map((one) => one.duration), 1e-6);
   return (
     <Card
       id="request-list"
       title={`${LISTS[wanted]} requests`}
-      hint="Of the last thousand or so a worker, with where the time went. Choose one for all that is known of it."
+      hint="Of those that are kept, with where the time went. Choose one for all that is known of it."
       wide
       tools={
         <>
@@ -116,13 +129,13 @@ function RequestList({ operation }: { operation: string }) {
               </thead>
               <tbody>
                 {shown.map((one) => {
-                  const isOpen = open === one.request_id;
+                  const isOpen = open === one.id;
                   return (
                     <>
-                      <tr key={one.request_id} class={isOpen ? 'open' : ''}>
+                      <tr key={one.id} class={isOpen ? 'open' : ''}>
                         <td class="when">{show.dayTime(Date.parse(one.ended))}</td>
                         <td class="path">
-                          <button type="button" class="row-opener" aria-expanded={isOpen} onClick={() => setOpen(isOpen ? '' : one.request_id)}>
+                          <button type="button" class="row-opener" aria-expanded={isOpen} onClick={() => setOpen(isOpen ? '' : one.id)}>
                             <b>{one.operation}</b>
                             <small>
                               {one.method} {one.path}

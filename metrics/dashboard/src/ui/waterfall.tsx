@@ -1,40 +1,37 @@
-// Where a request's time went: its phases end to end, on one scale for all that are listed.
+// Where a request's time went: its phases one after the other, on one scale for all that are listed.
+import { Swatch } from '../chart/card';
 import { colors } from '../chart/colors';
 import { duration } from '../format';
 import type { Request } from '../types';
-import { Swatch } from '../chart/card';
 
-const PHASES: { name: string; words: string; color: number }[] = [
-  { name: 'queue_wait', words: 'held back', color: 4 },
-  { name: 'pool_wait', words: 'waits for a connection', color: 3 },
-  { name: 'dns', words: 'DNS', color: 5 },
-  { name: 'tcp', words: 'TCP', color: 2 },
-  { name: 'tls', words: 'TLS', color: 0 },
-  { name: 'first_byte', words: 'API to first byte', color: 1 },
-  { name: 'transfer', words: 'transfer', color: 6 },
-];
+/** Phases as the sidecar names them, in what they are for a reader. */
+const PHASES: Record<string, { words: string; color: number }> = {
+  held: { words: 'held back', color: 4 },
+  queue_wait: { words: 'held back', color: 4 },
+  second: { words: 'second level of the cache', color: 5 },
+  joined: { words: 'joined another request', color: 5 },
+  pool_wait: { words: 'connection', color: 3 },
+  send: { words: 'sending', color: 2 },
+  wait: { words: 'the API, to the first byte', color: 1 },
+  body: { words: 'transfer', color: 0 },
+  retry_delay: { words: 'between attempts', color: 6 },
+};
 
-/** first_byte is a part of upstream: what is left of that is the transfer. */
-function lengths(request: Request): { words: string; color: number; s: number }[] {
-  const p = request.phases;
-  const of: Record<string, number> = { ...p, transfer: Math.max(0, (p.upstream ?? 0) - (p.first_byte ?? 0)) };
-  return PHASES.map(({ name, words, color }) => ({ words, color, s: of[name] ?? 0 })).filter((one) => one.s > 0);
-}
+const known = (phase: string) => PHASES[phase] ?? { words: phase.replace(/_/g, ' '), color: 6 };
 
 export function Waterfall({ request, longest }: { request: Request; longest: number }) {
   const c = colors.value;
-  const parts = lengths(request);
-  const sum = parts.reduce((total, part) => total + part.s, 0);
+  const sum = request.waterfall.reduce((total, part) => total + part.duration, 0);
   const span = Math.max(longest, sum);
-  const words = parts.map((part) => `${part.words} ${duration(part.s)}`).join(', ');
+  const words = request.waterfall.map((part) => `${known(part.phase).words} ${duration(part.duration)}`).join(', ') || 'answered by the sidecar itself';
   let x = 0;
   return (
-    <svg class="waterfall" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label={words || 'answered by the sidecar itself'}>
-      <title>{words || 'answered by the sidecar itself'}</title>
+    <svg class="waterfall" viewBox="0 0 100 12" preserveAspectRatio="none" role="img" aria-label={words}>
+      <title>{words}</title>
       <rect x="0" y="0" width={Math.max(0.4, (100 * Math.max(request.duration, sum)) / span)} height="12" fill={c.line} />
-      {parts.map((part) => {
-        const width = (100 * part.s) / span;
-        const rect = <rect x={x} y="0" width={Math.max(0.25, width)} height="12" fill={c.series[part.color]} />;
+      {request.waterfall.map((part) => {
+        const width = (100 * part.duration) / span;
+        const rect = <rect x={x} y="0" width={Math.max(0.25, width)} height="12" fill={c.series[known(part.phase).color]} />;
         x += width;
         return rect;
       })}
@@ -44,17 +41,18 @@ export function Waterfall({ request, longest }: { request: Request; longest: num
 
 export function WaterfallLegend() {
   const c = colors.value;
+  const shown = new Map(Object.values(PHASES).map((phase) => [phase.words, phase.color]));
   return (
     <ul class="legend plain">
-      {PHASES.map((phase) => (
+      {[...shown].map(([words, color]) => (
         <li>
-          <Swatch color={c.series[phase.color] as string} />
-          {phase.words}
+          <Swatch color={c.series[color] as string} />
+          {words}
         </li>
       ))}
       <li>
         <Swatch color={c.line} />
-        the sidecar itself, or between attempts
+        the sidecar itself
       </li>
     </ul>
   );
