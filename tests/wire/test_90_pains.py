@@ -150,7 +150,7 @@ def test_pain_15_memory_is_flat(t):
     origin = t.origin()
     body = b"x" * 4000
     origin.default = make_response(200, cc("max-age=600"), body)
-    sidecar = t.sidecar(origin, {**PLAIN, "cache.strategy": "adaptive", "cache.max_memory_bytes": "2MiB", "cache.max_size": 400})
+    sidecar = t.sidecar(origin, {**PLAIN, "cache.strategy": "adaptive", "cache.max_memory_bytes": "2MiB", "cache.max_size": 400, "performance.metrics_buffer_size": 1000})
 
     def go(begin, end):
         with sidecar.client() as client:
