@@ -28,6 +28,11 @@ static struct slice numbered(char room[32], const char *word, int i)
     return (struct slice){room, (size_t)snprintf(room, 32, "%s %05d", word, i)};
 }
 
+static void remove_file(void)
+{
+    unlink(path);
+}
+
 /* Leaves, branches, long records and free pages. */
 static void make_file(void)
 {
@@ -37,6 +42,7 @@ static void make_file(void)
     memset(value, 'v', sizeof(value));
     snprintf(path, sizeof(path), "/dev/shm/fuzz_disk_check.%d", (int)getpid());
     unlink(path);
+    atexit(remove_file);
     assert(sigbus_init());
     struct disk *d = disk_open(path, 4 << 20, &end, why, sizeof(why));
     assert(d);
