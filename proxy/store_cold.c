@@ -285,6 +285,8 @@ static void chill(struct sweep *s, struct entry *e)
         }
         entry_release(again);
     }
+    uint64_t from = cold ? cold->head_full_n : 0,
+             to = cold ? cold->head.n : 0; /* once in, it may go at once */
     struct shard *shard = shard_lock(s->store, place);
     bool swaps = cold && shard_holds(shard, e);
     if (swaps)
@@ -293,8 +295,8 @@ static void chill(struct sweep *s, struct entry *e)
         e->stiff = true;
     shard_unlock(shard);
     if (swaps) {
-        s->out->from += cold->head_full_n;
-        s->out->to += cold->head.n;
+        s->out->from += from;
+        s->out->to += to;
         entry_release(e); /* the table's */
     } else {
         entry_release(cold);
