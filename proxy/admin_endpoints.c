@@ -229,7 +229,9 @@ static void put_good(struct view *v, const struct admin_endpoint *e, const char 
 {
     view_object(v, status);
     view_text(v, "description", e->what);
-    if (strcmp(e->answer, "text") == 0)
+    if (strcmp(e->answer, "page") == 0)
+        view_json(v, "content", "{\"text/html\": {\"schema\": {\"type\": \"string\"}}}");
+    else if (strcmp(e->answer, "text") == 0)
         view_json(v, "content", "{\"text/plain\": {\"schema\": {\"type\": \"string\"}}}");
     else
         put_content(v, e->answer, false);

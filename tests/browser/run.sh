@@ -11,4 +11,4 @@ node_modules/.bin/tsc -p ../../metrics/dashboard
 files=
 for one in "$@"; do case $one in *.mjs) files=yes ;; esac; done
 [ -n "$files" ] || set -- "$@" charts.test.mjs actions.test.mjs shape.test.mjs
-exec timeout -k 5 300 node --test "$@"
+exec timeout -k 5 600 node --test "$@"
