@@ -34,11 +34,28 @@ static const struct history_type types[METRIC_TYPE_COUNT] = {
     [METRIC_TYPE_CUSTOM_METRIC] = {HISTORY_GAUGE, 1},
 };
 
+/* Histograms that are no operation's: what they are of all requests, and the phases of attempts. */
 static const struct {
     enum histogram_id id;
+    int part;
     enum metric_type type;
-} shared[HISTORY_SHARED] = {{HISTOGRAM_ROUND_TRIP, METRIC_TYPE_NETWORK_LATENCY},
-                            {HISTOGRAM_BATCH_SIZE, METRIC_TYPE_BATCH_SIZE}};
+    int operation;
+    const char *name;
+} shared[HISTORY_SHARED] = {
+    {HISTOGRAM_ROUND_TRIP, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, METRICS_ALL, NULL},
+    {HISTOGRAM_BATCH_SIZE, METRICS_ALL, METRIC_TYPE_BATCH_SIZE, METRICS_ALL, NULL},
+    {HISTOGRAM_POOL_WAIT, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE, "pool_wait"},
+    {HISTOGRAM_CONNECT, 0, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 1, "dns"},
+    {HISTOGRAM_CONNECT, 1, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 2, "tcp"},
+    {HISTOGRAM_CONNECT, 2, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 3, "tls"},
+    {HISTOGRAM_FIRST_BYTE, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 4, "first_byte"},
+    {HISTOGRAM_UPSTREAM, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 5, "upstream"}};
+enum { SHARED_FIRST_PHASE = 2 };
+
+const char *history_phase_name(int i)
+{
+    return i >= 0 && i < HISTORY_PHASES ? shared[SHARED_FIRST_PHASE + i].name : NULL;
+}
 
 _Static_assert((int)METRIC_TYPE_COUNT <= (int)HISTORY_TYPES, "a type fits into its part of a key");
 
@@ -271,11 +288,14 @@ static void put_gauges(struct history *h, const struct history_gauges *g, double
 static void put_shared(struct history *h, int i)
 {
     memset(&h->read, 0, sizeof h->read);
-    metrics_histogram(h->metrics, shared[i].id, METRICS_ALL, &h->read);
+    metrics_histogram(h->metrics, shared[i].id, shared[i].part, &h->read);
+    if (h->read.count == h->shared[i].count)
+        return; /* nothing new */
+    h->shared[i].count = h->read.count;
     clear_cell(&h->cell);
     gained(&h->shared[i], &h->read, &h->cell);
     if (h->cell.den)
-        history_put_cell(&h->packed, history_key(METRICS_ALL, shared[i].type), &h->cell);
+        history_put_cell(&h->packed, history_key(shared[i].operation, shared[i].type), &h->cell);
     move_mark(&h->shared[i], &h->read);
 }
 
@@ -384,6 +404,38 @@ static bool coarsen(struct history *h, int64_t now)
     return true;
 }
 
+void history_take_over(struct history *h, struct history_level made[HISTORY_LEVELS], int64_t now)
+{
+    for (int i = 0; i < HISTORY_LEVELS; i++) {
+        struct history_level *l = &h->levels[i];
+        while (l->count)
+            drop_oldest(h, l);
+        free(l->records);
+        *l = made[i];
+        made[i].records = NULL;
+        for (size_t k = 0; k < l->count; k++)
+            h->bytes += l->records[k].n;
+    }
+    /* What was not summed up yet is now: the next coarse point begins with this process. */
+    for (int i = 1; i < HISTORY_LEVELS; i++) {
+        struct history_level *l = &h->levels[i], *below = &h->levels[i - 1];
+        const struct history_record *last = below->count ? history_record_at(below, below->count - 1) : NULL;
+        l->open = l->count ? history_record_at(l, l->count - 1)->to : INT64_MIN;
+        if (last && last->from >= l->open) {
+            size_t first = below->count;
+            while (first && below->count - first < FOLD_MOST &&
+                   history_record_at(below, first - 1)->from >= l->open)
+                first--;
+            l->open = history_record_at(below, first)->from;
+            fold(h, below, l);
+            (void)keep(h, l, last->to); /* without memory the sum is missing */
+        }
+        l->open = now;
+    }
+    h->levels[0].open = now;
+    keep_within_budget(h);
+}
+
 /* Takes h->packed apart again: entries of all requests must stand before those of operations. */
 static void turn_round(struct text *t, size_t first, struct text *room)
 {
@@ -412,6 +464,8 @@ bool history_tick(struct history *h, int64_t now, const struct history_gauges *g
     put_custom(h);
     if (h->custom)
         custom_second_over(h->custom);
+    for (int i = SHARED_FIRST_PHASE; i < HISTORY_SHARED; i++)
+        put_shared(h, i);
     bool good = keep(h, &h->levels[0], now);
     text_dispose(&room);
     h->last = now;

@@ -26,6 +26,13 @@ struct history_series {
 };
 
 /*
+ * NETWORK_LATENCY is the round trip; of the ways that it is part of there are, as operation HISTORY_PHASE + i,
+ * the times of the attempts' phases. history_phase_name(i): NULL from HISTORY_PHASES on.
+ */
+enum { HISTORY_PHASE = 1 << 20, HISTORY_PHASES = 6 };
+const char *history_phase_name(int i);
+
+/*
  * One point, in the unit of the type's row. What a sample is: of latencies and batches each request; of
  * ratios each second that had any request; of rates and gauges each second; of custom metrics each posted
  * value.
@@ -99,6 +106,16 @@ struct history_cursor {
 };
 bool history_next(struct history *h, struct history_cursor *c, struct history_series *s,
                   struct history_point *out);
+
+/* Appends everything that is kept, but for custom metrics, as bytes; out->failed when out of memory. */
+struct text;
+void history_save(const struct history *h, struct text *out);
+
+/*
+ * Takes in what another process has saved, in place of what is there; to be called before the first tick.
+ * False: damaged, of another version, or out of memory; then nothing has changed.
+ */
+bool history_load(struct history *h, const void *bytes, size_t n, int64_t now);
 
 /* When the oldest point begins; `now` when there is none. */
 int64_t history_oldest(const struct history *h, int64_t now);

@@ -37,13 +37,14 @@ struct history_level {
     int64_t open; /* what the next record begins with */
 };
 
-enum { HISTORY_TYPES = 16, HISTORY_SHARED = 2 };
+enum { HISTORY_TYPES = 16, HISTORY_SHARED = 2 + HISTORY_PHASES };
 
 /* How far an operation, or a histogram, had come at the last tick. The counts may wrap: differences do not
  * mind. */
 struct history_mark {
     uint64_t tally[TALLY_COUNT];
     uint64_t sum;
+    uint64_t count; /* of a shared one */
     uint32_t v[HIST_BUCKETS];
 };
 
@@ -68,6 +69,15 @@ static inline uint64_t history_key(int operation, enum metric_type type)
 {
     return (uint64_t)(operation + 1) * HISTORY_TYPES + (uint64_t)type;
 }
+
+static inline bool history_is_phase(uint64_t key)
+{
+    return key >= history_key(HISTORY_PHASE, (enum metric_type)0) &&
+           key < history_key(HISTORY_PHASE + HISTORY_PHASES, (enum metric_type)0);
+}
+
+/* history.c: takes records over that another process has made, and leaves `made` empty. */
+void history_take_over(struct history *h, struct history_level made[HISTORY_LEVELS], int64_t now);
 
 static inline bool history_is_real(uint64_t key)
 {

@@ -536,18 +536,30 @@ void metrics_upstream(struct metrics_block *b, const struct attempt *a)
     }
 }
 
+static struct series_tuple retry_tuple(uint16_t operation, unsigned reason, unsigned status)
+{
+    return (struct series_tuple){
+        .operation = operation_bound(operation),
+        .code = (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS)
+                                  : status % 1000)};
+}
+
+void metrics_retry_succeeded(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)
+{
+    if (!metrics_measuring(b))
+        return;
+    tuple_count(b, SERIES_RETRIES_WON, retry_tuple(operation, reason, status));
+}
+
 void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)
 {
-    uint16_t code =
-        (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000);
     if (!metrics_measuring(b))
         return;
     struct operation_detail *detail = operation_detail(b, operation_bound(operation));
     metric_add(b, METRIC_RETRIES_DONE, 1);
     if (detail)
         tally_add(detail, TALLY_RETRIES);
-    tuple_count(b, SERIES_RETRIES,
-                (struct series_tuple){.operation = operation_bound(operation), .code = code});
+    tuple_count(b, SERIES_RETRIES, retry_tuple(operation, reason, status));
 }
 
 /* ---- reading ---- */
@@ -634,7 +646,7 @@ size_t metrics_tuple_labels(const struct metrics *m, enum series_id id, const st
     for (size_t i = 0; i < n; i++)
         out[i] = (struct metrics_label){keys[i], "other"};
     if (!requests)
-        out[1].key = id == SERIES_RETRIES ? "reason" : "outcome";
+        out[1].key = id == SERIES_RETRIES || id == SERIES_RETRIES_WON ? "reason" : "outcome";
     if (t->other)
         return n;
     out[0].value = metrics_operation_name(m, t->operation);

@@ -201,6 +201,16 @@ void metrics_upstream(struct metrics_block *b, const struct attempt *a);
  */
 void metrics_retry(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status);
 
+/* And that the attempt which it led to was answered well. */
+void metrics_retry_succeeded(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status);
+
+/* What retrying has been worth, by what it was for. Any thread. Returns how many rows, at most `room`. */
+struct retry_worth {
+    unsigned code; /* see metrics_outcome_name(); UINT_MAX: all that found no room */
+    uint64_t sent, succeeded;
+};
+int metrics_retry_worth(const struct metrics *m, struct retry_worth *out, int room);
+
 /* The rule for what is a failure to the application: 5xx, 429, or broken off; not OBSERVED_NO_FAULT. */
 bool observation_failed(const struct observation *o);
 

@@ -156,13 +156,18 @@ static void put_request_status(struct text *t, const struct otlp_scene *scene, c
         put_error(t, metrics_reason_name(scene->metrics, h->reason));
 }
 
+/* What is done for no client of its own. */
+static const char *internal_name(const struct span_record *s)
+{
+    unsigned kind = s->head.attempts ? s->attempts[0].kind : ATTEMPT_REFRESH;
+    return kind == ATTEMPT_PREFETCH ? "prefetch " : kind == ATTEMPT_BATCH ? "batch " : "refresh ";
+}
+
 static void put_request(struct text *t, const struct otlp_scene *scene, const struct span_record *s)
 {
     const struct span_head *h = &s->head;
     const char *route = metrics_route_name(scene->metrics, h->route);
-    const char *internal = !h->internal                                             ? ""
-                           : h->attempts && s->attempts[0].kind == ATTEMPT_PREFETCH ? "prefetch "
-                                                                                    : "refresh ";
+    const char *internal = h->internal ? internal_name(s) : "";
     char name[SPAN_PATH_BYTES + 16];
     snprintf(name, sizeof name, "%s%s%s%s", internal, method_name(scene, h->method), *route ? " " : "",
              route);

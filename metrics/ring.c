@@ -47,16 +47,25 @@ size_t ring_room(const struct ring *r)
     return r->room;
 }
 
-static void write_slot(struct slot *slot, uint64_t odd, const struct observation *o)
+/* `words` is constant where it is called, so that the compiler may unroll it. */
+static inline void copy_words(struct slot *slot, const char *from, size_t words)
 {
-    const char *from = (const char *)o;
-    size_t words = o->detailed ? WORDS : SHORT_WORDS;
-    atomic_store_explicit(&slot->version, odd, memory_order_relaxed);
+#pragma GCC unroll 64
     for (size_t i = 0; i < words; i++) {
         uint64_t word;
         memcpy(&word, from + 8 * i, sizeof word);
         atomic_store_explicit(&slot->words[i], word, memory_order_release);
     }
+}
+
+static void write_slot(struct slot *slot, uint64_t odd, const struct observation *o)
+{
+    const char *from = (const char *)o;
+    atomic_store_explicit(&slot->version, odd, memory_order_relaxed);
+    if (o->detailed)
+        copy_words(slot, from, WORDS);
+    else
+        copy_words(slot, from, SHORT_WORDS);
     atomic_store_explicit(&slot->version, odd + 1, memory_order_release);
 }
 

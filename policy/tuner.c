@@ -22,11 +22,11 @@ enum {
     GUESS_AFTER = 50,  /* sampled requests */
     PERIOD_MIN = 1000, /* requests between two decisions */
     PERIOD_FILLS = 1,  /* or so many for each entry of a miniature */
-    QUICK = 8,         /* decisions at first that come sooner, */
-    QUICKER = 4        /* after a part of that */
+    QUICK = 12,        /* decisions at first that come sooner, */
+    QUICKER = 8        /* after a part of that */
 };
 
-#define MEMORY    0.97  /* of the scores, from one period to the next */
+#define MEMORY    0.985 /* of the scores, from one period to the next */
 #define LEAD      0.005 /* by which a candidate must be better to be followed: another share, */
 #define LEAD_KIND 0.03  /* another way to let in, */
 #define LEAD_MOVE 0.02  /* or one for which entries are moved */

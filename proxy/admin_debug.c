@@ -74,7 +74,8 @@ static const char *modules_wrong(const struct log *log, const json_t *modules)
 
 static const char *trace_wrong(const json_t *trace, struct debug_trace *out)
 {
-    static const char phases[] = " holding joined serving admit queued sent relay backoff tunnel over ";
+    static const char phases[] =
+        " second gather holding joined serving admit queued sent relay backoff tunnel over ";
     const char *name;
     json_t *value;
     *out = (struct debug_trace){"", ""};
@@ -91,7 +92,8 @@ static const char *trace_wrong(const json_t *trace, struct debug_trace *out)
             return "`trace` has a value that is not a short string.";
         snprintf(word, sizeof word, " %.14s ", text);
         if (!id && !strstr(phases, word))
-            return "`trace.phase` is no phase; there are holding, joined, serving, admit, queued, sent, "
+            return "`trace.phase` is no phase; there are second, gather, holding, joined, serving, admit, "
+                   "queued, sent, "
                    "relay, "
                    "backoff, tunnel and over.";
         snprintf(id ? out->request_id : out->phase, id ? DEBUG_ID_MAX : DEBUG_PHASE_MAX, "%s", text);

@@ -105,6 +105,10 @@ void admin_show_heatmap(struct admin_request *r)
     uint64_t rows = ROWS_DEFAULT;
     if (!admin_query_number(r, "buckets", ROWS_MOST, &rows) || !admin_read_range(r, &q))
         return;
+    if (q.series.type == METRIC_TYPE_CUSTOM_METRIC) {
+        admin_refuse_query(r, "metric_type", "has no heat map", "Custom metrics have points: GET /api/v1/metrics.");
+        return;
+    }
     if (rows < ROWS_LEAST) {
         admin_refuse_query(r, "buckets", "is too small", "Give 2 to 100.");
         return;

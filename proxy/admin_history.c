@@ -135,6 +135,25 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
     return false;
 }
 
+/* The phases of NETWORK_LATENCY. */
+static bool read_phase(struct admin_request *r, struct history_series *s)
+{
+    static const char how[] = "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.";
+    const char *name = admin_query(r, "phase");
+    if (!name)
+        return true;
+    for (int i = 0; s->type == METRIC_TYPE_NETWORK_LATENCY && history_phase_name(i); i++)
+        if (strcmp(name, history_phase_name(i)) == 0) {
+            s->operation = HISTORY_PHASE + i;
+            return true;
+        }
+    admin_refuse_query(r, "phase",
+                       s->type == METRIC_TYPE_NETWORK_LATENCY ? "names no phase"
+                                                              : "does not go with this metric_type",
+                       how);
+    return false;
+}
+
 static int64_t most_points(const struct admin_request *r)
 {
     const struct config *cfg = r->sources->snapshot ? r->sources->snapshot(r->sources->ctx) : NULL;
@@ -189,6 +208,7 @@ bool admin_read_range(struct admin_request *r, struct range *q)
     if (!read_name(r, &q->series))
         return false;
     if (!read_time(r, "start_time", now, &q->from) || !read_operation(r, &q->series) ||
+        !read_phase(r, &q->series) ||
         !admin_query_word(r, "format", "json|csv|msgpack"))
         return false;
     if (q->from >= q->to) {
@@ -211,6 +231,8 @@ static void put_when(char out[LOG_TIME_BYTES], int64_t at)
 
 static const char *operation_name(const struct metrics *m, int operation)
 {
+    if (operation >= HISTORY_PHASE)
+        return history_phase_name(operation - HISTORY_PHASE);
     bool one = operation != METRICS_ALL && operation < HISTORY_CUSTOM;
     return one ? metrics_operation_name(m, (uint16_t)operation) : "";
 }
@@ -246,9 +268,13 @@ void admin_put_range(const struct admin_request *r, struct view *v, const struct
     char when[LOG_TIME_BYTES];
     view_text(v, "metric_type", metric_type_row(q->series.type)->name);
     view_text(v, "unit", metric_type_row(q->series.type)->unit);
-    const char *operation = operation_name(r->sources->metrics, q->series.operation);
+    const char *part = q->series.operation == METRICS_ALL
+                           ? NULL
+                           : operation_name(r->sources->metrics, q->series.operation);
+    bool phase = q->series.operation >= HISTORY_PHASE;
     const char *name = custom_name(r->sources->custom, &q->series);
-    view_text(v, "operation", *operation ? operation : NULL);
+    view_text(v, "operation", phase || !part || !*part ? NULL : part);
+    view_text(v, "phase", phase ? part : NULL);
     if (*name)
         view_text(v, "name", name);
     put_when(when, q->from);

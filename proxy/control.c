@@ -33,6 +33,7 @@
 #include "proxy/debug.h"
 #include "proxy/frozen.h"
 #include "proxy/guard.h"
+#include "proxy/history_file.h"
 #include "proxy/ledger.h"
 #include "proxy/harden.h"
 #include "proxy/listener.h"
@@ -55,6 +56,13 @@ tick_t control_now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (tick_t)t.tv_sec * TICK_S + t.tv_nsec;
+}
+
+static int64_t wall_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * TICK_S + t.tv_nsec;
 }
 
 /* ---- orders to the workers --------------------------------------------------------------------------- */
@@ -419,6 +427,8 @@ static void on_drain_check(evutil_socket_t fd, short what, void *arg)
         event_base_loopbreak(c->base);
 }
 
+#define HISTORY_SAVE (300 * TICK_S)
+
 static void tick_history(struct control *c, tick_t now)
 {
     struct process_values process = {0};
@@ -432,6 +442,10 @@ static void tick_history(struct control *c, tick_t now)
     if (!history_tick(c->history, now, &gauges))
         log_write(c->service.log, LOG_WARNING, "metrics",
                   "out of memory: a second is missing in the time series");
+    if (*c->cfg->performance_history_file && now - c->history_saved >= HISTORY_SAVE) {
+        c->history_saved = now;
+        (void)history_file_save(c->history, c->cfg->performance_history_file, c->service.log);
+    }
 }
 
 /* How long the name's lookups took: the resolver's thread has no block to count in. */
@@ -532,12 +546,15 @@ static bool make_metrics(struct control *c, int workers)
     c->noted = control_now();
     c->began_wall = (int64_t)time(NULL) * TICK_S;
     c->history = c->recent
-                     ? history_new(c->service.metrics, c->noted, (int64_t)time(NULL) * TICK_S, HISTORY_BUDGET)
+                     ? history_new(c->service.metrics, c->noted, wall_now(), HISTORY_BUDGET)
                      : NULL;
     c->custom = custom_new();
     if (!c->history || !c->custom)
         return fail(c, "out of memory", NULL);
     history_follow(c->history, c->custom);
+    c->history_saved = c->noted;
+    if (*c->cfg->performance_history_file)
+        history_file_load(c->history, c->cfg->performance_history_file, c->service.log, c->noted);
     return true;
 }
 
@@ -760,6 +777,9 @@ static void finish(struct control *c)
     struct service *s = &c->service;
     control_sockets_end(c);
     admin_free(c->admin);
+    if (c->stage == STAGE_STOPPING && *c->cfg->performance_history_file && c->cfg->performance_enabled &&
+        c->cfg->performance_enable_historical_analysis)
+        (void)history_file_save(c->history, c->cfg->performance_history_file, s->log);
     if (c->stage != STAGE_STOPPING)
         stop_all(s, true);
     for (unsigned i = 0; i < c->workers_running; i++)

@@ -2,8 +2,10 @@
  * What the admin port shows of the running process. Everything is read where it is kept, by relaxed
  * looks or short locks; nothing here waits for a worker.
  */
+#include <limits.h>
 #include <string.h>
 
+#include "metrics/observe.h"
 #include "metrics/recent.h"
 #include "proxy/admit.h"
 #include "proxy/ahead.h"
@@ -192,6 +194,24 @@ static void pool(void *ctx, struct view *v)
     view_end(v);
 }
 
+/* What retrying has been worth, by what it was for. */
+static void retries(const struct metrics *m, struct view *v)
+{
+    struct retry_worth row[64];
+    int n = metrics_retry_worth(m, row, ARRAY_LEN(row));
+    view_array(v, "retries");
+    for (int i = 0; i < n; i++) {
+        char room[METRICS_LABEL_ROOM];
+        view_object(v, NULL);
+        view_text(v, "reason", row[i].code == UINT_MAX ? "other" : metrics_outcome_name(m, row[i].code, room));
+        view_uint(v, "sent", row[i].sent);
+        view_uint(v, "succeeded", row[i].succeeded);
+        view_real(v, "success_rate", row[i].sent ? (double)row[i].succeeded / (double)row[i].sent : 0);
+        view_end(v);
+    }
+    view_end(v);
+}
+
 /* One for the way to the upstream, by the name "upstream", and one for each operation that was called. */
 static void circuit(void *ctx, struct view *v)
 {
@@ -211,6 +231,7 @@ static void circuit(void *ctx, struct view *v)
         if (g.operation == GUARD_WAY) {
             view_real(v, "failure_rate", budget.failure_rate);
             view_real(v, "retry_budget", budget.left);
+            retries(c->service.metrics, v);
         }
         view_end(v);
     }

@@ -53,6 +53,7 @@ struct control {
     struct file_watch watch;
     enum stage stage;
     tick_t since;       /* of the stage */
+    tick_t history_saved;
     tick_t noted;       /* of the last note in `recent` */
     bool forced;        /* what is in flight was cut */
     bool reload_failed; /* the last reload was refused: said by readiness views */

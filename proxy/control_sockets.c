@@ -116,6 +116,7 @@ static void leave(void *ctx)
         c->service.log, LOG_INFO, "control",
         "the next process serves: no connection is accepted any more, those that are there are finished");
     admin_leave(c->admin);
+    admin_say_goodbye(c->admin); /* who hears the live stream comes anew, to the next process */
     control_leave(c);
 }
 

@@ -132,7 +132,7 @@ static bool check_overflow(struct walk *w, uint64_t page, uint64_t at, uint64_t 
     char head[HEAD];
     if (!mark(w, at, pages) || !read_at(w, at, HEAD, head))
         return false;
-    if (u64(head) != at || !(u16(head + 10) & FLAG_OVERFLOW) || u32(head + 12) != pages)
+    if (u64(head) != at || u16(head + 10) != FLAG_OVERFLOW || u32(head + 12) != pages)
         return wrong(w, at, "is not the long record that it should be");
     char last;
     if (size && !w->source->read(w->source->arg, at * w->page_size + HEAD + size - 1, 1, &last))
@@ -209,7 +209,7 @@ static bool walk_page(struct walk *w, uint64_t page, unsigned depth, unsigned le
     if (!mark(w, page, 1) || !read_at(w, page, w->page_size, p))
         return false;
     bool leaf = depth + 1 == leaves_at;
-    if (u64(p) != page || (u16(p + 10) & ~16) != (leaf ? FLAG_LEAF : FLAG_BRANCH))
+    if (u64(p) != page || u16(p + 10) != (leaf ? FLAG_LEAF : FLAG_BRANCH))
         return wrong(w, page, "is not the page that it should be");
     if (!check_nodes(w, page, p, leaf, &count))
         return false;

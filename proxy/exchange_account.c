@@ -63,7 +63,8 @@ static void note_phases(struct exchange *x)
     tick_t sent = exchange_spent(x, PHASE_SENT);
     o->held = exchange_spent(x, PHASE_HOLDING);
     o->second = exchange_spent(x, PHASE_SECOND);
-    o->joined = exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING);
+    o->joined = exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING) +
+                exchange_spent(x, PHASE_GATHER); /* a batch is a fetch shared with others */
     o->queue_wait = exchange_spent(x, PHASE_ADMIT);
     o->pool_wait = exchange_spent(x, PHASE_QUEUED);
     o->send = o->send < sent ? o->send : sent;

@@ -61,6 +61,7 @@ struct exchange *batch_call_new(struct exchange *x, const struct head *from, str
     c->call = call;
     c->refresh = c->kept = c->idempotent = c->body_whole = true;
     exchange_inherit_credential(c, x);
+    tracing_begin_behind(c, x);
     request_id_make(c->id, &x->w->rng);
     c->request_id = (struct slice){c->id, REQUEST_ID_LEN};
     return c;
@@ -82,6 +83,7 @@ static void set_route(struct exchange *c)
 {
     routes_find(c->settings->p->routes, (enum method)c->req.method, head_path(&c->req), &c->route);
     c->o.operation = c->settings->p->operations[c->route.route->operation];
+    c->o.route = c->settings->p->templates[c->route.route->number];
     c->o.method = c->req.method;
     if (c->route.route->timeout > 0)
         c->deadline = worker_now(c->w) + c->route.route->timeout;

@@ -143,6 +143,9 @@ struct exchange {
     enum retry_hint should_retry; /* what the answer said of another attempt */
     tick_t attempt_began, sent_at, wait_began, last_delay;
     tick_t whole_at; /* SENT: the request's last byte was handed over; 0: not yet */
+    bool retried; /* this attempt follows one that failed for: */
+    enum reason retried_for;
+    uint16_t retried_status;
     struct attempt a;
 
     /* The answer. */

@@ -358,6 +358,9 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     x->a.outcome = (uint8_t)outcome;
     exchange_admit_answered(x, response, outcome);
     exchange_report(x, outcome);
+    if (x->retried && outcome == OUTCOME_OK)
+        metrics_retry_succeeded(x->w->metrics, x->o.operation, (unsigned)x->retried_for, x->retried_status);
+    x->retried = false;
     if (x->health && status < 500)
         guard_sign_of_life(x->w->service->guard, now);
     if (revalidated(x, response) || completed(x, response))

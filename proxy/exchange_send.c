@@ -513,6 +513,9 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
         if (x->o.retries < 255)
             x->o.retries++;
         metrics_retry(x->w->metrics, x->o.operation, (unsigned)why, (unsigned)status);
+        x->retried = true;
+        x->retried_for = why;
+        x->retried_status = (uint16_t)status;
     }
     x->last_delay = v.delay;
     exchange_set_phase(x, PHASE_BACKOFF);

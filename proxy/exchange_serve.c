@@ -55,7 +55,8 @@ static void server_timing(struct exchange *x, struct compose *c)
     compose_add(c, word, strlen(word));
     timing(c, "held", exchange_spent(x, PHASE_HOLDING));
     timing(c, "second", exchange_spent(x, PHASE_SECOND));
-    timing(c, "join", exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING));
+    timing(c, "join",
+           exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING) + exchange_spent(x, PHASE_GATHER));
     timing(c, "queue", exchange_spent(x, PHASE_ADMIT));
     timing(c, "pool", exchange_spent(x, PHASE_QUEUED));
     bool open = x->attempt_began != 0; /* the attempt is not in the sums yet */

@@ -372,13 +372,15 @@ static enum store_verdict decide_ahead(struct lookup *l, struct shard *shard)
     if ((renews && !find.best) || shard_joinable(l->store, shard, place, request->head) ||
         marker_live(shard, place, request->now) || l->no_memory)
         return STORE_PASS;
+    if (thaw_wants(&l->thaw, find.best))
+        return NEEDS_THAW;
     if (!l->spare)
         return NEEDS_FILL;
     lead(l, shard, &find, true);
     l->result->fill->ahead = (uint8_t)request->ahead;
     if (!l->result->fill->base)
         return STORE_LEAD;
-    l->result->entry = entry_ref(find.best);
+    l->result->entry = entry_ref(thaw_plain(&l->thaw, find.best));
     return STORE_REVALIDATE;
 }
 

@@ -43,6 +43,7 @@ static void copy_common(struct entry *to, const struct entry *from)
     to->fresh = from->fresh;
     to->learnt = from->learnt;
     to->vary = from->vary;
+    to->fetch_us = from->fetch_us;
     to->place_hi = from->place_hi;
     to->link.hash = from->link.hash;
 }

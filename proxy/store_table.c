@@ -186,6 +186,7 @@ void shard_swap(struct store *store, struct shard *shard, struct entry *old, str
     entry->heat = old->heat;
     entry->noted = old->noted;
     entry->unnoted = old->unnoted;
+    entry->ahead = old->ahead;
     adjust(&store->tier_bytes[old->tier], old->footprint, 0);
     adjust(&store->tier_entries[old->tier], 1, 0);
     adjust(&store->tier_bytes[entry->tier], 0, entry->footprint);

@@ -175,6 +175,7 @@ void tracing_begin_behind(struct exchange *x, const struct exchange *from)
     random_id(h->id, &x->w->rng);
     h->trace_flags = from->span->head.trace_flags;
     x->phase_since = x->began;
+    x->trace = from->trace;
     x->trace_begun = true;
 }
 

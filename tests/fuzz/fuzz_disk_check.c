@@ -28,27 +28,33 @@ static struct slice numbered(char room[32], const char *word, int i)
     return (struct slice){room, (size_t)snprintf(room, 32, "%s %05d", word, i)};
 }
 
+static void remove_file(void)
+{
+    unlink(path);
+}
+
 /* Leaves, branches, long records and free pages. */
 static void make_file(void)
 {
     enum disk_end end;
-    char why[160], key[32], value[3 * PAGE];
+    char why[160], key[32], value[2 * PAGE];
     struct stat st;
     memset(value, 'v', sizeof(value));
     snprintf(path, sizeof(path), "/dev/shm/fuzz_disk_check.%d", (int)getpid());
     unlink(path);
+    atexit(remove_file);
     assert(sigbus_init());
     struct disk *d = disk_open(path, 4 << 20, &end, why, sizeof(why));
     assert(d);
-    for (int turn = 0; turn < 3; turn++) {
+    for (int turn = 0; turn < 2; turn++) {
         assert(disk_begin(d, true) == DISK_OK);
-        for (int i = 0; i < 60; i++) {
-            size_t n = i % 7 == 0 ? sizeof(value) : (size_t)(i * 37 % 900);
-            assert(disk_put(d, DISK_ENTRIES, numbered(key, "entry", i + turn * 20),
+        for (int i = 0; i < 24; i++) {
+            size_t n = i == 7 ? sizeof(value) : (size_t)(i * 37 % 900);
+            assert(disk_put(d, DISK_ENTRIES, numbered(key, "entry", i + turn * 8),
                             (struct slice){value, n}) == DISK_OK);
             assert(disk_put(d, DISK_ORDER, numbered(key, "order", i), (struct slice){value, 40}) == DISK_OK);
         }
-        for (int i = 0; turn && i < 20; i++) {
+        for (int i = 0; turn && i < 8; i++) {
             enum disk_end gone = disk_delete(d, DISK_ENTRIES, numbered(key, "entry", i * 3));
             assert(gone == DISK_OK || gone == DISK_NONE);
         }
@@ -84,7 +90,7 @@ static void walk_and_change(struct disk *d)
         assert(key.n >= 1 && key.n <= 511);
     if (end != DISK_OK && end != DISK_NONE)
         return;
-    for (int i = 0; i < 30; i++) {
+    for (int i = 0; i < 10; i++) {
         numbered(room, "entry", i * 5);
         memset(copy, 'c', sizeof(copy));
         end = disk_put(d, DISK_ENTRIES, numbered(room, "entry", i * 5), (struct slice){copy, sizeof(copy)});
@@ -116,7 +122,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             copy[place + i] = (char)data[at++];
     }
     struct disk_source source = {read_memory, copy, sound_n};
-    if (disk_check(&source, &check) && memcmp(copy, sound, sound_n) != 0) {
+    bool tries = size > 0 && data[size - 1] % 4 == 0; /* a file and its transactions take a while */
+    if (disk_check(&source, &check) && tries && memcmp(copy, sound, sound_n) != 0) {
         int fd = open(path, O_WRONLY | O_TRUNC);
         assert(fd >= 0 && write(fd, copy, sound_n) == (ssize_t)sound_n);
         close(fd);

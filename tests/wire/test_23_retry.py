@@ -324,3 +324,20 @@ def test_a_dead_pooled_connection_is_replaced_without_an_attempt(t):
             wait_for(lambda: sidecar.metric("promptops_pool_connections", state="idle") == 1, "an idle connection")
             flaky(origin, 1, act)
             equal(sidecar.request("/flaky").status, 200, "status")
+
+
+def test_what_retrying_is_worth_is_shown(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, RETRY)
+    flaky(origin, 1, say(503))
+    equal(sidecar.request("/flaky").status, 200, "the second attempt")
+    origin.default = make_response(502, [], b"no")
+    equal(sidecar.request("/never").status, 502, "none")
+    metrics = sidecar.metrics()
+
+    def count(name, reason):
+        return sum(v for k, v in metrics.items() if k.startswith(name + "{") and 'reason="%s"' % reason in k)
+    equal([count("promptops_retries_total", r) for r in ("503", "502")], [1, 2], "retries")
+    equal([count("promptops_retries_succeeded_total", r) for r in ("503", "502")], [1, 0], "that were answered well")
+    rows = {r["reason"]: (r["sent"], r["succeeded"], r["success_rate"]) for r in sidecar.admin("/api/v1/circuit")[2]["upstream"]["retries"]}
+    equal(rows, {"503": (1, 1, 1), "502": (2, 0, 0)}, "on the admin port")

@@ -276,7 +276,7 @@ def test_pain_23_a_bad_reload_keeps_the_old_configuration(t):
 def test_pain_25_two_hundred_reloads_under_load(t):
     """No request is lost, no connection dropped, nothing leaks, no process is left behind."""
     origin = t.origin()
-    sidecar = t.sidecar(origin, {"workers": 2, "pool.max_size": 20})
+    sidecar = t.sidecar(origin, {"workers": 2, "pool.max_size": 20, "performance.metrics_buffer_size": 200})  # the room for requests that are kept is full before the reloads begin
     stop = threading.Event()
     served = [0]
 

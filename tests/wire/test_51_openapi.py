@@ -81,7 +81,8 @@ def one(sidecar, path, method, operation):
     if kind == "application/json":
         check("application/json" in content, "JSON is not in the document")
         fits(content["application/json"]["schema"], told, "answer")
-    for name, value in (("X-Content-Type-Options", "nosniff"), ("Cache-Control", "no-cache" if path == "/" else "no-store"), ("Referrer-Policy", "no-referrer")):
+    kept = "no-cache" if path == "/" else "no-store"  # the page may be kept, and is asked about each time
+    for name, value in (("X-Content-Type-Options", "nosniff"), ("Cache-Control", kept), ("Referrer-Policy", "no-referrer")):
         equal(fields.get(name), value, name)
     check("frame-ancestors 'none'" in fields.get("Content-Security-Policy", ""), "Content-Security-Policy")
 

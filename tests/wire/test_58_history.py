@@ -1,5 +1,6 @@
 """Time series by the admin port (INTERFACE 4): every type, formats, malformed queries, a streamed export, promptops-perf."""
 import json
+import os
 
 from harness import *
 from test_53_perf import perf
@@ -99,3 +100,39 @@ def test_an_export_that_nobody_reads_holds_nobody_up(t):
     equal(sidecar.admin("/api/v1/summary")[0], 200, "the admin port")
     lazy.close()
     equal(sidecar.admin("/api/v1/summary")[0], 200, "behind it")
+
+
+def test_history_outlives_a_restart(t):
+    """Points, operations by name, and phases come back from the file; a damaged file is told and costs nothing."""
+    path = os.path.join(t.directory, "history")
+    config = {"preset": "promptops", "performance.history_file": path}
+    origin = t.origin()
+    first = t.sidecar(origin, config)
+    for i in range(10):
+        equal(first.request("/v1/client/prompts/p%d" % i).status, 200, "status")
+    wait_for(lambda: sum(p["count"] for p in series(first, "REQUEST_LATENCY")["points"]) == 10, "all requests in the series")
+    phases = sum(p["count"] for p in series(first, "NETWORK_LATENCY", "&step=1s&start_time=-5m&phase=first_byte")["points"])
+    equal(phases, 10, "first bytes")
+    equal(first.admin("/api/v1/metrics?metric_type=NETWORK_LATENCY&phase=luck")[0], 400, "no such phase")
+    equal(first.admin("/api/v1/metrics?metric_type=ERROR_RATE&phase=dns")[0], 400, "a phase of something else")
+    check(any(p["operation"] == "first_byte" for p in first.admin("/api/v1/export")[2]["points"]), "phases in the export")
+    first.signal(2)
+    equal(first.wait_exit(), 0, "exit code")
+    equal(os.stat(path).st_mode & 0o777, 0o600, "mode")
+    routes = [{"match": {"path": "/other/{x}"}, "operation": "other_things"}]  # so that numbers of operations are others
+    again = t.sidecar(origin, {**config, "routes": routes})
+    wait_for(lambda: sum(p["count"] for p in series(again, "REQUEST_LATENCY")["points"]) == 10, "what was before")
+    more = "&step=1s&start_time=-5m&operation=get_prompt"
+    equal(sum(p["count"] for p in series(again, "REQUEST_LATENCY", more)["points"]), 10, "of the operation")
+    equal(sum(p["count"] for p in series(again, "REQUEST_LATENCY", "&step=1h&start_time=-2h")["points"]), 10, "in the coarse points, too")
+    equal(sum(p["count"] for p in series(again, "NETWORK_LATENCY", "&step=1s&start_time=-5m&phase=first_byte")["points"]), 10, "of the phase")
+    again.request("/v1/client/prompts/p1")
+    wait_for(lambda: sum(p["count"] for p in series(again, "REQUEST_LATENCY", more)["points"]) == 11, "what came after")
+    again.signal(2)
+    again.wait_exit()
+    with open(path, "r+b") as f:
+        f.seek(40)
+        f.write(b"\xff\xff")
+    third = t.sidecar(origin, config)
+    check(third.logged("is damaged"), third.tail())
+    equal(third.request("/v1/client/prompts/p1").status, 200, "status")

@@ -214,6 +214,7 @@ def test_a_split_answer_is_the_single_answer(t):
     equal(json.loads(sidecar.request(PROMPTS + "a-2", fields=KEY).body)["version"], "2.0.0", "after a write")
     records = [r for r in sidecar.admin("/api/v1/requests?limit=100")[2]["requests"] if r["cache"] == "batched"]
     equal((len(records), {r["attempts"] for r in records}), (3, {0}), "recorded as batched")
+    check(all(0 < r["phases"]["joined"] <= r["duration"] for r in records), "the time in a batch is told: %r" % records[0]["phases"])
 
 
 def test_members_that_a_batch_leaves_out_refute(t):

@@ -151,7 +151,7 @@ def test_who_reports(t):
            "os.type": "linux"}, "resource")
     check(resource["service.version"] and len(resource["service.instance.id"]) == 36, resource)
     equal((c.fields[-1].get("authorization"), c.fields[-1].get("x-tenant")), ("Bearer s3cret", "t1"), "header fields")
-    check(sidecar.logged("OTEL_EXPORTER_OTLP_HEADERS: 1 entries"), "the bad one is told")
+    wait_for(lambda: sidecar.logged("OTEL_EXPORTER_OTLP_HEADERS: 1 entries"), "the bad one is told")
     check(not sidecar.logged("s3cret") and "s3cret" not in json.dumps(sidecar.admin("/api/v1/config")[2]), "the token is shown")
     other = collector(t, "grpc")
     equal(sidecar.admin("/api/v1/config", "PATCH", {"performance.service_name": "set", "performance.opentelemetry_endpoint": other.url, "performance.opentelemetry_protocol": "grpc"})[0], 200, "status")
@@ -208,7 +208,7 @@ def test_what_the_collector_leaves_out(t):
             c = collector(t, protocol, lambda kind, number: 3 if number == 1 else None)
             sidecar = start(t, c, t.origin())
             wait_for(lambda: items(sidecar, "metrics", "rejected") == 3, "the count")
-            check(sidecar.logged("left out 3 of"), "the log")
+            wait_for(lambda: sidecar.logged("left out 3 of"), "the log")
 
 
 @slow(60)
@@ -402,7 +402,8 @@ def test_spans_that_find_no_room_are_counted(t):
     c.script = lambda kind, number: None
     c.released.set()
     wait_for(lambda: counted() == sent, "each span to be counted once", timeout=30)
-    equal(len({s.id for s in c.spans()}), items(sidecar, "traces", "exported"), "what arrived")   # the hung message came twice
+    arrived = len({s.id for s in c.spans()})    # a message that hung came in, too, though nobody waited for its answer any more
+    check(items(sidecar, "traces", "exported") <= arrived < sent, "arrived: %d" % arrived)
 
 
 def test_what_is_fetched_ahead_has_a_trace_of_its_own(t):
@@ -418,3 +419,21 @@ def test_what_is_fetched_ahead_has_a_trace_of_its_own(t):
     for span in ahead():
         equal((span.name[:9], span.parent), ("prefetch ", ""), "span")
         equal([s.attributes["promptops.attempt"] for s in c.spans() if s.parent == span.id], ["prefetch"], "its attempt")
+
+
+def test_a_batch_is_shown_under_the_request_that_began_it(t):
+    from test_63_batching import BATCH, ON, Prompts, all_at_once, prove
+    c = collector(t, "grpc")
+    api = Prompts(t)
+    sidecar = t.sidecar(api.url, {**ON, **TRACED, "performance.opentelemetry_enabled": True, "performance.opentelemetry_endpoint": c.url, "batching.window": "150ms"})
+    prove(sidecar)
+    answers = all_at_once(t, sidecar, ["cold-%d" % i for i in range(10)])
+    equal({a.status for a in answers}, {200}, "statuses")
+    batches = lambda: [s for s in c.spans() if s.kind == INTERNAL and s.name.startswith("batch POST") and s.attributes["url.path"] == BATCH]
+    wait_for(batches, "the batch")
+    wait_for(lambda: len([s for s in c.spans() if s.kind == SERVER and "/cold-" in s.attributes["url.path"]]) == 10, "the requests")
+    for batch in batches():
+        attempts = [s for s in c.spans() if s.parent == batch.id]
+        equal([s.attributes["promptops.attempt"] for s in attempts], ["batch"], "its attempt")
+        server = [s for s in c.spans() if s.id == batch.parent]
+        equal([(s.kind, s.trace) for s in server], [(SERVER, batch.trace)], "who began it")

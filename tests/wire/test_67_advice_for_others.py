@@ -21,6 +21,7 @@ def text_of(n):
     return "".join(rows)[:n].encode()
 
 
+@slow(90)
 def test_uncompressed_texts_are_found(t):
     origin = t.origin()
     body = text_of(8000)
@@ -30,7 +31,8 @@ def test_uncompressed_texts_are_found(t):
     Load(t, sidecar, lambda client, dice: client.request("/json"), pause=0.005)
     r = proposed(sidecar, "compression")
     measured = 1 - len(zlib.compress(body[:4096])) / 4096  # what deflate saves; heads make the share a little less than all
-    near(r["estimate"]["improvement"], measured * 0.85, measured * 1.1, "the estimate beside zlib's %.2f" % measured)
+    wait_for(lambda: measured * 0.85 <= advice(sidecar, "compression")["estimate"]["improvement"] <= measured * 1.1,
+             "an estimate beside zlib's %.2f, once windows before the load are forgotten" % measured, timeout=35)
     equal((r["strategy"], r["change"]), ("COMPRESSION", None), "nothing of ours to set")
     equal(sidecar.admin("/api/v1/recommendations/compression/apply", "POST")[0], 409, "it cannot be tried")
 
@@ -67,6 +69,7 @@ def name_server(address, delay):
     threading.Thread(target=run, daemon=True).start()
 
 
+@slow(90)
 def test_a_slow_name_server_is_found(t):
     in_new_namespace("net", "mnt")
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)

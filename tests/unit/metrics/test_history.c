@@ -1,5 +1,6 @@
 /* metrics/history*.c: points add up at every resolution, quantiles hold their bound, memory its budget. */
 #include "metrics/history.h"
+#include "metrics/text.h"
 
 #include <check.h>
 #include <math.h>
@@ -232,6 +233,54 @@ START_TEST(an_export_gives_each_second_once)
 }
 END_TEST
 
+/* The checksum anew, as who wants to do harm would make it. */
+static void seal(struct text *bytes)
+{
+    uint64_t sum = UINT64_C(0xcbf29ce484222325);
+    for (size_t i = 0; i < bytes->n - sizeof sum; i++)
+        sum = (sum ^ (uint8_t)bytes->p[i]) * UINT64_C(0x100000001b3);
+    memcpy(bytes->p + bytes->n - sizeof sum, &sum, sizeof sum);
+}
+
+/* What was saved is what is read; of what was damaged nothing is, and nothing changes. */
+START_TEST(saved_and_damaged)
+{
+    for (int i = 0; i < 200; i++) {
+        for (int k = 0; k < 5; k++)
+            observe(k % 2, OPERATION_OTHER, 200, VERDICT_MISS, (k + 1) * 1000000);
+        tick(&gauges);
+    }
+    struct text bytes = {0};
+    history_save(h, &bytes);
+    ck_assert(!bytes.failed);
+    struct history_series all = {METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL};
+    struct history_point before = window(METRIC_TYPE_REQUEST_LATENCY, METRICS_ALL, 300), after;
+    struct history *other = history_new(m, now + 7, WALL + now + 7 - BEGIN, 1 << 20);
+    ck_assert_ptr_nonnull(other);
+    ck_assert(history_load(other, bytes.p, bytes.n, now + 7));
+    ck_assert(history_window(other, &all, 300 * SECOND, now + 7, &after));
+    ck_assert_uint_eq(after.count, before.count);
+    ck_assert(fabs(after.p95 - before.p95) < 1e-12);
+    for (size_t i = 0; i < bytes.n; i += 1 + bytes.n / 500) {
+        bytes.p[i] ^= 0x55;
+        ck_assert(!history_load(other, bytes.p, bytes.n, now + 7));
+        bytes.p[i] ^= 0x55;
+    }
+    ck_assert(!history_load(other, bytes.p, bytes.n - 1, now + 7));
+    ck_assert(history_window(other, &all, 300 * SECOND, now + 7, &after));
+    ck_assert_uint_eq(after.count, before.count);
+    for (size_t i = 8; i < bytes.n - 8; i += 1 + bytes.n / 1000) { /* whatever comes of it, nothing is overrun */
+        bytes.p[i] ^= 0xff;
+        seal(&bytes);
+        if (history_load(other, bytes.p, bytes.n, now + 7))
+            (void)history_window(other, &all, 300 * SECOND, now + 7, &after);
+        bytes.p[i] ^= 0xff;
+    }
+    text_dispose(&bytes);
+    history_free(other);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("history");
@@ -244,6 +293,7 @@ int main(void)
     tcase_add_test(t, a_day_of_fifty_operations_fits);
     tcase_add_test(t, budget_and_retention_hold);
     tcase_add_test(t, an_export_gives_each_second_once);
+    tcase_add_test(t, saved_and_damaged);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

@@ -616,6 +616,7 @@ START_TEST(everything_else_reads_back)
                                           {"upstream.tls.server_name", "off"},
                                           {"pool.health_check_path", "/a?b=\"c\""},
                                           {"listen.handover", "/run/x: y"},
+                                          {"cache.redis_url", "redis://h:1/2"},
                                           {"listen.tls.certificate_file", "1.5"},
                                           {"listen.tls.key_file", "- x"}};
     for (size_t i = 0; i < ARRAY_LEN(more); i++) {

@@ -251,6 +251,30 @@ START_TEST(purges_and_vary_reach_cold_ones)
 }
 END_TEST
 
+START_TEST(a_cold_one_is_renewed_ahead)
+{
+    struct cold_world c;
+    struct store_result r;
+    struct message q;
+    begin(&c, 14000);
+    store_some(&c, 2);
+    sweep(&c, 1000);
+    ck_assert_uint_gt(cold_of(&c), 0);
+    for (int i = 0; i < 2; i++) {
+        char request[32];
+        snprintf(request, sizeof(request), "GET /p%d", i);
+        request_text(&q, request);
+        struct store_request ask = ask_of(&c.w, &q);
+        ask.ahead = STORE_RENEWED;
+        ask.renew = 1000 * TICK_S;
+        ck_assert_int_eq(store_lookup(c.w.store, &ask, &r), STORE_REVALIDATE);
+        ck_assert_str_eq(body_text(r.entry), c.body);
+        let_go(&r, STORE_REVALIDATE);
+    }
+    finish(&c);
+}
+END_TEST
+
 START_TEST(what_is_used_much_lies_plain_again)
 {
     struct cold_world c;
@@ -286,6 +310,7 @@ int main(void)
     tcase_add_test(t, a_304_about_another_version_drops_the_cold_one);
     tcase_add_test(t, stale_ones_help_for_an_error_and_head_and_ranges_work);
     tcase_add_test(t, purges_and_vary_reach_cold_ones);
+    tcase_add_test(t, a_cold_one_is_renewed_ahead);
     tcase_add_test(t, what_is_used_much_lies_plain_again);
     return run_case("store_cold", t);
 }
