@@ -217,7 +217,7 @@ static bool metrics_scenario(void)
         if (metrics_sum(m, METRIC_RETRIES_DONE) != 1)
             abort(); /* counters themselves need no memory */
         well = recent_tick(recent, 10000000000) && well;
-        struct render_input in = {m, NULL, NULL, true};
+        struct render_input in = {.metrics = m, .open_metrics = true};
         well = render_metrics(&in, &out) && well;
     }
     text_dispose(&out);
