@@ -271,7 +271,8 @@ bool harden_process(bool core_dumps)
 {
     struct rlimit none = {0, 0};
     bool good = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
-    if (core_dumps)
+    if (core_dumps ||
+        SANITIZED) /* whose leak check looks into the process from outside, and waits for ever else */
         return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0 && good;
     return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0 && setrlimit(RLIMIT_CORE, &none) == 0 && good;
 }

@@ -256,8 +256,8 @@ def dumpable(sidecar):
 def test_what_the_process_gives_up(t):
     sidecar = t.sidecar(t.origin(), {"security.core_dumps": False})
     equal(status_of(sidecar, "NoNewPrivs"), "1", "NoNewPrivs")
-    check(not dumpable(sidecar), "cores are allowed")
     if not sanitized():
+        check(not dumpable(sidecar), "cores are allowed")
         for task in os.listdir("/proc/%d/task" % sidecar.pid):
             with open("/proc/%d/task/%s/status" % (sidecar.pid, task)) as status:
                 check("Seccomp:\t2" in status.read(), "thread %s has no filter" % task)
