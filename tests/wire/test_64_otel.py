@@ -169,7 +169,7 @@ def test_by_tls(t):
             sidecar = start(t, c, t.origin(), env={"OTEL_EXPORTER_OTLP_CERTIFICATE": authority.certificate})
             sidecar.leak_check = False         # the connection is kept, by gRPC as well
             c.wait_metrics(2)
-            equal(sidecar.metric("promptops_otlp_calls_total", result="ok") >= 2, True, "calls")
+            wait_for(lambda: sidecar.metric("promptops_otlp_calls_total", result="ok") >= 2, "calls")
             equal(sidecar.metric("promptops_otlp_calls_total") - sidecar.metric("promptops_otlp_calls_total", result="ok"), 0, "failed calls")
             stranger = start(t, c, t.origin())
             wait_for(lambda: stranger.metric("promptops_otlp_calls_total", result="unreachable") >= 1, "an authority that is not known to be refused")
