@@ -322,8 +322,11 @@ class Sidecar:
 
     def check_leaks(self):
         """All peers are closed by now: so must its sockets be."""
-        wait_for(lambda: not self.alive() or not (self.sockets() - self.base_sockets),
-                 "the sidecar to close its sockets (leaked descriptors)", 5)
+        try:
+            wait_for(lambda: not self.alive() or not (self.sockets() - self.base_sockets),
+                     "the sidecar to close its sockets (leaked descriptors)", 5)
+        except Failed as failed:
+            raise Failed("%s: %s" % (failed, connections_of(self.pid, self.sockets() - self.base_sockets)))
         if self.alive() and self.other_files() > self.base_files + 4:
             raise Failed("leaked descriptors: %s" % sorted(self.links().values()))
 
@@ -359,6 +362,15 @@ class Sidecar:
             self.process.wait()
         for thread in self.readers:
             thread.join(timeout=2)
+
+
+def connections_of(pid, sockets):
+    """What the kernel says of these: local and remote address in hexadecimal, and the state (01 established, 08 close-wait)."""
+    inodes, found = {s[len("socket:["):-1] for s in sockets}, []
+    for table in ("tcp", "tcp6"):
+        with open("/proc/%d/net/%s" % (pid, table)) as lines:
+            found += [" ".join(words[1:5]) for words in (line.split() for line in lines) if len(words) > 9 and words[9] in inodes]
+    return found or sorted(sockets)
 
 
 def parse_address(text):
