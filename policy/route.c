@@ -209,6 +209,29 @@ static void put_normal(struct out *o, struct slice s)
     }
 }
 
+/* Does this end in -v1.2.0, with digits around two dots? Then how many bytes are before it, otherwise all. */
+static size_t before_version(const char *p, size_t n)
+{
+    size_t at = n, dots = 0;
+    while (at > 0 && (is_digit(p[at - 1]) || p[at - 1] == '.')) {
+        if (p[--at] == '.' && (++dots > 2 || at + 1 == n || !is_digit(p[at + 1])))
+            return n;
+    }
+    bool named = dots == 2 && is_digit(p[at]) && at > 2 && p[at - 1] == 'v' && p[at - 2] == '-';
+    return named ? at - 2 : n;
+}
+
+/* What was written from `start` on loses every version at its end. What did not fit is not used: let it be.
+ */
+static void drop_versions(struct out *o, size_t start)
+{
+    for (size_t n; o->n <= o->room && o->n > start; o->n = start + n) {
+        n = before_version(o->p + start, o->n - start);
+        if (n == o->n - start)
+            break;
+    }
+}
+
 /* cut: NULL, or stop before a %2F in what was captured, and say so there. */
 static size_t write_out(const struct route_program *program, const struct route_match *match, char *buf,
                         size_t room, bool *cut)
@@ -224,7 +247,10 @@ static size_t write_out(const struct route_program *program, const struct route_
         size_t whole = captured.n;
         if (cut)
             captured.n = slash_escape(captured);
+        size_t start = o.n;
         put_normal(&o, captured);
+        if (part->base)
+            drop_versions(&o, start);
         if (captured.n < whole) {
             *cut = true;
             break;

@@ -217,6 +217,9 @@ static bool parse_part(const struct build *b, const char **p, struct route_part 
     if (!close)
         return fail(b, "tags: unbalanced brace in ", text(open), "");
     struct slice name = {open + 1, (size_t)(close - open - 1)};
+    part->base = ends_with(name, "~", 1);
+    if (part->base)
+        name.n--;
     part->capture = (int16_t)find_capture(&b->template, name);
     if (part->capture < 0)
         return fail(b, "tags: the path has no {", name, "}");

@@ -35,6 +35,7 @@ struct route_part { /* of a tag: literal text, then (capture >= 0) a capture */
     const char *p;
     uint16_t n;
     int16_t capture;
+    bool base; /* {name~}: the capture without what names a version at its end */
 };
 
 struct route_program {

@@ -52,6 +52,11 @@ static bool plain_bytes(struct slice text)
     return true;
 }
 
+static struct slice usual_port(struct slice scheme)
+{
+    return slice_equal_nocase(scheme, SLICE("https")) ? SLICE("443") : SLICE("80");
+}
+
 /* Splits host and port; a missing port is the scheme's. */
 static void split_authority(struct slice authority, struct slice scheme, struct slice *host,
                             struct slice *port)
@@ -60,7 +65,7 @@ static void split_authority(struct slice authority, struct slice scheme, struct 
     while (n > 0 && authority.p[n - 1] >= '0' && authority.p[n - 1] <= '9')
         n--;
     *host = authority;
-    *port = slice_equal_nocase(scheme, SLICE("https")) ? SLICE("443") : SLICE("80");
+    *port = usual_port(scheme);
     if (n == 0 || authority.p[n - 1] != ':')
         return;
     *host = (struct slice){authority.p, n - 1};
@@ -76,6 +81,11 @@ static bool same_authority(struct slice a, struct slice b, struct slice scheme)
     return slice_equal_nocase(host_a, host_b) && slice_equal(port_a, port_b);
 }
 
+static bool is_web(struct slice scheme)
+{
+    return slice_equal_nocase(scheme, SLICE("http")) || slice_equal_nocase(scheme, SLICE("https"));
+}
+
 static bool same_origin(const struct reference *r, const struct uri_base *base)
 {
     struct reference origin;
@@ -83,11 +93,26 @@ static bool same_origin(const struct reference *r, const struct uri_base *base)
     if (!r->authority.p)
         return !r->scheme.p;
     struct slice scheme = r->scheme.p ? r->scheme : origin.scheme;
-    bool http = slice_equal_nocase(scheme, SLICE("http")) || slice_equal_nocase(scheme, SLICE("https"));
-    if (http && base->authority.n > 0 && same_authority(r->authority, base->authority, scheme))
+    if (is_web(scheme) && base->authority.n > 0 && same_authority(r->authority, base->authority, scheme))
         return true;
     return slice_equal_nocase(scheme, origin.scheme) &&
            same_authority(r->authority, origin.authority, scheme);
+}
+
+size_t uri_origin_length(struct slice reference, struct slice scheme, struct slice authority)
+{
+    struct reference r;
+    struct slice host, port, own_host, own_port;
+    split(reference, &r);
+    if (!plain_bytes(reference) || !is_web(r.scheme) || !r.authority.p || r.path.n == 0)
+        return 0;
+    if (r.path.n > 1 && (r.path.p[1] == '/' || r.path.p[1] == '\\'))
+        return 0; /* without the origin it would name a host */
+    split_authority(r.authority, r.scheme, &host, &port);
+    split_authority(authority, scheme, &own_host, &own_port);
+    bool usual = slice_equal(port, usual_port(r.scheme)) && slice_equal(own_port, usual_port(scheme));
+    bool same_port = slice_equal(port, own_port) || usual;
+    return same_port && slice_equal_nocase(host, own_host) ? (size_t)(r.path.p - reference.p) : 0;
 }
 
 struct output {

@@ -10,6 +10,7 @@
 #include "policy/compressible.h"
 #include "policy/http_date.h"
 #include "policy/retry_mark.h"
+#include "policy/uri.h"
 #include "proxy/ahead.h"
 #include "proxy/compose.h"
 #include "proxy/exchange_internal.h"
@@ -255,6 +256,27 @@ static void send_reply(struct exchange *x, const struct head *response)
     x->down->ops->reply(x->down, &reply);
 }
 
+/*
+ * A redirect by the API to itself (it sends one for a slash too many) would lead the client past the sidecar,
+ * and past its credential: the origin is left away, and the path leads back here (RFC 9110 10.2.2).
+ */
+static void keep_location_here(const struct exchange *x, const struct head *response)
+{
+    const struct config_url *url = &x_config(x)->upstream_url;
+    struct slice scheme = url->tls ? SLICE("https") : SLICE("http"),
+                 authority = {url->authority, strlen(url->authority)};
+    if (!head_has(response, FIELD_LOCATION) || url->path[0])
+        return; /* a path before ours would have to go too, and may be no part of it */
+    for (int i = 0; i < response->field_count; i++) {
+        struct field *f = &response->fields[i];
+        if (f->id != FIELD_LOCATION)
+            continue;
+        size_t n = uri_origin_length(head_value(response, i), scheme, authority);
+        f->value += (uint32_t)n;
+        f->value_len -= (uint32_t)n;
+    }
+}
+
 /* ---- the final answer ------------------------------------------------------------------------------------
  */
 
@@ -377,6 +399,7 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
     x->plain = plain_text(response) && metrics_measuring(x->w->metrics);
     if (x->plain)
         metric_add(x->w->metrics, METRIC_PLAIN_BODIES, 1);
+    keep_location_here(x, response);
     tell_cache(x, response);
     if (!is_news(x, status))
         exchange_abandon_fill(x, REASON_FILL_FAILED, true);

@@ -149,6 +149,7 @@ static handler *const handlers[OP_COUNT] = {
     [OP_CREATE_KEY] = op_create_key,
     [OP_DELETE_KEY] = op_delete_key,
     [OP_VALIDATE_KEY] = op_validate_key,
+    [OP_CHECK_KEY] = op_check_key,
     [OP_BYTES] = op_bytes,
     [OP_CHUNKED] = op_chunked,
     [OP_SSE] = op_sse,

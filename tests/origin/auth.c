@@ -520,6 +520,14 @@ void op_validate_key(struct call *call)
     reply_json(call, 200, &json);
 }
 
+/* Whoever comes here has a key that is good. */
+void op_check_key(struct call *call)
+{
+    struct text json = {0};
+    text_puts(&json, "{\"valid\":true}");
+    reply_json(call, 200, &json);
+}
+
 void op_usage_limits(struct call *call)
 {
     struct keyring *ring = call->origin->keyring;
@@ -531,7 +539,7 @@ void op_usage_limits(struct call *call)
     for (int w = 0; w < WINDOWS; w++) {
         char reset[40];
         const char *name = window_names[w];
-        when_text(window_end(w, now), true, reset);
+        when_text(window_end(w, now), false, reset);
         text_printf(&json, "%s\"current_usage_%s\":%" PRIu32 ",\"limits_%s\":%" PRIu32, w ? "," : "", name,
                     used_in(k, w, now), name, limit_of(k, call->settings, w));
         text_printf(&json, ",\"remaining_%s\":%" PRIu32 ",\"reset_time_%s\":\"%s\"", name,

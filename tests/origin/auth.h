@@ -31,6 +31,6 @@ bool auth_check(struct call *call, const struct settings *settings);
 void auth_answer_limited(struct call *call, enum dialect dialect, int64_t retry_after);
 
 /* Handlers. */
-handler op_list_keys, op_create_key, op_delete_key, op_validate_key, op_usage_limits;
+handler op_list_keys, op_create_key, op_delete_key, op_validate_key, op_check_key, op_usage_limits;
 
 #endif

@@ -11,6 +11,8 @@
 #include "tests/origin/jsonread.h"
 #include "tests/origin/server.h"
 
+enum { MAX_BATCH = 100 }; /* ids in a batch */
+
 static const struct slice none = {NULL, 0};
 
 static void reply_store(struct call *call, enum store_result r)
@@ -55,8 +57,31 @@ static void reply_form(struct call *call, enum form form, struct slice version)
     text_free(&project);
 }
 
+static bool is_newer_path(const struct call *call)
+{
+    return call->request->path.n > 4 && memcmp(call->request->path.p, "/v1/", 4) == 0;
+}
+
+/* Letters, digits, '_' and '-': all that get_prompt takes in an id, by its newer path. */
+static bool is_plain_id(struct slice id)
+{
+    for (size_t i = 0; i < id.n; i++) {
+        char c = id.p[i], l = (char)(c | 0x20);
+        if (!(l >= 'a' && l <= 'z') && !(c >= '0' && c <= '9') && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
 void op_get_prompt(struct call *call)
 {
+    struct text project = {0};
+    bool good = is_plain_id(request_param(call, 0)), own = is_plain_id(project_of(call, &project));
+    text_free(&project);
+    if (is_newer_path(call) && (!good || !own)) {
+        reply_detail(call, 400, good ? "Invalid project ID format" : "Invalid prompt ID format");
+        return;
+    }
     reply_form(call, FORM_FULL, none);
 }
 
@@ -68,8 +93,7 @@ void op_list_versions(struct call *call)
 /* The older paths give every member, the newer one leaves the mas_ members out. */
 void op_get_prompt_version(struct call *call)
 {
-    bool newer = call->request->path.n > 4 && memcmp(call->request->path.p, "/v1/", 4) == 0;
-    reply_form(call, newer ? FORM_VERSION : FORM_FULL, request_param(call, 1));
+    reply_form(call, is_newer_path(call) ? FORM_VERSION : FORM_FULL, request_param(call, 1));
 }
 
 /* --- lists --- */
@@ -230,7 +254,8 @@ void op_compatibility(struct call *call)
     text_json(&json, request_param(call, 1));
     text_puts(&json, ",\"model\":");
     text_json(&json, request_param(call, 2));
-    text_printf(&json, ",\"compatible\":%s}", m ? "true" : "false");
+    const char *fits = m ? "true" : "false";
+    text_printf(&json, ",\"compatible\":%s,\"is_compatible\":%s}", fits, fits);
     json_decref(o);
     reply_json(call, 200, &json);
 }
@@ -281,21 +306,41 @@ static void add_batch(struct call *call, const json_t *ids, const struct batch *
     text_free(&errors);
 }
 
+/* What FastAPI says of prompt_ids that are no list, or have not 1 to MAX_BATCH members. */
+static void reply_unfit_ids(struct call *call, const json_t *ids)
+{
+    struct text json = {0};
+    bool none_there = json_array_size(ids) < 1;
+    text_puts(&json, "{\"detail\":[{\"loc\":[\"body\",\"prompt_ids\"],");
+    if (!json_is_array(ids))
+        text_puts(&json, "\"msg\":\"value is not a valid list\",\"type\":\"type_error.list\"}]}");
+    else
+        text_printf(&json,
+                    "\"msg\":\"ensure this value has at %s %d items\",\"type\":\"value_error.list.%s_items\","
+                    "\"ctx\":{\"limit_value\":%d}}]}",
+                    none_there ? "least" : "most", none_there ? 1 : MAX_BATCH, none_there ? "min" : "max",
+                    none_there ? 1 : MAX_BATCH);
+    reply_json(call, 422, &json);
+}
+
 void op_batch_get(struct call *call)
 {
     json_t *o = body_object(call);
     if (!o)
         return;
-    const json_t *ids = json_object_get(o, "prompt_ids"), *metadata = json_object_get(o, "include_metadata");
+    const json_t *ids = json_object_get(o, "prompt_ids");
     const char *project = json_string_value(json_object_get(o, "project_id"));
     struct batch batch = {
         .project_id = {project, project ? strlen(project) : 0},
         .include_versions = json_is_true(json_object_get(o, "include_versions")),
-        .include_metadata = !metadata || json_is_true(metadata),
+        .include_metadata = json_is_true(json_object_get(o, "include_metadata")),
         .whole = call->settings->whole_batches,
     };
     struct text json = {0};
-    if (json_is_array(ids)) {
+    size_t count = json_array_size(ids);
+    if (ids && (!json_is_array(ids) || count < 1 || count > MAX_BATCH)) {
+        reply_unfit_ids(call, ids);
+    } else if (ids) {
         add_batch(call, ids, &batch, &json);
         reply_json(call, 200, &json);
     } else {
@@ -392,7 +437,8 @@ static void reply_rendered(struct call *call, const json_t *prompt, const json_t
     struct slice missing = none;
     const char *provider = json_string_value(json_object_get(ask, "model_provider"));
     const char *name = json_string_value(json_object_get(ask, "model_name"));
-    const json_t *variables = json_object_get(ask, "variables");
+    const json_t *inputs = json_object_get(ask, "inputs"); /* so the TypeScript client */
+    const json_t *variables = inputs ? inputs : json_object_get(ask, "variables");
     const json_t *nested = json_object_get(variables, "variables");
     const json_t *m = provider ? find_model(prompt, (struct slice){provider, strlen(provider)},
                                             (struct slice){name, name ? strlen(name) : 0})
@@ -414,6 +460,9 @@ static void reply_rendered(struct call *call, const json_t *prompt, const json_t
     text_puts(&json, ",\"prompt_id\":");
     text_json_value(&json, json_object_get(prompt, "id"));
     add_member(&json, "version", json_object_get(prompt, "version"));
+    add_member(&json, "template_id", json_object_get(prompt, "id"));
+    if (json_is_object(inputs))
+        add_member(&json, "inputs_used", inputs);
     text_puts(&json, ",\"applied_policies\":[],\"cached\":false}");
     json_decref(text);
     text_free(&content);
@@ -425,8 +474,11 @@ void op_render(struct call *call)
     json_t *ask = body_object(call), *prompt = NULL;
     if (!ask)
         return;
-    const char *id = json_string_value(json_object_get(ask, "prompt_id"));
-    const char *version = json_string_value(json_object_get(ask, "version"));
+    const json_t *other = json_object_get(ask, "id"); /* with `alias`, a version or `latest` */
+    const char *id = json_string_value(other ? other : json_object_get(ask, "prompt_id"));
+    const char *version = json_string_value(json_object_get(ask, other ? "alias" : "version"));
+    if (version && strcmp(version, "latest") == 0)
+        version = NULL;
     if (!id) {
         reply_missing(call, "prompt_id");
         json_decref(ask);

@@ -46,6 +46,7 @@ static const char *const full_members[] = {"id",
                                            "name",
                                            "description",
                                            "content",
+                                           "provider_id",
                                            "target_models",
                                            "model_specific_prompts",
                                            "module_id",
@@ -57,6 +58,11 @@ static const char *const full_members[] = {"id",
                                            "mas_testing_notes",
                                            "mas_risk_level",
                                            NULL};
+static const char *const listed_members[] = {
+    "id",        "version",     "name",          "description",
+    "content",   "provider_id", "target_models", "model_specific_prompts",
+    "module_id", "created_by",  "created_at",    "updated_at",
+    NULL};
 static const char *const plain_members[] = {"id",
                                             "version",
                                             "name",
@@ -75,8 +81,8 @@ static const char *const batch_members[] = {"id", "version", "name", "content", 
 static const char *const metadata_members[] = {"description", "module_id",      "created_by",
                                                "created_at",  "updated_at",     "target_models",
                                                "mas_intent",  "mas_risk_level", NULL};
-static const char *const left_out[] = {"model_specific_prompts", "mas_fairness_notes", "mas_testing_notes",
-                                       NULL};
+static const char *const left_out[] = {"provider_id", "model_specific_prompts", "mas_fairness_notes",
+                                       "mas_testing_notes", NULL};
 
 static size_t bucket_of(struct slice id)
 {
@@ -129,7 +135,9 @@ static struct blob *render_list(const struct prompt *p)
     text_puts(&t, "[");
     for (size_t i = 0; i < p->count; i++) {
         text_puts(&t, i ? "," : "");
-        text_add(&t, p->versions[i].plain->p, p->versions[i].plain->n);
+        text_puts(&t, "{");
+        add_members(&t, p->versions[i].object, listed_members);
+        text_puts(&t, "}");
     }
     text_puts(&t, "]");
     return blob_take(&t);
@@ -390,11 +398,11 @@ static const char *check_object(const json_t *o)
 
 static json_t *defaults(void)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:[s,s], s:[], s:s, s:s, s:s, s:s, s:s, s:n, s:s}", "name",
-                     "Untitled", "description", "", "content", "", "version", "1.0.0", "target_models",
-                     "openai", "anthropic", "model_specific_prompts", "module_id", "module-1", "project_id",
-                     "project-1", "created_by", "user-1", "mas_intent", "general", "mas_fairness_notes",
-                     "Not assessed", "mas_testing_notes", "mas_risk_level", "low");
+    return json_pack("{s:s, s:s, s:s, s:s, s:n, s:[s,s], s:[], s:s, s:s, s:s, s:s, s:s, s:n, s:s}", "name",
+                     "Untitled", "description", "", "content", "", "version", "1.0.0", "provider_id",
+                     "target_models", "openai", "anthropic", "model_specific_prompts", "module_id",
+                     "module-1", "project_id", "project-1", "created_by", "user-1", "mas_intent", "general",
+                     "mas_fairness_notes", "Not assessed", "mas_testing_notes", "mas_risk_level", "low");
 }
 
 /* The object of the new version: what was before, with the given members over it. */

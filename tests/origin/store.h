@@ -31,9 +31,9 @@ enum store_result {
 
 /* The forms in which a prompt is answered. */
 enum form {
-    FORM_FULL,     /* get_prompt: fifteen members */
+    FORM_FULL,     /* get_prompt: all members */
     FORM_VERSION,  /* get_prompt_version: without the mas_ ones */
-    FORM_VERSIONS, /* the list of all versions in FORM_VERSION */
+    FORM_VERSIONS, /* the list of all versions, each in FORM_VERSION with its provider_id */
 };
 
 /* What is asked for. version {NULL, 0}: the latest. project {NULL, 0}: any. */

@@ -62,7 +62,7 @@ class Prompts(Case):
         self.assertEqual(
             list(answer.json()),
             [
-                "id", "version", "name", "description", "content", "target_models", "model_specific_prompts",
+                "id", "version", "name", "description", "content", "provider_id", "target_models", "model_specific_prompts",
                 "module_id", "created_by", "created_at", "updated_at", "mas_intent", "mas_fairness_notes",
                 "mas_testing_notes", "mas_risk_level",
             ],
@@ -85,7 +85,11 @@ class Prompts(Case):
 
     def test_id_with_escapes(self):
         self.assertEqual(self.origin.api("POST", "/api/prompts/", {"id": "a/b c", "content": "x"}).status, 201)
-        self.assertEqual(self.origin.api("GET", "/v1/client/prompts/a%2Fb%20c").json()["content"], "x")
+        self.assertEqual(self.origin.api("GET", "/api/prompts/a%2Fb%20c").json()["content"], "x")
+        answer = self.origin.api("GET", "/v1/client/prompts/a%2Fb%20c")
+        self.assertEqual((answer.status, answer.json()), (400, {"detail": "Invalid prompt ID format"}))
+        answer = self.origin.api("GET", "/v1/client/prompts/prompt-1?project_id=a.b")
+        self.assertEqual((answer.status, answer.json()), (400, {"detail": "Invalid project ID format"}))
 
     def test_create_change_delete(self):
         made = self.origin.api("POST", "/api/prompts/", {"id": "mine", "name": "Mine", "content": "one"})
@@ -141,7 +145,7 @@ class Prompts(Case):
         self.assertNotIn("instructions", general)
 
     def test_batch(self):
-        ask = {"prompt_ids": ["prompt-1", "nobody", "prompt-2"], "include_versions": True}
+        ask = {"prompt_ids": ["prompt-1", "nobody", "prompt-2"], "include_versions": True, "include_metadata": True}
         answer = self.origin.api("POST", "/v1/client/prompts/batch", ask).json()
         self.assertEqual(sorted(answer["prompts"]), ["prompt-1", "prompt-2"])
         self.assertEqual(answer["errors"], [{"prompt_id": "nobody", "error": "Prompt not found"}])
@@ -149,13 +153,14 @@ class Prompts(Case):
         one = answer["prompts"]["prompt-1"]
         self.assertEqual([v["version"] for v in one["versions"]], ["1.0.0"])
         self.assertIn("mas_risk_level", one)
-        for left_out in ("model_specific_prompts", "mas_fairness_notes", "mas_testing_notes"):
+        for left_out in ("provider_id", "model_specific_prompts", "mas_fairness_notes", "mas_testing_notes"):
             self.assertNotIn(left_out, one)
         self.origin.set(batch={"whole": True})
-        whole = self.origin.api("POST", "/v1/client/prompts/batch", {"prompt_ids": ["prompt-1"]}).json()
+        ask = {"prompt_ids": ["prompt-1"], "include_metadata": True}
+        whole = self.origin.api("POST", "/v1/client/prompts/batch", ask).json()
         self.assertEqual(whole["prompts"]["prompt-1"], self.origin.api("GET", "/v1/client/prompts/prompt-1").json())
         self.origin.set(batch={"whole": False})
-        ask = {"prompt_ids": ["prompt-1"], "include_metadata": False, "project_id": "project-2"}
+        ask = {"prompt_ids": ["prompt-1"], "project_id": "project-2"}  # without metadata, unless asked for
         answer = self.origin.api("POST", "/v1/client/prompts/batch", ask).json()
         self.assertEqual(answer["errors"], [{"prompt_id": "prompt-1", "error": "No access to this prompt"}])
         ask["project_id"] = "project-1"
@@ -163,6 +168,11 @@ class Prompts(Case):
         self.assertEqual(list(answer["prompts"]["prompt-1"]), ["id", "version", "name", "content"])
         missing = self.origin.api("POST", "/v1/client/prompts/batch", {})
         self.assertEqual((missing.status, missing.json()["detail"][0]["loc"]), (422, ["body", "prompt_ids"]))
+        for ids, why in (([], "ensure this value has at least 1 items"), ("a", "value is not a valid list"),
+                         (["a"] * 101, "ensure this value has at most 100 items")):  # fmt: skip
+            unfit = self.origin.api("POST", "/v1/client/prompts/batch", {"prompt_ids": ids})
+            self.assertEqual((unfit.status, unfit.json()["detail"][0]["msg"]), (422, why))
+        self.assertEqual(self.origin.api("POST", "/v1/client/prompts/batch", {"prompt_ids": ["a"] * 100}).status, 200)
 
     def test_older_paths(self):
         full = self.origin.api("GET", "/v1/client/prompts/prompt-1").json()
@@ -183,7 +193,17 @@ class Prompts(Case):
         self.assertEqual(self.origin.api("POST", "/render", {"prompt_id": "prompt-1", "variables": {}}).status, 422)
         self.assertEqual(self.origin.api("POST", "/render", {"prompt_id": "nobody"}).status, 404)
         compatible = self.origin.api("GET", "/prompts/prompt-1/compatibility/openai/gpt-4").json()
-        self.assertTrue(compatible["compatible"])
+        self.assertTrue(compatible["compatible"] and compatible["is_compatible"])
+
+    def test_the_typescript_client(self):
+        """It asks whether its key is good, and renders with members of its own."""
+        self.assertEqual(self.origin.api("GET", "/auth/validate").status, 200)
+        for alias in ("latest", "1.0.0"):
+            ask = {"id": "prompt-1", "alias": alias, "inputs": {"question": "why"}}
+            answer = self.origin.api("POST", "/render", ask).json()
+            self.assertIn("Answer why briefly", answer["messages"][0]["content"])
+            self.assertEqual((answer["template_id"], answer["inputs_used"]), ("prompt-1", ask["inputs"]))
+        self.assertEqual(self.origin.api("POST", "/render", {**ask, "alias": "9.9.9"}).status, 404)
 
     def test_usage(self):
         entry = {"endpoint": "/a", "method": "GET", "prompt_id": "prompt-1", "tokens_used": 7, "status_code": 200,
@@ -264,7 +284,8 @@ class Credentials(Case):
         self.refused({}, 403, "Not authenticated")
         self.refused({"Authorization": "Basic eA=="}, 403, "Invalid authentication credentials")
         self.refused({"Authorization": "Bearer po_other"}, 401, "Invalid API key")
-        self.assertEqual(self.origin.counts()["unauthorized"], 3)
+        self.refused({"Authorization": "Bearer po_other"}, 401, "Invalid API key", "/auth/validate")
+        self.assertEqual(self.origin.counts()["unauthorized"], 4)
 
     def test_bearer_alone(self):
         self.assertEqual(self.origin.api("GET", self.path).status, 200)
@@ -366,7 +387,7 @@ class Limits(Case):
     def test_usage_limits_costs_a_call(self):
         first = self.origin.api("GET", "/v1/client/usage/limits").json()
         self.assertEqual((first["current_usage_minute"], first["limits_minute"], first["remaining_minute"]), (1, 60, 59))
-        self.assertEqual(first["reset_time_minute"], "2026-01-01T12:01:00Z")
+        self.assertEqual(first["reset_time_minute"], "2026-01-01T12:01:00")
         self.spend(70)
         self.origin.set(rate_limit={"minute": 1000})
         last = self.origin.api("GET", "/v1/client/usage/limits").json()

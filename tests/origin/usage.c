@@ -136,8 +136,8 @@ void op_usage_stats(struct call *call)
     struct usage *u = call->origin->usage;
     int64_t now = settings_clock(call->settings);
     char from[40], to[40], cost[40];
-    when_text(now - 30 * INT64_C(86400) * 1000000000, true, from);
-    when_text(now, true, to);
+    when_text(now - 30 * INT64_C(86400) * 1000000000, false, from);
+    when_text(now, false, to);
     pthread_mutex_lock(&u->lock);
     snprintf(cost, sizeof(cost), "%.6f", u->cost);
     double n = u->requests ? (double)u->requests : 1;

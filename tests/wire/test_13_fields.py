@@ -146,6 +146,27 @@ def test_upstream_path_prefix(t):
     equal(origin.last().target, "/base/a?b", "target at the origin")
 
 
+def test_9110_10_2_2_a_redirect_by_the_api_to_itself_leads_back_here(t):
+    """A server that takes away a slash answers with its own address: who follows it would go past the sidecar, and past the key that it holds."""
+    origin = t.origin()
+    host = "%s:%d" % (origin.host, origin.port)
+    sidecar = t.sidecar(origin, {"cache.enabled": True})
+    rows = [("307", 307, "http://HOST/v1/client/prompts?limit=2", "/v1/client/prompts?limit=2"), ("308 that is stored", 308, "http://HOST/b", "/b"),
+            ("201", 201, "http://HOST/made", "/made"), ("https, said by what is behind TLS", 302, "https://HOST/c", "/c"),
+            ("another host", 302, "http://elsewhere.example/d", "http://elsewhere.example/d"), ("another port", 302, "http://127.0.0.1:1/d", "http://127.0.0.1:1/d"),
+            ("two slashes, which would name a host", 302, "http://HOST//evil.example/", "http://HOST//evil.example/"), ("a path", 302, "/e", "/e")]
+    for number, (name, status, location, wanted) in enumerate(rows):
+        with t.case(name):
+            path = "/from%d" % number
+            origin.on[path] = make_response(status, [("Location", location.replace("HOST", host)), ("Cache-Control", "max-age=60")], b"")
+            for _ in range(2):
+                response = sidecar.request(path)
+                equal((response.status, response.all("Location")), (status, [wanted.replace("HOST", host)]), "status and Location")
+    with t.case("an upstream with a path before ours"):
+        origin.on["/base/f"] = make_response(302, [("Location", "http://%s/base/g" % host)], b"")
+        equal(t.sidecar(origin.url + "/base").request("/f").all("Location"), ["http://%s/base/g" % host], "Location")
+
+
 TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})\Z")
 
 

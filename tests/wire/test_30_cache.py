@@ -493,6 +493,37 @@ def test_default_ttl_routes_and_preset(t):
         equal(len(version.seen), 2, "requests at the origin")
 
 
+def test_a_write_of_a_prompt_is_seen_by_the_next_read(t):
+    """The body of a create alone names its prompt, and the API keeps each version under an id of its own, p-v1.2.0, of which p is the latest."""
+    origin = t.origin()
+    base, writes = "/v1/client/prompts", "/v1/prompts"
+    rows = [("a create: the latest of any prompt", "POST", writes, base + "/p", 2),
+            ("a create: all versions", "POST", base, base + "/p/versions", 2),
+            ("a create: a version by number stays", "POST", writes, base + "/p/versions/1.0.0", 1),
+            ("a create that failed", "POST", "/api/prompts", base + "/p", 1),
+            ("a version's own id: the latest", "PUT", writes + "/p-v1.2.0/1.2.0", base + "/p", 2),
+            ("a version's own id: the version by number", "PUT", writes + "/p-v1.2.0/1.2.0", base + "/p/versions/1.2.0", 2),
+            ("a version is activated", "POST", writes + "/p-v1.2.0/1.2.0/activate", base + "/p", 2),
+            ("the prompt's id: what was asked by a version's id", "DELETE", base + "/p", base + "/p-v1.2.0", 2),
+            ("another prompt", "PUT", writes + "/q-v1.2.0/1.2.0", base + "/p", 1)]
+    for name, method, written, read, wanted in rows:
+        with t.case(name):
+            sidecar = t.sidecar(origin, {**PLAIN, "preset": "promptops"})
+            reads = Counted(origin, read)
+            origin.on[written] = make_response(409 if "failed" in name else 200, [], b"{}")
+            for m, path in (("GET", read), (method, written), ("GET", read)):
+                sidecar.request(path, m, body=b"{}" if m in ("POST", "PUT") else None)
+            equal(len([r for r in reads.seen if r.method == "GET"]), wanted, "reads at the origin")
+
+
+def test_whether_a_key_is_good_is_always_asked(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {**PLAIN, "preset": "promptops", "cache.default_ttl": "1h"})
+    for path in ("/auth/validate", "/api/v1/auth/me", "/v1/client/auth/other"):
+        with t.case(path):
+            equal(outcome(sidecar, Counted(origin, path)), "miss", "outcome")
+
+
 def test_9211_cache_status(t):
     origin = t.origin()
     sidecar = t.sidecar(origin, PLAIN)

@@ -119,9 +119,12 @@ START_TEST(preset_knows_every_operation)
         ck_assert_msg(r->has_ttl == (known[i].ttl >= 0), "%s: ttl?", known[i].path);
         if (r->has_ttl)
             ck_assert_int_eq(r->ttl, known[i].ttl * TICK_S);
-        ck_assert_int_eq(r->tags, known[i].tag != NULL);
+        bool moves = known[i].ttl == 60; /* what a new version of the prompt changes */
+        ck_assert_int_eq(r->tags, (known[i].tag != NULL) + moves);
         if (known[i].tag)
             ck_assert_str_eq(tag_of(0), known[i].tag);
+        if (moves)
+            ck_assert_str_eq(tag_of(1), "latest");
     }
     routes_free(routes);
 }
@@ -140,15 +143,16 @@ START_TEST(preset_writes_purge)
         {METHOD_POST, "/v1/client/prompts/p1/versions", "prompt:p1", "prompts"},
         {METHOD_DELETE, "/api/prompts/p1/1.0.0", "prompt:p1", "prompts"},
         {METHOD_POST, "/prompts/p1/publish/now", "prompt:p1", "prompts"},
-        {METHOD_POST, "/v1/client/prompts", "prompts", NULL},
-        {METHOD_POST, "/api/prompts/", "prompts", NULL},
+        {METHOD_PUT, "/v1/prompts/p1-v1.2.0/1.2.0", "prompt:p1", "prompts"},
+        {METHOD_POST, "/v1/prompts/p1-v1.2.0/1.2.0/activate", "prompt:p1", "prompts"},
+        {METHOD_POST, "/v1/client/prompts", "prompts", "latest"},
+        {METHOD_POST, "/api/prompts/", "prompts", "latest"},
     };
     for (size_t i = 0; i < ARRAY_LEN(write); i++) {
         operation_of(write[i].method, write[i].path);
-        ck_assert_int_eq(match.route->invalidates, write[i].second ? 2 : 1);
+        ck_assert_int_eq(match.route->invalidates, 2);
         ck_assert_str_eq(purge_of(0), write[i].first);
-        if (write[i].second)
-            ck_assert_str_eq(purge_of(1), write[i].second);
+        ck_assert_str_eq(purge_of(1), write[i].second);
     }
     /* Reads in a POST purge nothing. */
     operation_of(METHOD_POST, "/v1/client/prompts/batch");
@@ -245,6 +249,33 @@ START_TEST(escapes_stay_inside_their_segment)
     ck_assert_str_eq(tag_of(0), "prompt:a-b~%2A"); /* one resource, one tag */
     ck_assert_str_eq(operation_of(METHOD_GET, "/v1/client/prompts/%4%zz%"), "get_prompt");
     ck_assert_str_eq(tag_of(0), "prompt:%4%zz%");
+    routes_free(routes);
+}
+END_TEST
+
+START_TEST(versions_of_one_prompt_share_a_tag)
+{
+    static const struct {
+        const char *id, *tag;
+    } of[] = {
+        {"p-v1.2.0", "prompt:p"},        {"p-v10.20.30", "prompt:p"},         {"p-v1.0.0-v1.1.0", "prompt:p"},
+        {"p%2Dv1%2e2.0", "prompt:p"},    {"-v1.2.0", "prompt:-v1.2.0"}, /* nothing would be left */
+        {"p-v1.2", "prompt:p-v1.2"},     {"p-v1.2.3.4", "prompt:p-v1.2.3.4"}, {"p-v1..2", "prompt:p-v1..2"},
+        {"p-v.1.2", "prompt:p-v.1.2"},   {"p-v1.2.", "prompt:p-v1.2."},       {"p-v", "prompt:p-v"},
+        {"p-x1.2.3", "prompt:p-x1.2.3"}, {"pv1.2.3", "prompt:pv1.2.3"},       {"1.2.3", "prompt:1.2.3"},
+        {"v1.2.3", "prompt:v1.2.3"},
+    };
+    char path[100];
+    routes = compile(NULL, 0, true);
+    for (size_t i = 0; i < ARRAY_LEN(of); i++) {
+        snprintf(path, sizeof path, "/v1/client/prompts/%s", of[i].id);
+        ck_assert_str_eq(operation_of(METHOD_GET, path), "get_prompt");
+        ck_assert_str_eq(tag_of(0), of[i].tag);
+    }
+    operation_of(METHOD_GET, "/v1/client/prompts/p-v1.2.0");
+    for (size_t room = 0; room < 15; room++) /* what does not fit is said, and no byte behind is written */
+        ck_assert_uint_eq(route_tag(&match, 0, path, room), 15);
+    ck_assert_uint_eq(route_tag(&match, 0, path, 15), 8);
     routes_free(routes);
 }
 END_TEST
@@ -599,6 +630,7 @@ int main(void)
     tcase_add_test(t, dot_segments_match_nothing);
     tcase_add_test(t, an_escaped_slash_lends_no_lifetime_and_widens_what_is_purged);
     tcase_add_test(t, escapes_stay_inside_their_segment);
+    tcase_add_test(t, versions_of_one_prompt_share_a_tag);
     tcase_add_test(t, star_in_a_capture_is_no_wildcard);
     tcase_add_test(t, tag_longer_than_its_room);
     tcase_add_test(t, first_match_wins_and_users_come_first);

@@ -78,6 +78,43 @@ START_TEST(another_origin_or_nonsense)
 }
 END_TEST
 
+START_TEST(origin_length)
+{
+    static const struct {
+        const char *reference, *scheme, *authority;
+        size_t n;
+    } rows[] = {
+        {"https://api.example/x", "https", "api.example", 19},
+        {"HTTPS://API.example:443/x?y#z", "https", "api.example", 23},
+        {"http://api.example/x", "https", "api.example", 18}, /* it does not know of the TLS before it */
+        {"http://api.example:80/", "https", "api.example:443", 21},
+        {"http://127.0.0.1:8000/x", "http", "127.0.0.1:8000", 21},
+        {"http://[::1]:8000/x", "http", "[::1]:8000", 17},
+        {"https://127.0.0.1:8000/x", "http", "127.0.0.1:8000", 22},
+        {"http://127.0.0.1/x", "http", "127.0.0.1:8000", 0},
+        {"http://127.0.0.1:8001/x", "http", "127.0.0.1:8000", 0},
+        {"https://api.example:8443/x", "https", "api.example", 0},
+        {"https://api.example.evil/x", "https", "api.example", 0},
+        {"https://user@api.example/x", "https", "api.example", 0},
+        {"ftp://api.example/x", "https", "api.example", 0},
+        {"//api.example/x", "https", "api.example", 0},
+        {"https://api.example", "https", "api.example", 0}, /* nothing would be left */
+        {"https://api.example?x", "https", "api.example", 0},
+        {"https://api.example//evil/x", "https", "api.example", 0}, /* what is left would be a host */
+        {"https://api.example/\\evil/x", "https", "api.example", 0},
+        {"https://api.example/a b", "https", "api.example", 0},
+        {"/x", "https", "api.example", 0},
+        {"", "https", "api.example", 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        struct slice s[] = {{rows[i].reference, strlen(rows[i].reference)},
+                            {rows[i].scheme, strlen(rows[i].scheme)},
+                            {rows[i].authority, strlen(rows[i].authority)}};
+        ck_assert_msg(uri_origin_length(s[0], s[1], s[2]) == rows[i].n, "%s", rows[i].reference);
+    }
+}
+END_TEST
+
 START_TEST(room_and_odd_bases)
 {
     char out[8];
@@ -98,6 +135,7 @@ int main(void)
     TCase *t = tcase_create("uri");
     tcase_add_test(t, same_origin);
     tcase_add_test(t, another_origin_or_nonsense);
+    tcase_add_test(t, origin_length);
     tcase_add_test(t, room_and_odd_bases);
     return run_case("uri", t);
 }
