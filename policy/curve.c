@@ -5,11 +5,12 @@
 #include "policy/curve.h"
 
 #include "policy/mini.h"
+#include "policy/tuner.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { ENTRIES = 2048, MIN_RATE = 128, LEAST_REQUESTS = 100 };
+enum { ENTRIES = 2048, TUNER_ENTRIES = 256, MIN_RATE = 128, LEAST_REQUESTS = 100 };
 
 #define MEMORY 0.9   /* of a window, when the next one came: about the last ten count */
 #define NINETY 1.645 /* standard deviations to either side hold nine in ten */
@@ -17,6 +18,7 @@ enum { ENTRIES = 2048, MIN_RATE = 128, LEAST_REQUESTS = 100 };
 struct size {
     double factor, life;
     struct mini *mini;
+    struct tuner *tuner; /* finds the rule that a cache of this size would follow; NULL: the present one */
     uint64_t hits;       /* of this window */
     double total;        /* hits since the beginning, scaled up */
     double gain, square; /* sums of the windows' gains, and of their squares, faded */
@@ -25,7 +27,6 @@ struct size {
 struct curve {
     struct size sizes[CURVE_MAX_SIZES + 1]; /* the first is the present one */
     unsigned count;
-    struct evict_sketch sketch;
     uint64_t max_entries, max_bytes;
     uint64_t threshold; /* of the sample; read by any thread */
     size_t entries;
@@ -50,6 +51,22 @@ static struct mini_limits limits_of(const struct curve *curve, double factor)
     return limits;
 }
 
+/* False: out of memory. */
+static bool open_size(const struct curve *curve, struct size *size, const struct curve_setup *setup)
+{
+    struct mini_recipe recipe = {setup->strategy, {EVICT_S3, 10, 0}, setup->advice, NULL};
+    if (setup->advice && size->factor != 1) {
+        size->tuner = tuner_new_within((uint64_t)((double)curve->max_entries * size->factor),
+                                       (uint64_t)((double)curve->max_bytes * size->factor), curve->threshold,
+                                       TUNER_ENTRIES);
+        if (!size->tuner)
+            return false;
+        recipe.advice = tuner_advice(size->tuner);
+    }
+    size->mini = mini_new(&recipe, limits_of(curve, size->factor));
+    return size->mini != NULL;
+}
+
 struct curve *curve_new(const struct curve_setup *setup)
 {
     struct curve *curve = calloc(1, sizeof *curve);
@@ -62,13 +79,11 @@ struct curve *curve_new(const struct curve_setup *setup)
     for (uint64_t n = setup->whole ? 0 : setup->max_entries;
          n > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE; n /= 2)
         curve->threshold /= 2;
-    struct mini_recipe recipe = {setup->strategy, {EVICT_S3, 10, 0}, setup->advice, &curve->sketch};
     for (unsigned i = 0; i <= setup->count && i <= CURVE_MAX_SIZES; i++) {
         struct size *size = &curve->sizes[curve->count++];
         size->factor = i == 0 ? 1 : setup->factors[i - 1];
         size->life = i == 0 || !setup->lifetimes ? 1 : setup->lifetimes[i - 1];
-        size->mini = mini_new(&recipe, limits_of(curve, size->factor));
-        if (size->mini)
+        if (open_size(curve, size, setup))
             continue;
         curve_free(curve);
         return NULL;
@@ -80,9 +95,10 @@ void curve_free(struct curve *curve)
 {
     if (!curve)
         return;
-    for (unsigned i = 0; i < curve->count; i++)
+    for (unsigned i = 0; i < curve->count; i++) {
         mini_free(curve->sizes[i].mini);
-    free(curve->sketch.words);
+        tuner_free(curve->sizes[i].tuner);
+    }
     free(curve);
 }
 
@@ -105,6 +121,8 @@ static void thin_out(struct curve *curve)
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
         mini_shrink(size->mini, curve->threshold, limits_of(curve, size->factor));
+        if (size->tuner)
+            tuner_narrow(size->tuner, curve->threshold);
         size->hits /= 2;
     }
     curve->sampled /= 2;
@@ -127,9 +145,10 @@ void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t 
                      bool settable, uint32_t again)
 {
     double weight = 1 / curve_rate(curve);
-    sketch_add(&curve->sketch, item->hash, 1);
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
+        if (size->tuner && tuner_wants(size->tuner, item->hash))
+            tuner_note(size->tuner, item);
         bool hit = mini_request(size->mini, item, now, until_of(now, lifetime, settable ? size->life : 1));
         size->hits += again + hit;
         size->total += weight * ((double)again + hit);
@@ -137,7 +156,6 @@ void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t 
     curve->sampled += again + 1;
     curve->total += weight * ((double)again + 1);
     size_t count = mini_count(curve->sizes[0].mini);
-    sketch_reserve(&curve->sketch, count);
     if (count > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE)
         thin_out(curve);
 }
@@ -204,8 +222,10 @@ unsigned curve_points(const struct curve *curve, struct curve_point *out)
 
 size_t curve_memory(const struct curve *curve)
 {
-    size_t n = sizeof *curve + curve->sketch.size * sizeof *curve->sketch.words;
-    for (unsigned i = 0; i < curve->count; i++)
-        n += mini_memory(curve->sizes[i].mini);
+    size_t n = sizeof *curve;
+    for (unsigned i = 0; i < curve->count; i++) {
+        const struct size *size = &curve->sizes[i];
+        n += mini_memory(size->mini) + (size->tuner ? tuner_memory(size->tuner) : 0);
+    }
     return n;
 }

@@ -17,7 +17,8 @@ static const struct evict_rule candidates[] = {{EVICT_RECENT, 10, 0}, {EVICT_S3,
 
 enum {
     CANDIDATES = ARRAY_LEN(candidates),
-    MINI_ENTRIES = 512, /* at most in a miniature, while more than one key in MIN_RATE is sampled */
+    MINI_ENTRIES = 512, /* at most in a miniature, while more than one key in MIN_RATE is sampled;
+                           unless somebody says otherwise */
     MIN_RATE = 64,
     GUESS_AFTER = 50,  /* sampled requests */
     PERIOD_MIN = 1000, /* requests between two decisions */
@@ -36,6 +37,7 @@ struct tuner {
     double scores[CANDIDATES];
     struct evict_sketch sketch;
     uint64_t max_entries, max_bytes;
+    size_t entries;     /* in a miniature, at most */
     uint64_t threshold; /* of the sample; read by any thread */
     uint64_t seen;      /* requests of this period */
     unsigned chosen;
@@ -66,10 +68,10 @@ static void free_minis(struct mini **minis)
         mini_free(minis[i]);
 }
 
-bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes)
+static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes, uint64_t threshold)
 {
-    struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = UINT64_MAX};
-    for (uint64_t n = max_entries; n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
+    struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = threshold};
+    for (double n = (double)max_entries * tuner_rate(&next); n > (double)tuner->entries && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
         next.threshold /= 2;
     bool ok = true;
     for (size_t i = 0; i < CANDIDATES; i++) {
@@ -96,10 +98,22 @@ bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_by
     return true;
 }
 
+bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes)
+{
+    return begin(tuner, max_entries, max_bytes, UINT64_MAX);
+}
+
 struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)
 {
+    return tuner_new_within(max_entries, max_bytes, UINT64_MAX, MINI_ENTRIES);
+}
+
+struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold, size_t entries)
+{
     struct tuner *tuner = calloc(1, sizeof *tuner);
-    if (tuner && tuner_set_limits(tuner, max_entries, max_bytes)) {
+    if (tuner)
+        tuner->entries = entries;
+    if (tuner && begin(tuner, max_entries, max_bytes, threshold)) {
         tuner->advice = evict_advice_of(candidates[0]);
         return tuner;
     }
@@ -121,13 +135,15 @@ bool tuner_wants(const struct tuner *tuner, uint64_t hash)
     return mini_sampled(hash, __atomic_load_n(&tuner->threshold, __ATOMIC_RELAXED));
 }
 
-/* Half the sample when the miniatures become large. */
-static void thin_out(struct tuner *tuner)
+void tuner_narrow(struct tuner *tuner, uint64_t threshold)
 {
-    __atomic_store_n(&tuner->threshold, tuner->threshold / 2, __ATOMIC_RELAXED);
+    double before = tuner_rate(tuner);
+    if (threshold >= tuner->threshold)
+        return;
+    __atomic_store_n(&tuner->threshold, threshold, __ATOMIC_RELAXED);
     for (size_t i = 0; i < CANDIDATES; i++) {
-        mini_shrink(tuner->minis[i], tuner->threshold, limits_of(tuner));
-        tuner->scores[i] /= 2;
+        mini_shrink(tuner->minis[i], threshold, limits_of(tuner));
+        tuner->scores[i] *= tuner_rate(tuner) / before;
     }
 }
 
@@ -195,8 +211,8 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
         most = count > most ? count : most;
     }
     sketch_reserve(&tuner->sketch, most);
-    if (most > MINI_ENTRIES && tuner->threshold > UINT64_MAX / MIN_RATE)
-        thin_out(tuner);
+    if (most > tuner->entries && tuner->threshold > UINT64_MAX / MIN_RATE)
+        tuner_narrow(tuner, tuner->threshold / 2); /* the miniatures become large */
     uint64_t period = PERIOD_FILLS * (uint64_t)most;
     double least = PERIOD_MIN * tuner_rate(tuner);
     tuner->seen++;
