@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { ENTRIES = 2048, TUNER_ENTRIES = 256, MIN_RATE = 128, LEAST_REQUESTS = 100 };
+enum { ENTRIES = 2048, TUNER_ENTRIES = 512, MIN_RATE = 128, LEAST_REQUESTS = 100 };
 
 #define MEMORY 0.9   /* of a window, when the next one came: about the last ten count */
 #define NINETY 1.645 /* standard deviations to either side hold nine in ten */
@@ -30,8 +30,8 @@ struct curve {
     uint64_t max_entries, max_bytes;
     uint64_t threshold; /* of the sample; read by any thread */
     size_t entries;
-    uint64_t sampled;                        /* requests of this window */
-    double total;                            /* requests since the beginning, scaled up */
+    uint64_t sampled, passed;                /* requests of this window: noted; not noted */
+    double total, passed_total;              /* requests since the beginning, scaled up */
     uint64_t requests, hits;                 /* the cache's own, of windows that were too short so far */
     double weight, square_weight, hit_ratio; /* sums over windows, faded */
     unsigned windows;
@@ -126,12 +126,21 @@ static void thin_out(struct curve *curve)
         size->hits /= 2;
     }
     curve->sampled /= 2;
+    curve->passed /= 2;
 }
 
-void curve_thin(struct curve *curve, size_t least)
+bool curve_thin(struct curve *curve, size_t least)
 {
-    if (mini_count(curve->sizes[0].mini) / 2 >= least && curve->threshold > UINT64_MAX / MIN_RATE)
-        thin_out(curve);
+    if (mini_count(curve->sizes[0].mini) / 2 < least || curve->threshold <= UINT64_MAX / MIN_RATE)
+        return false;
+    thin_out(curve);
+    return true;
+}
+
+void curve_pass(struct curve *curve, uint64_t uses)
+{
+    curve->passed += uses;
+    curve->passed_total += (double)uses / curve_rate(curve);
 }
 
 /* When a copy that is fetched now is over. */
@@ -168,7 +177,7 @@ void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, 
 void curve_sum(const struct curve *curve, struct curve_sums *out)
 {
     *out = (struct curve_sums){
-        .requests = curve->total, .base = curve->sizes[0].total, .count = curve->count - 1};
+        .requests = curve->total, .passed = curve->passed_total, .base = curve->sizes[0].total, .count = curve->count - 1};
     for (unsigned i = 1; i < curve->count; i++)
         out->hits[i - 1] = curve->sizes[i].total;
 }
@@ -180,18 +189,21 @@ void curve_window(struct curve *curve, uint64_t requests, uint64_t hits)
     if (curve->requests < LEAST_REQUESTS)
         return;
     double expected = (double)curve->requests * curve_rate(curve);
+    if (curve->passed > 0) /* without what was not noted */
+        expected *= (double)curve->sampled / (double)(curve->sampled + curve->passed);
     curve->weight = curve->weight * MEMORY + 1;
     curve->square_weight = curve->square_weight * MEMORY * MEMORY + 1;
     curve->hit_ratio = curve->hit_ratio * MEMORY + (double)curve->hits / (double)curve->requests;
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
-        double gain = ((double)size->hits - (double)curve->sizes[0].hits) / expected;
+        double more = (double)size->hits - (double)curve->sizes[0].hits;
+        double gain = expected > 0 ? more / expected : 0;
         size->gain = size->gain * MEMORY + gain;
         size->square = size->square * MEMORY + gain * gain;
     }
     for (unsigned i = 0; i < curve->count; i++)
         curve->sizes[i].hits = 0;
-    curve->sampled = curve->requests = curve->hits = 0;
+    curve->sampled = curve->passed = curve->requests = curve->hits = 0;
     curve->windows++;
 }
 
