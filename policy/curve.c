@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { ENTRIES = 2048, TUNER_ENTRIES = 512, MIN_RATE = 128, LEAST_REQUESTS = 100 };
+enum { ENTRIES = 2048, MIN_RATE = 128, LEAST_REQUESTS = 100 };
 
 #define MEMORY 0.9   /* of a window, when the next one came: about the last ten count */
 #define NINETY 1.645 /* standard deviations to either side hold nine in ten */
@@ -57,8 +57,7 @@ static bool open_size(const struct curve *curve, struct size *size, const struct
     struct mini_recipe recipe = {setup->strategy, {EVICT_S3, 10, 0}, setup->advice, NULL};
     if (setup->advice && size->factor != 1) {
         size->tuner = tuner_new_within((uint64_t)((double)curve->max_entries * size->factor),
-                                       (uint64_t)((double)curve->max_bytes * size->factor), curve->threshold,
-                                       TUNER_ENTRIES);
+                                       (uint64_t)((double)curve->max_bytes * size->factor), curve->threshold);
         if (!size->tuner)
             return false;
         recipe.advice = tuner_advice(size->tuner);

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { BLOCK = 128 };
+enum { BLOCK = 32 };
 
 struct mini_node {
     struct evict_node node;

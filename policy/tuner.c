@@ -10,15 +10,17 @@
 #include <string.h>
 
 /* The first is where a cache starts; the last is where it starts when sizes differ widely. */
-static const struct evict_rule candidates[] = {{EVICT_RECENT, 10, 0}, {EVICT_S3, 10, 0},  {EVICT_S3, 2, 0},
-                                               {EVICT_S3, 30, 0},     {EVICT_S3, 60, 0},  {EVICT_S3, 90, 0},
-                                               {EVICT_S3, 0, 0},      {EVICT_DUEL, 1, 1}, {EVICT_DUEL, 10, 1},
-                                               {EVICT_DUEL, 40, 1},   {EVICT_VALUE, 0, 0}};
+static const struct candidate {
+    struct evict_rule rule;
+    bool fine; /* a share between two others: not tried for a cache that is not there */
+} candidates[] = {{{EVICT_RECENT, 10, 0}, false}, {{EVICT_S3, 10, 0}, false},  {{EVICT_S3, 2, 0}, true},
+                  {{EVICT_S3, 30, 0}, true},      {{EVICT_S3, 60, 0}, false},  {{EVICT_S3, 90, 0}, true},
+                  {{EVICT_S3, 0, 0}, false},      {{EVICT_DUEL, 1, 1}, false}, {{EVICT_DUEL, 10, 1}, false},
+                  {{EVICT_DUEL, 40, 1}, true},    {{EVICT_VALUE, 0, 0}, false}};
 
 enum {
     CANDIDATES = ARRAY_LEN(candidates),
-    MINI_ENTRIES = 512, /* at most in a miniature, while more than one key in MIN_RATE is sampled;
-                           unless somebody says otherwise */
+    MINI_ENTRIES = 512, /* at most in a miniature, while more than one key in MIN_RATE is sampled */
     MIN_RATE = 64,
     GUESS_AFTER = 50,  /* sampled requests */
     PERIOD_MIN = 1000, /* requests between two decisions */
@@ -33,11 +35,11 @@ enum {
 #define LEAD_MOVE 0.02  /* or one for which entries are moved */
 
 struct tuner {
-    struct mini *minis[CANDIDATES];
+    bool coarse;                    /* without the fine candidates: */
+    struct mini *minis[CANDIDATES]; /* theirs are NULL, and their scores 0 */
     double scores[CANDIDATES];
     struct evict_sketch sketch;
     uint64_t max_entries, max_bytes;
-    size_t entries;     /* in a miniature, at most */
     uint64_t threshold; /* of the sample; read by any thread */
     uint64_t seen;      /* requests of this period */
     unsigned chosen;
@@ -71,12 +73,14 @@ static void free_minis(struct mini **minis)
 static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes, uint64_t threshold)
 {
     struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = threshold};
-    for (double n = (double)max_entries * tuner_rate(&next); n > (double)tuner->entries && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
+    for (double n = (double)max_entries * tuner_rate(&next); n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
         next.threshold /= 2;
     bool ok = true;
     for (size_t i = 0; i < CANDIDATES; i++) {
+        if (tuner->coarse && candidates[i].fine)
+            continue;
         next.minis[i] = mini_new(&(struct mini_recipe){.strategy = EVICT_ADAPTIVE,
-                                                       .rule = candidates[i],
+                                                       .rule = candidates[i].rule,
                                                        .sketch = &tuner->sketch},
                                  limits_of(&next));
         ok = ok && next.minis[i];
@@ -103,22 +107,27 @@ bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_by
     return begin(tuner, max_entries, max_bytes, UINT64_MAX);
 }
 
-struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)
-{
-    return tuner_new_within(max_entries, max_bytes, UINT64_MAX, MINI_ENTRIES);
-}
-
-struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold, size_t entries)
+static struct tuner *make(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold, bool coarse)
 {
     struct tuner *tuner = calloc(1, sizeof *tuner);
     if (tuner)
-        tuner->entries = entries;
+        tuner->coarse = coarse;
     if (tuner && begin(tuner, max_entries, max_bytes, threshold)) {
-        tuner->advice = evict_advice_of(candidates[0]);
+        tuner->advice = evict_advice_of(candidates[0].rule);
         return tuner;
     }
     free(tuner);
     return NULL;
+}
+
+struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)
+{
+    return make(max_entries, max_bytes, UINT64_MAX, false);
+}
+
+struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold)
+{
+    return make(max_entries, max_bytes, threshold, true);
 }
 
 void tuner_free(struct tuner *tuner)
@@ -142,7 +151,8 @@ void tuner_narrow(struct tuner *tuner, uint64_t threshold)
         return;
     __atomic_store_n(&tuner->threshold, threshold, __ATOMIC_RELAXED);
     for (size_t i = 0; i < CANDIDATES; i++) {
-        mini_shrink(tuner->minis[i], threshold, limits_of(tuner));
+        if (tuner->minis[i])
+            mini_shrink(tuner->minis[i], threshold, limits_of(tuner));
         tuner->scores[i] *= tuner_rate(tuner) / before;
     }
 }
@@ -151,13 +161,13 @@ static void choose(struct tuner *tuner, unsigned candidate)
 {
     tuner->chosen = candidate;
     tuner->changes++;
-    __atomic_store_n(&tuner->advice, evict_advice_of(candidates[candidate]), __ATOMIC_RELAXED);
+    __atomic_store_n(&tuner->advice, evict_advice_of(candidates[candidate].rule), __ATOMIC_RELAXED);
 }
 
 /* By how much must a candidate be better before it is followed? More where entries would have to be moved. */
 static double lead_wanted(const struct tuner *tuner, unsigned to)
 {
-    enum evict_kind now = candidates[tuner->chosen].kind, then = candidates[to].kind;
+    enum evict_kind now = candidates[tuner->chosen].rule.kind, then = candidates[to].rule.kind;
     if (now == then || (now != EVICT_DUEL && then != EVICT_DUEL && now != EVICT_VALUE && then != EVICT_VALUE))
         return LEAD; /* S3 and RECENT let in all alike */
     return now == EVICT_VALUE || then == EVICT_VALUE ? LEAD_MOVE : LEAD_KIND;
@@ -205,13 +215,15 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
     float cost = item->cost > 0 ? item->cost : 1;
     sketch_add(&tuner->sketch, item->hash, 1);
     for (size_t i = 0; i < CANDIDATES; i++) {
+        if (!tuner->minis[i])
+            continue;
         if (mini_request(tuner->minis[i], item, 0, 1))
             tuner->scores[i] += (double)cost;
         size_t count = mini_count(tuner->minis[i]);
         most = count > most ? count : most;
     }
     sketch_reserve(&tuner->sketch, most);
-    if (most > tuner->entries && tuner->threshold > UINT64_MAX / MIN_RATE)
+    if (most > MINI_ENTRIES && tuner->threshold > UINT64_MAX / MIN_RATE)
         tuner_narrow(tuner, tuner->threshold / 2); /* the miniatures become large */
     uint64_t period = PERIOD_FILLS * (uint64_t)most;
     double least = PERIOD_MIN * tuner_rate(tuner);
@@ -233,7 +245,7 @@ const evict_advice *tuner_advice(const struct tuner *tuner)
 
 struct evict_rule tuner_rule(const struct tuner *tuner)
 {
-    return candidates[tuner->chosen];
+    return candidates[tuner->chosen].rule;
 }
 
 uint64_t tuner_changes(const struct tuner *tuner)
@@ -245,6 +257,6 @@ size_t tuner_memory(const struct tuner *tuner)
 {
     size_t n = sizeof *tuner + tuner->sketch.size * sizeof *tuner->sketch.words;
     for (size_t i = 0; i < CANDIDATES; i++)
-        n += mini_memory(tuner->minis[i]);
+        n += tuner->minis[i] ? mini_memory(tuner->minis[i]) : 0;
     return n;
 }

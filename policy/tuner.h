@@ -14,9 +14,9 @@ struct tuner; /* private */
 struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes);
 
 /* The same for a cache that is not there, by the sample that somebody else follows: no key beyond the
- * `threshold` of mini.h will be noted. At most `entries` in a miniature, where the tuner of a real cache has
- * 512, while more than one key in 64 is sampled. */
-struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold, size_t entries);
+ * `threshold` of mini.h will be noted. It has seven of the eleven candidates, those between which the others
+ * lie, for two thirds of the cost. */
+struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold);
 void tuner_free(struct tuner *tuner);
 
 /* From now on no key beyond the threshold is noted. */
