@@ -5,6 +5,7 @@
 #include "policy/curve.h"
 
 #include "policy/mini.h"
+#include "policy/tuner.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ enum { ENTRIES = 2048, MIN_RATE = 128, LEAST_REQUESTS = 100 };
 struct size {
     double factor, life;
     struct mini *mini;
+    struct tuner *tuner; /* finds the rule that a cache of this size would follow; NULL: the present one */
     uint64_t hits;       /* of this window */
     double total;        /* hits since the beginning, scaled up */
     double gain, square; /* sums of the windows' gains, and of their squares, faded */
@@ -25,12 +27,11 @@ struct size {
 struct curve {
     struct size sizes[CURVE_MAX_SIZES + 1]; /* the first is the present one */
     unsigned count;
-    struct evict_sketch sketch;
     uint64_t max_entries, max_bytes;
     uint64_t threshold; /* of the sample; read by any thread */
     size_t entries;
-    uint64_t sampled;                        /* requests of this window */
-    double total;                            /* requests since the beginning, scaled up */
+    uint64_t sampled, passed;                /* requests of this window: noted; not noted */
+    double total, passed_total;              /* requests since the beginning, scaled up */
     uint64_t requests, hits;                 /* the cache's own, of windows that were too short so far */
     double weight, square_weight, hit_ratio; /* sums over windows, faded */
     unsigned windows;
@@ -50,6 +51,21 @@ static struct mini_limits limits_of(const struct curve *curve, double factor)
     return limits;
 }
 
+/* False: out of memory. */
+static bool open_size(const struct curve *curve, struct size *size, const struct curve_setup *setup)
+{
+    struct mini_recipe recipe = {setup->strategy, {EVICT_S3, 10, 0}, setup->advice, NULL};
+    if (setup->advice && size->factor != 1) {
+        size->tuner = tuner_new_within((uint64_t)((double)curve->max_entries * size->factor),
+                                       (uint64_t)((double)curve->max_bytes * size->factor), curve->threshold);
+        if (!size->tuner)
+            return false;
+        recipe.advice = tuner_advice(size->tuner);
+    }
+    size->mini = mini_new(&recipe, limits_of(curve, size->factor));
+    return size->mini != NULL;
+}
+
 struct curve *curve_new(const struct curve_setup *setup)
 {
     struct curve *curve = calloc(1, sizeof *curve);
@@ -62,13 +78,11 @@ struct curve *curve_new(const struct curve_setup *setup)
     for (uint64_t n = setup->whole ? 0 : setup->max_entries;
          n > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE; n /= 2)
         curve->threshold /= 2;
-    struct mini_recipe recipe = {setup->strategy, {EVICT_S3, 10, 0}, setup->advice, &curve->sketch};
     for (unsigned i = 0; i <= setup->count && i <= CURVE_MAX_SIZES; i++) {
         struct size *size = &curve->sizes[curve->count++];
         size->factor = i == 0 ? 1 : setup->factors[i - 1];
         size->life = i == 0 || !setup->lifetimes ? 1 : setup->lifetimes[i - 1];
-        size->mini = mini_new(&recipe, limits_of(curve, size->factor));
-        if (size->mini)
+        if (open_size(curve, size, setup))
             continue;
         curve_free(curve);
         return NULL;
@@ -80,9 +94,10 @@ void curve_free(struct curve *curve)
 {
     if (!curve)
         return;
-    for (unsigned i = 0; i < curve->count; i++)
+    for (unsigned i = 0; i < curve->count; i++) {
         mini_free(curve->sizes[i].mini);
-    free(curve->sketch.words);
+        tuner_free(curve->sizes[i].tuner);
+    }
     free(curve);
 }
 
@@ -105,15 +120,26 @@ static void thin_out(struct curve *curve)
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
         mini_shrink(size->mini, curve->threshold, limits_of(curve, size->factor));
+        if (size->tuner)
+            tuner_narrow(size->tuner, curve->threshold);
         size->hits /= 2;
     }
     curve->sampled /= 2;
+    curve->passed /= 2;
 }
 
-void curve_thin(struct curve *curve, size_t least)
+bool curve_thin(struct curve *curve, size_t least)
 {
-    if (mini_count(curve->sizes[0].mini) / 2 >= least && curve->threshold > UINT64_MAX / MIN_RATE)
-        thin_out(curve);
+    if (mini_count(curve->sizes[0].mini) / 2 < least || curve->threshold <= UINT64_MAX / MIN_RATE)
+        return false;
+    thin_out(curve);
+    return true;
+}
+
+void curve_pass(struct curve *curve, uint64_t uses)
+{
+    curve->passed += uses;
+    curve->passed_total += (double)uses / curve_rate(curve);
 }
 
 /* When a copy that is fetched now is over. */
@@ -127,9 +153,10 @@ void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t 
                      bool settable, uint32_t again)
 {
     double weight = 1 / curve_rate(curve);
-    sketch_add(&curve->sketch, item->hash, 1);
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
+        if (size->tuner && tuner_wants(size->tuner, item->hash))
+            tuner_note(size->tuner, item);
         bool hit = mini_request(size->mini, item, now, until_of(now, lifetime, settable ? size->life : 1));
         size->hits += again + hit;
         size->total += weight * ((double)again + hit);
@@ -137,7 +164,6 @@ void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t 
     curve->sampled += again + 1;
     curve->total += weight * ((double)again + 1);
     size_t count = mini_count(curve->sizes[0].mini);
-    sketch_reserve(&curve->sketch, count);
     if (count > curve->entries && curve->threshold > UINT64_MAX / MIN_RATE)
         thin_out(curve);
 }
@@ -150,7 +176,7 @@ void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, 
 void curve_sum(const struct curve *curve, struct curve_sums *out)
 {
     *out = (struct curve_sums){
-        .requests = curve->total, .base = curve->sizes[0].total, .count = curve->count - 1};
+        .requests = curve->total, .passed = curve->passed_total, .base = curve->sizes[0].total, .count = curve->count - 1};
     for (unsigned i = 1; i < curve->count; i++)
         out->hits[i - 1] = curve->sizes[i].total;
 }
@@ -162,18 +188,21 @@ void curve_window(struct curve *curve, uint64_t requests, uint64_t hits)
     if (curve->requests < LEAST_REQUESTS)
         return;
     double expected = (double)curve->requests * curve_rate(curve);
+    if (curve->passed > 0) /* without what was not noted */
+        expected *= (double)curve->sampled / (double)(curve->sampled + curve->passed);
     curve->weight = curve->weight * MEMORY + 1;
     curve->square_weight = curve->square_weight * MEMORY * MEMORY + 1;
     curve->hit_ratio = curve->hit_ratio * MEMORY + (double)curve->hits / (double)curve->requests;
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
-        double gain = ((double)size->hits - (double)curve->sizes[0].hits) / expected;
+        double more = (double)size->hits - (double)curve->sizes[0].hits;
+        double gain = expected > 0 ? more / expected : 0;
         size->gain = size->gain * MEMORY + gain;
         size->square = size->square * MEMORY + gain * gain;
     }
     for (unsigned i = 0; i < curve->count; i++)
         curve->sizes[i].hits = 0;
-    curve->sampled = curve->requests = curve->hits = 0;
+    curve->sampled = curve->passed = curve->requests = curve->hits = 0;
     curve->windows++;
 }
 
@@ -204,8 +233,10 @@ unsigned curve_points(const struct curve *curve, struct curve_point *out)
 
 size_t curve_memory(const struct curve *curve)
 {
-    size_t n = sizeof *curve + curve->sketch.size * sizeof *curve->sketch.words;
-    for (unsigned i = 0; i < curve->count; i++)
-        n += mini_memory(curve->sizes[i].mini);
+    size_t n = sizeof *curve;
+    for (unsigned i = 0; i < curve->count; i++) {
+        const struct size *size = &curve->sizes[i];
+        n += mini_memory(size->mini) + (size->tuner ? tuner_memory(size->tuner) : 0);
+    }
     return n;
 }

@@ -44,12 +44,17 @@ void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, 
 void curve_note_life(struct curve *curve, const struct evict_item *item, tick_t now, tick_t lifetime,
                      bool settable, uint32_t again);
 
-/* Follows half as many keys from now on, unless fewer than `least` would be left. */
-void curve_thin(struct curve *curve, size_t least);
+/* There were `uses` more for keys in the sample, which were not noted because there were too many: they are
+ * taken to have fared like the others. */
+void curve_pass(struct curve *curve, uint64_t uses);
+
+/* Follows half as many keys from now on, unless fewer than `least` would be left: then false. */
+bool curve_thin(struct curve *curve, size_t least);
 
 /* Sums since the beginning, of all requests for the keys in the sample, scaled up to all keys. */
 struct curve_sums {
     double requests;
+    double passed; /* that were not noted, and are missing in all the others */
     double base;                  /* hits at the present size and lifetime, */
     double hits[CURVE_MAX_SIZES]; /* and with each of the others */
     unsigned count;

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-enum { BLOCK = 128 };
+enum { BLOCK = 32 };
 
 struct mini_node {
     struct evict_node node;
@@ -40,7 +40,8 @@ struct mini *mini_new(const struct mini_recipe *recipe, struct mini_limits limit
     mini->index = evict_new(recipe->strategy, 0, recipe->advice);
     if (mini->index) {
         mini->index->rule = recipe->rule;
-        mini->index->sketch = recipe->sketch;
+        if (recipe->sketch)
+            mini->index->sketch = recipe->sketch;
     }
     mini->chain_count = 64;
     mini->chains = calloc(mini->chain_count, sizeof(struct mini_node *));

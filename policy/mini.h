@@ -18,7 +18,7 @@ struct mini_recipe {
     enum evict_strategy strategy;
     struct evict_rule rule;      /* of adaptive, */
     const evict_advice *advice;  /* when this is not NULL: where it follows from */
-    struct evict_sketch *sketch; /* fed by the caller; both outlive the miniature */
+    struct evict_sketch *sketch; /* fed by the caller, or NULL: its own; both outlive the miniature */
 };
 
 /* NULL: out of memory. */

@@ -10,10 +10,13 @@
 #include <string.h>
 
 /* The first is where a cache starts; the last is where it starts when sizes differ widely. */
-static const struct evict_rule candidates[] = {{EVICT_RECENT, 10, 0}, {EVICT_S3, 10, 0},  {EVICT_S3, 2, 0},
-                                               {EVICT_S3, 30, 0},     {EVICT_S3, 60, 0},  {EVICT_S3, 90, 0},
-                                               {EVICT_S3, 0, 0},      {EVICT_DUEL, 1, 1}, {EVICT_DUEL, 10, 1},
-                                               {EVICT_DUEL, 40, 1},   {EVICT_VALUE, 0, 0}};
+static const struct candidate {
+    struct evict_rule rule;
+    bool fine; /* a share between two others: not tried for a cache that is not there */
+} candidates[] = {{{EVICT_RECENT, 10, 0}, false}, {{EVICT_S3, 10, 0}, false},  {{EVICT_S3, 2, 0}, true},
+                  {{EVICT_S3, 30, 0}, true},      {{EVICT_S3, 60, 0}, false},  {{EVICT_S3, 90, 0}, true},
+                  {{EVICT_S3, 0, 0}, false},      {{EVICT_DUEL, 1, 1}, false}, {{EVICT_DUEL, 10, 1}, false},
+                  {{EVICT_DUEL, 40, 1}, true},    {{EVICT_VALUE, 0, 0}, false}};
 
 enum {
     CANDIDATES = ARRAY_LEN(candidates),
@@ -32,7 +35,8 @@ enum {
 #define LEAD_MOVE 0.02  /* or one for which entries are moved */
 
 struct tuner {
-    struct mini *minis[CANDIDATES];
+    bool coarse;                    /* without the fine candidates: */
+    struct mini *minis[CANDIDATES]; /* theirs are NULL, and their scores 0 */
     double scores[CANDIDATES];
     struct evict_sketch sketch;
     uint64_t max_entries, max_bytes;
@@ -66,15 +70,17 @@ static void free_minis(struct mini **minis)
         mini_free(minis[i]);
 }
 
-bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes)
+static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes, uint64_t threshold)
 {
-    struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = UINT64_MAX};
-    for (uint64_t n = max_entries; n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
+    struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = threshold};
+    for (double n = (double)max_entries * tuner_rate(&next); n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
         next.threshold /= 2;
     bool ok = true;
     for (size_t i = 0; i < CANDIDATES; i++) {
+        if (tuner->coarse && candidates[i].fine)
+            continue;
         next.minis[i] = mini_new(&(struct mini_recipe){.strategy = EVICT_ADAPTIVE,
-                                                       .rule = candidates[i],
+                                                       .rule = candidates[i].rule,
                                                        .sketch = &tuner->sketch},
                                  limits_of(&next));
         ok = ok && next.minis[i];
@@ -96,15 +102,32 @@ bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_by
     return true;
 }
 
-struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)
+bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes)
+{
+    return begin(tuner, max_entries, max_bytes, UINT64_MAX);
+}
+
+static struct tuner *make(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold, bool coarse)
 {
     struct tuner *tuner = calloc(1, sizeof *tuner);
-    if (tuner && tuner_set_limits(tuner, max_entries, max_bytes)) {
-        tuner->advice = evict_advice_of(candidates[0]);
+    if (tuner)
+        tuner->coarse = coarse;
+    if (tuner && begin(tuner, max_entries, max_bytes, threshold)) {
+        tuner->advice = evict_advice_of(candidates[0].rule);
         return tuner;
     }
     free(tuner);
     return NULL;
+}
+
+struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes)
+{
+    return make(max_entries, max_bytes, UINT64_MAX, false);
+}
+
+struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold)
+{
+    return make(max_entries, max_bytes, threshold, true);
 }
 
 void tuner_free(struct tuner *tuner)
@@ -121,13 +144,16 @@ bool tuner_wants(const struct tuner *tuner, uint64_t hash)
     return mini_sampled(hash, __atomic_load_n(&tuner->threshold, __ATOMIC_RELAXED));
 }
 
-/* Half the sample when the miniatures become large. */
-static void thin_out(struct tuner *tuner)
+void tuner_narrow(struct tuner *tuner, uint64_t threshold)
 {
-    __atomic_store_n(&tuner->threshold, tuner->threshold / 2, __ATOMIC_RELAXED);
+    double before = tuner_rate(tuner);
+    if (threshold >= tuner->threshold)
+        return;
+    __atomic_store_n(&tuner->threshold, threshold, __ATOMIC_RELAXED);
     for (size_t i = 0; i < CANDIDATES; i++) {
-        mini_shrink(tuner->minis[i], tuner->threshold, limits_of(tuner));
-        tuner->scores[i] /= 2;
+        if (tuner->minis[i])
+            mini_shrink(tuner->minis[i], threshold, limits_of(tuner));
+        tuner->scores[i] *= tuner_rate(tuner) / before;
     }
 }
 
@@ -135,13 +161,13 @@ static void choose(struct tuner *tuner, unsigned candidate)
 {
     tuner->chosen = candidate;
     tuner->changes++;
-    __atomic_store_n(&tuner->advice, evict_advice_of(candidates[candidate]), __ATOMIC_RELAXED);
+    __atomic_store_n(&tuner->advice, evict_advice_of(candidates[candidate].rule), __ATOMIC_RELAXED);
 }
 
 /* By how much must a candidate be better before it is followed? More where entries would have to be moved. */
 static double lead_wanted(const struct tuner *tuner, unsigned to)
 {
-    enum evict_kind now = candidates[tuner->chosen].kind, then = candidates[to].kind;
+    enum evict_kind now = candidates[tuner->chosen].rule.kind, then = candidates[to].rule.kind;
     if (now == then || (now != EVICT_DUEL && then != EVICT_DUEL && now != EVICT_VALUE && then != EVICT_VALUE))
         return LEAD; /* S3 and RECENT let in all alike */
     return now == EVICT_VALUE || then == EVICT_VALUE ? LEAD_MOVE : LEAD_KIND;
@@ -189,6 +215,8 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
     float cost = item->cost > 0 ? item->cost : 1;
     sketch_add(&tuner->sketch, item->hash, 1);
     for (size_t i = 0; i < CANDIDATES; i++) {
+        if (!tuner->minis[i])
+            continue;
         if (mini_request(tuner->minis[i], item, 0, 1))
             tuner->scores[i] += (double)cost;
         size_t count = mini_count(tuner->minis[i]);
@@ -196,7 +224,7 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
     }
     sketch_reserve(&tuner->sketch, most);
     if (most > MINI_ENTRIES && tuner->threshold > UINT64_MAX / MIN_RATE)
-        thin_out(tuner);
+        tuner_narrow(tuner, tuner->threshold / 2); /* the miniatures become large */
     uint64_t period = PERIOD_FILLS * (uint64_t)most;
     double least = PERIOD_MIN * tuner_rate(tuner);
     tuner->seen++;
@@ -217,7 +245,7 @@ const evict_advice *tuner_advice(const struct tuner *tuner)
 
 struct evict_rule tuner_rule(const struct tuner *tuner)
 {
-    return candidates[tuner->chosen];
+    return candidates[tuner->chosen].rule;
 }
 
 uint64_t tuner_changes(const struct tuner *tuner)
@@ -229,6 +257,6 @@ size_t tuner_memory(const struct tuner *tuner)
 {
     size_t n = sizeof *tuner + tuner->sketch.size * sizeof *tuner->sketch.words;
     for (size_t i = 0; i < CANDIDATES; i++)
-        n += mini_memory(tuner->minis[i]);
+        n += tuner->minis[i] ? mini_memory(tuner->minis[i]) : 0;
     return n;
 }

@@ -12,7 +12,15 @@ struct tuner; /* private */
 
 /* For a cache with these limits, 0 = none. NULL: out of memory. */
 struct tuner *tuner_new(uint64_t max_entries, uint64_t max_bytes);
+
+/* The same for a cache that is not there, by the sample that somebody else follows: no key beyond the
+ * `threshold` of mini.h will be noted. It has seven of the eleven candidates, those between which the others
+ * lie, for two thirds of the cost. */
+struct tuner *tuner_new_within(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold);
 void tuner_free(struct tuner *tuner);
+
+/* From now on no key beyond the threshold is noted. */
+void tuner_narrow(struct tuner *tuner, uint64_t threshold);
 
 /* Other limits: it starts to learn anew, and the advice stays until then. False: out of memory, nothing
  * changed. */

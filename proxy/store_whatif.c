@@ -19,7 +19,8 @@ struct whatif {
     _Atomic uint64_t looked, changed;
     _Atomic uint64_t skipped; /* uses that found the lock taken */
     tick_t second;            /* when `notes` began */
-    unsigned notes;
+    unsigned notes;           /* since then */
+    bool pausing;             /* until the second is over */
 };
 
 struct whatif *whatif_new(void)
@@ -39,17 +40,24 @@ void whatif_free(struct whatif *w)
     free(w);
 }
 
-/* In dense traffic fewer keys are followed, so that it costs little. */
-static void bound(struct whatif *w, tick_t now)
+/* May one more use be noted? In dense traffic fewer keys are followed, so that it costs little; where they
+ * are few already, all are followed for a part of each second. */
+static bool may_note(struct whatif *w, tick_t now)
 {
     if (now - w->second >= TICK_S) {
         w->second = now;
         w->notes = 0;
+        w->pausing = false;
     }
-    if (++w->notes <= NOTES_A_SECOND)
-        return;
-    w->notes = 0;
-    curve_thin(w->curve, SAMPLE_LEAST);
+    if (w->notes < NOTES_A_SECOND) {
+        w->notes++;
+        return true;
+    }
+    if (!w->pausing && !curve_thin(w->curve, SAMPLE_LEAST))
+        w->pausing = true;
+    if (!w->pausing)
+        w->notes = 0;
+    return !w->pausing;
 }
 
 void whatif_note(struct whatif *w, const struct evict_item *item, const struct freshness *fresh, tick_t now,
@@ -64,9 +72,11 @@ void whatif_note(struct whatif *w, const struct evict_item *item, const struct f
     if (w->curve && curve_wants(w->curve, item->hash)) {
         tick_t given = atomic_load_explicit(&w->lifetime, memory_order_relaxed);
         bool settable = given > 0 && fresh->settable;
-        curve_note_life(w->curve, item, now, settable ? given : fresh->lifetime - fresh->initial_age,
-                        settable, again);
-        bound(w, now);
+        if (may_note(w, now))
+            curve_note_life(w->curve, item, now, settable ? given : fresh->lifetime - fresh->initial_age,
+                            settable, again);
+        else
+            curve_pass(w->curve, (uint64_t)again + 1);
     }
     pthread_mutex_unlock(&w->lock);
 }
@@ -160,6 +170,7 @@ bool store_whatif(struct store *store, struct store_whatif *out)
         curve_sum(w->curve, &sums);
         out->requests = sums.requests;
         out->base = sums.base;
+        out->skipped += sums.passed;
         out->rate = curve_rate(w->curve);
         for (unsigned i = 0; i < STORE_WHATIF_COUNT; i++)
             out->hits[i] = i < sums.count ? sums.hits[i] : sums.base;

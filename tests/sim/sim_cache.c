@@ -1,7 +1,8 @@
 /*
  * Hit ratios of the strategies in worlds with fixed seeds: Zipf, scans through it, a loop larger than the
  * cache, a set that shifts, sizes and costs that differ widely. Prints a table; exits 1 when adaptive is more
- * than half a point below lru anywhere, holds nothing of the loop, or gains nothing from sizes.
+ * than half a point below lru anywhere, holds nothing of the loop, or gains nothing from sizes, or when what
+ * it would hit at half, twice or four times the size is predicted more than 3 points wrong.
  */
 #include "policy/rng.h"
 #include "tests/sim/cache.h"
@@ -69,17 +70,40 @@ static void make_world(enum world world)
     }
 }
 
-static double run(enum world world, enum evict_strategy strategy)
+/* At so many times the size; *predicted for `predict` times that, when it is above 0. */
+static double run_at(enum world world, enum evict_strategy strategy, double factor, double predict,
+                     double *predicted)
 {
     struct cache_result result;
-    struct cache_setup setup = {.strategy = strategy};
+    struct cache_setup setup = {.strategy = strategy, .predict = predict};
     if (world == SIZES)
-        setup.max_bytes = CACHE * 12000;
+        setup.max_bytes = (uint64_t)(factor * CACHE * 12000);
     else
-        setup.max_entries = CACHE;
+        setup.max_entries = (uint64_t)(factor * CACHE);
     if (!cache_run(&setup, records, REQUESTS, &result))
         exit(1);
+    if (predicted)
+        *predicted = 100 * result.predicted;
     return 100 * (double)result.hits / (double)result.requests;
+}
+
+static double run(enum world world, enum evict_strategy strategy)
+{
+    return run_at(world, strategy, 1, 0, NULL);
+}
+
+/* Prints what adaptive hits at other sizes, and what was predicted. False: too far from each other. */
+static bool predicts(enum world world)
+{
+    static const double factors[] = {0.5, 2, 4};
+    bool good = true;
+    for (int i = 0; i < 3; i++) {
+        double predicted, real = run_at(world, EVICT_ADAPTIVE, factors[i], 0, NULL);
+        run_at(world, EVICT_ADAPTIVE, 1, factors[i], &predicted);
+        printf("  at %g times the size %.2f, predicted %.2f\n", factors[i], real, predicted);
+        good = good && fabs(predicted - real) <= 3;
+    }
+    return good;
 }
 
 int main(void)
@@ -97,6 +121,7 @@ int main(void)
             printf("  adaptive must have %.2f at least\n", wanted);
             good = false;
         }
+        good = predicts((enum world)w) && good;
     }
     return good ? 0 : 1;
 }

@@ -62,6 +62,51 @@ START_TEST(a_curve_knows_where_a_loop_fits)
 }
 END_TEST
 
+/* Keys that are read twice, 700 requests apart: with 800 entries lru hits each second use, and the rule that
+ * a cache of 400 follows here hits next to none. */
+START_TEST(another_size_has_its_own_rule)
+{
+    static const double twice = 2;
+    struct curve_point point;
+    evict_advice present = evict_advice_of((struct evict_rule){EVICT_S3, 10, 0});
+    struct curve *curve = curve_new(&(struct curve_setup){.strategy = EVICT_ADAPTIVE,
+                                                          .advice = &present,
+                                                          .max_entries = 400,
+                                                          .factors = &twice,
+                                                          .count = 1});
+    must(curve);
+    for (uint64_t i = 0; i < 40000; i++) {
+        struct evict_item item = item_of(i % 2 == 0 ? i : i > 700 ? i - 701 : 1);
+        curve_note(curve, &item, 0, 1);
+    }
+    curve_window(curve, 40000, 0);
+    must(curve_points(curve, &point) == 1 && point.gain > 0.45);
+    curve_free(curve);
+}
+END_TEST
+
+/* What was not noted changes no share. */
+START_TEST(uses_that_were_passed_fare_like_the_others)
+{
+    static const double twice = 2;
+    struct curve_point point;
+    struct curve_sums sums;
+    struct curve *curve = curve_new(
+        &(struct curve_setup){.strategy = EVICT_LRU, .max_entries = 20, .factors = &twice, .count = 1});
+    must(curve);
+    for (uint64_t i = 0; i < 3000; i++) {
+        struct evict_item item = item_of(i % 30);
+        curve_note(curve, &item, 0, 1);
+    }
+    curve_pass(curve, 7000);
+    curve_window(curve, 10000, 0);
+    must(curve_points(curve, &point) == 1 && point.gain > 0.98 && point.gain <= 1);
+    curve_sum(curve, &sums);
+    must(sums.requests == 3000 && sums.passed == 7000);
+    curve_free(curve);
+}
+END_TEST
+
 START_TEST(what_is_out_of_date_is_no_hit)
 {
     static const double twice = 2;
@@ -167,6 +212,8 @@ int main(void)
     TCase *t = tcase_create("curve");
     tcase_add_test(t, a_loop_is_found_out);
     tcase_add_test(t, a_curve_knows_where_a_loop_fits);
+    tcase_add_test(t, another_size_has_its_own_rule);
+    tcase_add_test(t, uses_that_were_passed_fare_like_the_others);
     tcase_add_test(t, what_is_out_of_date_is_no_hit);
     tcase_add_test(t, uses_in_a_row_may_be_noted_at_once);
     tcase_add_test(t, samples_thin_out);
