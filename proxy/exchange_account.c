@@ -60,17 +60,20 @@ void exchange_note_quota(struct exchange *x, const struct rate_reading *reading)
 static void note_phases(struct exchange *x)
 {
     struct observation *o = &x->o;
-    tick_t sent = exchange_spent(x, PHASE_SENT);
-    o->held = exchange_spent(x, PHASE_HOLDING);
-    o->second = exchange_spent(x, PHASE_SECOND);
-    o->joined = exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING) +
-                exchange_spent(x, PHASE_GATHER); /* a batch is a fetch shared with others */
-    o->queue_wait = exchange_spent(x, PHASE_ADMIT);
-    o->pool_wait = exchange_spent(x, PHASE_QUEUED);
-    o->send = o->send < sent ? o->send : sent;
-    o->wait = sent - o->send;
-    o->body = exchange_spent(x, PHASE_RELAY) + exchange_spent(x, PHASE_TUNNEL);
-    o->retry_delay = exchange_spent(x, PHASE_BACKOFF);
+    const tick_t *spent = x->spent;
+    tick_t now = worker_now(x->w);
+    x->spent[x->phase] += now - x->phase_began; /* the present stay, up to now */
+    x->phase_began = now;
+    o->held = spent[PHASE_HOLDING];
+    o->second = spent[PHASE_SECOND];
+    /* a batch is a fetch shared with others */
+    o->joined = spent[PHASE_JOINED] + spent[PHASE_SERVING] + spent[PHASE_GATHER];
+    o->queue_wait = spent[PHASE_ADMIT];
+    o->pool_wait = spent[PHASE_QUEUED];
+    o->send = o->send < spent[PHASE_SENT] ? o->send : spent[PHASE_SENT];
+    o->wait = spent[PHASE_SENT] - o->send;
+    o->body = spent[PHASE_RELAY] + spent[PHASE_TUNNEL];
+    o->retry_delay = spent[PHASE_BACKOFF];
 }
 
 /* When it ended: as exact as is cheap (worker.h). */
