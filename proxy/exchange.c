@@ -60,8 +60,9 @@ void exchange_set_phase(struct exchange *x, enum phase phase)
         tracing_phase_slow(x, phase);
     if (phase != PHASE_OVER) {
         tick_t now = worker_now(x->w);
-        x->spent[x->phase] += now - (x->phase_began ? x->phase_began : x->began);
+        x->spent[x->phase] += now - x->phase_began;
         x->phase_began = now;
+        x->o.detailed = true;
     }
     x->phase = (uint8_t)phase;
 }
@@ -86,7 +87,7 @@ struct exchange *exchange_new(struct worker *w)
     memset(x, 0, cleared);
     x->w = w;
     x->settings = settings_ref(w->settings);
-    x->began = worker_now(w);
+    x->began = x->phase_began = worker_now(w);
     x->deadline = x->grace = TICK_NEVER;
     x->timer.fire = timer_fired;
     x->wait.exchange = x;

@@ -21,8 +21,7 @@ static void note_text(char *to, size_t room, struct slice from)
 
 tick_t exchange_spent(struct exchange *x, enum phase phase)
 {
-    tick_t began = x->phase_began ? x->phase_began : x->began;
-    return x->spent[phase] + (x->phase == phase ? worker_now(x->w) - began : 0);
+    return x->spent[phase] + (x->phase == phase ? worker_now(x->w) - x->phase_began : 0);
 }
 
 static uint32_t microseconds(tick_t t)
@@ -111,7 +110,6 @@ void exchange_account(struct exchange *x, bool whole)
     x->o.ended_wall = worker_wall_ns(w);
     x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);
     x->o.reason = (uint16_t)x->why;
-    x->o.detailed = x->phase_began != 0;
     if (x->o.detailed)
         note_phases(x);
     if (x->down) {

@@ -67,7 +67,7 @@ struct exchange {
     tick_t began, deadline; /* deadline: of everything, TICK_NEVER when there is none */
     tick_t grace;           /* a half-closed client is given up then */
     uint8_t phase;
-    tick_t phase_began;       /* 0: with the exchange */
+    tick_t phase_began;
     tick_t spent[PHASE_COUNT]; /* in the phases that are over */
 
     /* The request. */
@@ -319,7 +319,12 @@ void exchange_put_together(struct exchange *x, const struct head *response, stru
  * cache. The body is the caller's. Ends the exchange. */
 void exchange_given(struct exchange *x, const struct head *response, struct slice body, tick_t sent);
 /* Acts on a credential that was refused, once. */
-void exchange_judge_refusal(struct exchange *x);
+void exchange_judge_refusal_slow(struct exchange *x);
+static inline void exchange_judge_refusal(struct exchange *x)
+{
+    if (x->refused)
+        exchange_judge_refusal_slow(x);
+}
 
 /* exchange_second.c */
 /* Asks the levels below memory, when there are any and the verdict calls for it. True: it does, and acts when

@@ -141,10 +141,8 @@ static void tell_cache(struct exchange *x, const struct head *response)
 }
 
 /* A credential that was really refused loses what was stored for it. */
-void exchange_judge_refusal(struct exchange *x)
+void exchange_judge_refusal_slow(struct exchange *x)
 {
-    if (!x->refused)
-        return;
     x->refused = false;
     exchange_credential_refused(x);
     if (x->drops) {
@@ -347,7 +345,7 @@ static bool plain_text(const struct head *response)
 }
 
 /* Counts bytes of such an answer; once a second one piece is looked at: some 50 us. */
-static void note_plain(struct exchange *x, struct slice data)
+static __attribute__((noinline)) void note_plain(struct exchange *x, struct slice data)
 {
     struct worker *w = x->w;
     metric_add(w->metrics, METRIC_PLAIN_BYTES, data.n);
