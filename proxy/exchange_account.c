@@ -11,12 +11,12 @@
 #include "proxy/log.h"
 #include "proxy/service.h"
 
-static void note_text(char *to, size_t room, struct slice from)
+static inline void note_text(char *to, size_t room, struct slice from)
 {
-    if (from.n > room)
-        from.n = room;
-    if (from.n)
-        memcpy(to, from.p, from.n);
+    if (from.n >= room) /* as an id of our own is: of a length that is known here */
+        memcpy(to, from.p, room);
+    else if (from.n)
+        memcpy(to, from.p, unseen(from.n));
 }
 
 tick_t exchange_spent(struct exchange *x, enum phase phase)
