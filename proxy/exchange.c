@@ -158,8 +158,9 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .head = &x->req,
         .origin = {x->settings->p->origin, strlen(x->settings->p->origin)},
         .rules = &x->settings->p->cache,
-        .route = {.has_ttl = x->route.route->has_ttl, .ttl = x->route.route->ttl},
+        .route = {x->route.route->has_ttl, x->route.route->ttl, false, 0},
         .tags = tags,
+        .tag_count = 0, /* every member is named: so nothing is cleared first */
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
         .wall = worker_wall(x->w),
