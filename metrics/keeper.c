@@ -11,7 +11,8 @@
 struct keeper {
     uint64_t number;  /* of the next request */
     uint64_t lottery; /* state of a generator; good enough to choose by, and never a secret */
-    int64_t period;   /* of ended_wall: the set that is filled */
+    int64_t period;   /* of ended_wall: the set that is filled; -1: none yet */
+    int64_t began;    /* when that began */
     unsigned filled;
     unsigned fastest;           /* place of the set */
     int64_t floor;              /* the fastest's time; -1 while there is room */
@@ -24,7 +25,7 @@ struct keeper *keeper_new(size_t room)
     struct keeper *k = calloc(1, sizeof *k);
     if (!k)
         return NULL;
-    *k = (struct keeper){.lottery = UINT64_C(0x9E3779B97F4A7C15), .period = -1, .floor = -1};
+    *k = (struct keeper){.lottery = UINT64_C(0x9E3779B97F4A7C15), .period = -1, .began = INT64_MIN, .floor = -1};
     k->sample = ring_new(room);
     k->failed = ring_new(KEEPER_FAILED);
     k->slow = ring_new(2 * KEEPER_SLOW);
@@ -46,7 +47,10 @@ void keeper_free(struct keeper *k)
 
 static void begin_period(struct keeper *k, int64_t period)
 {
+    if (period == k->period) /* a time before 1970 is of the first */
+        return;
     k->period = period;
+    k->began = period * PERIOD;
     k->filled = 0;
     k->floor = -1;
     for (size_t i = 0; i < KEEPER_SLOW; i++)
@@ -73,9 +77,9 @@ static void keep_slow(struct keeper *k, const struct observation *o)
 
 void keeper_see(struct keeper *k, struct observation *o, uint64_t sample, bool failed)
 {
-    int64_t period = o->ended_wall > 0 ? o->ended_wall / PERIOD : 0;
-    if (period != k->period)
-        begin_period(k, period);
+    /* Not divided for each request; negative times, and those before, are above all as unsigned ones. */
+    if (__builtin_expect((uint64_t)o->ended_wall - (uint64_t)k->began >= (uint64_t)PERIOD, 0))
+        begin_period(k, o->ended_wall > 0 ? o->ended_wall / PERIOD : 0);
     k->lottery = k->lottery * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     bool slow = o->total > k->floor;
     o->number = k->number++;

@@ -25,29 +25,37 @@ static bool parse_hex(const char *p, uint8_t *out, size_t n)
     return true;
 }
 
-/* Four bytes as eight digits, all at once: the nibbles are spread over the bytes of a word, high one first.
- */
-static void write_hex_word(char *out, const uint8_t *p)
+/* Octets side by side, for the compiler to work on at once. */
+typedef uint8_t octets __attribute__((vector_size(16)));
+
+static octets digits(octets nibbles)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t x = p[0] | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 32 | (uint64_t)p[3] << 48;
-    x = (x >> 4 & 0x0f * ones) | (x & UINT64_C(0x000f000f000f000f)) << 8;
-    uint64_t letters = (x + 6 * ones) >> 4 & ones; /* 1 in each byte above 9 */
-    x += '0' * ones + ('a' - '0' - 10) * letters;
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    x = __builtin_bswap64(x);
-#endif
-    memcpy(out, &x, sizeof x);
+    return nibbles + '0' + ((octets)(nibbles > 9) & ('a' - '0' - 10));
 }
 
-static void write_hex(char *out, const uint8_t *p, size_t n)
+/* The first eight octets' digits, high nibble first. */
+static void write_hex_half(char *out, octets high, octets low)
 {
-    for (; n >= 4; n -= 4, p += 4, out += 8)
-        write_hex_word(out, p);
-    for (size_t i = 0; i < n; i++) {
-        out[2 * i] = "0123456789abcdef"[p[i] >> 4];
-        out[2 * i + 1] = "0123456789abcdef"[p[i] & 15];
-    }
+    octets text = __builtin_shufflevector(high, low, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    memcpy(out, &text, sizeof text);
+}
+
+static void write_hex_8(char out[16], const uint8_t p[8])
+{
+    octets x = {0};
+    memcpy(&x, p, 8);
+    write_hex_half(out, digits(x >> 4), digits(x & 15));
+}
+
+static void write_hex_16(char out[32], const uint8_t p[16])
+{
+    octets x;
+    memcpy(&x, p, sizeof x);
+    octets high = digits(x >> 4), low = digits(x & 15);
+    octets rest =
+        __builtin_shufflevector(high, low, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    write_hex_half(out, high, low);
+    memcpy(out + 16, &rest, sizeof rest);
 }
 
 static bool all_zero(const uint8_t *p, size_t n)
@@ -118,11 +126,12 @@ void trace_child(struct trace_context *t, struct rng *rng)
 void traceparent_format(const struct trace_context *t, char out[TRACEPARENT_LEN])
 {
     memcpy(out, "00-", 3);
-    write_hex(out + 3, t->trace_id, 16);
+    write_hex_16(out + 3, t->trace_id);
     out[35] = '-';
-    write_hex(out + 36, t->parent_id, 8);
+    write_hex_8(out + 36, t->parent_id);
     out[52] = '-';
-    write_hex(out + 53, &t->flags, 1);
+    out[53] = "0123456789abcdef"[t->flags >> 4];
+    out[54] = "0123456789abcdef"[t->flags & 15];
 }
 
 static bool is_request_id_byte(char c)
@@ -148,7 +157,7 @@ void request_id_make(char out[REQUEST_ID_LEN], struct rng *rng)
     random_bytes(id, sizeof id, rng);
     id[6] = (id[6] & 0x0f) | 0x40;
     id[8] = (id[8] & 0x3f) | 0x80;
-    write_hex(hex, id, sizeof id);
+    write_hex_16(hex, id);
     memcpy(out, hex, 8);
     memcpy(out + 9, hex + 8, 4);
     memcpy(out + 14, hex + 12, 4);

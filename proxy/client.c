@@ -267,8 +267,9 @@ static struct h1_limits limits_of(const struct client *c)
 static size_t take_head(struct client *c, const char *p, size_t n)
 {
     struct worker *w = c->d.worker;
-    struct head head = {.fields = w->fields};
+    struct head head; /* not cleared: the parser sets all but its table */
     size_t used = 0;
+    head.fields = w->fields;
     if (!c->settings)
         c->settings = settings_ref(w->settings);
     struct h1_limits limits = limits_of(c);

@@ -60,8 +60,9 @@ void exchange_set_phase(struct exchange *x, enum phase phase)
         tracing_phase_slow(x, phase);
     if (phase != PHASE_OVER) {
         tick_t now = worker_now(x->w);
-        x->spent[x->phase] += now - (x->phase_began ? x->phase_began : x->began);
+        x->spent[x->phase] += now - x->phase_began;
         x->phase_began = now;
+        x->o.detailed = true;
     }
     x->phase = (uint8_t)phase;
 }
@@ -80,10 +81,10 @@ struct exchange *exchange_new(struct worker *w)
         x = malloc(sizeof(*x));
     if (!x)
         return NULL;
-    memset(x, 0, offsetof(struct exchange, id));
+    memset(x, 0, unseen(offsetof(struct exchange, id)));
     x->w = w;
     x->settings = settings_ref(w->settings);
-    x->began = worker_now(w);
+    x->began = x->phase_began = worker_now(w);
     x->deadline = x->grace = TICK_NEVER;
     x->timer.fire = timer_fired;
     x->wait.exchange = x;
@@ -157,8 +158,9 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .head = &x->req,
         .origin = {x->settings->p->origin, strlen(x->settings->p->origin)},
         .rules = &x->settings->p->cache,
-        .route = {.has_ttl = x->route.route->has_ttl, .ttl = x->route.route->ttl},
+        .route = {x->route.route->has_ttl, x->route.route->ttl, false, 0},
         .tags = tags,
+        .tag_count = 0, /* every member is named: so nothing is cleared first */
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
         .wall = worker_wall(x->w),

@@ -11,18 +11,17 @@
 #include "proxy/log.h"
 #include "proxy/service.h"
 
-static void note_text(char *to, size_t room, struct slice from)
+static inline void note_text(char *to, size_t room, struct slice from)
 {
-    if (from.n > room)
-        from.n = room;
-    if (from.n)
-        memcpy(to, from.p, from.n);
+    if (from.n >= room) /* as an id of our own is: of a length that is known here */
+        memcpy(to, from.p, room);
+    else if (from.n)
+        memcpy(to, from.p, unseen(from.n));
 }
 
 tick_t exchange_spent(struct exchange *x, enum phase phase)
 {
-    tick_t began = x->phase_began ? x->phase_began : x->began;
-    return x->spent[phase] + (x->phase == phase ? worker_now(x->w) - began : 0);
+    return x->spent[phase] + (x->phase == phase ? worker_now(x->w) - x->phase_began : 0);
 }
 
 static uint32_t microseconds(tick_t t)
@@ -60,17 +59,20 @@ void exchange_note_quota(struct exchange *x, const struct rate_reading *reading)
 static void note_phases(struct exchange *x)
 {
     struct observation *o = &x->o;
-    tick_t sent = exchange_spent(x, PHASE_SENT);
-    o->held = exchange_spent(x, PHASE_HOLDING);
-    o->second = exchange_spent(x, PHASE_SECOND);
-    o->joined = exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING) +
-                exchange_spent(x, PHASE_GATHER); /* a batch is a fetch shared with others */
-    o->queue_wait = exchange_spent(x, PHASE_ADMIT);
-    o->pool_wait = exchange_spent(x, PHASE_QUEUED);
-    o->send = o->send < sent ? o->send : sent;
-    o->wait = sent - o->send;
-    o->body = exchange_spent(x, PHASE_RELAY) + exchange_spent(x, PHASE_TUNNEL);
-    o->retry_delay = exchange_spent(x, PHASE_BACKOFF);
+    const tick_t *spent = x->spent;
+    tick_t now = worker_now(x->w);
+    x->spent[x->phase] += now - x->phase_began; /* the present stay, up to now */
+    x->phase_began = now;
+    o->held = spent[PHASE_HOLDING];
+    o->second = spent[PHASE_SECOND];
+    /* a batch is a fetch shared with others */
+    o->joined = spent[PHASE_JOINED] + spent[PHASE_SERVING] + spent[PHASE_GATHER];
+    o->queue_wait = spent[PHASE_ADMIT];
+    o->pool_wait = spent[PHASE_QUEUED];
+    o->send = o->send < spent[PHASE_SENT] ? o->send : spent[PHASE_SENT];
+    o->wait = spent[PHASE_SENT] - o->send;
+    o->body = spent[PHASE_RELAY] + spent[PHASE_TUNNEL];
+    o->retry_delay = spent[PHASE_BACKOFF];
 }
 
 /* When it ended: as exact as is cheap (worker.h). */
@@ -108,7 +110,6 @@ void exchange_account(struct exchange *x, bool whole)
     x->o.ended_wall = worker_wall_ns(w);
     x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);
     x->o.reason = (uint16_t)x->why;
-    x->o.detailed = x->phase_began != 0;
     if (x->o.detailed)
         note_phases(x);
     if (x->down) {

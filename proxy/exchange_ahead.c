@@ -384,6 +384,8 @@ void exchange_ahead_note(struct exchange *x, enum store_verdict verdict)
 {
     struct worker *w = x->w;
     struct downstream *d = x->down;
+    if (verdict == STORE_HIT && !x->look.ahead && !x->look.first && x->look.key.place.lo == d->ahead_key)
+        return; /* as below, for the most frequent case */
     struct ahead_event event = {
         .missed = verdict != STORE_HIT && verdict != STORE_HIT_STALE && verdict != STORE_JOIN,
         .fetched_ahead = x->look.ahead == STORE_GUESSED && x->look.ahead_first,

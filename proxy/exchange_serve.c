@@ -71,9 +71,9 @@ static void server_timing(struct exchange *x, struct compose *c)
 
 struct slice exchange_last_lines(struct exchange *x, struct slice trailers)
 {
-    struct compose c = compose_into(x->w->lines, x->w->head_size);
-    if (!x_config(x)->server_timing || !x->req.te_trailers)
+    if (!x->req.te_trailers || !x_config(x)->server_timing)
         return trailers;
+    struct compose c = compose_into(x->w->lines, x->w->head_size);
     compose_add(&c, trailers.p, trailers.n);
     COMPOSE(&c, "Server-Timing: total");
     duration(&c, worker_now(x->w) - x->began);

@@ -112,23 +112,23 @@ static inline unsigned unusual(const char *p)
     return 0xffff ^ (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(is_letter, is_digit), is_joint));
 }
 
-/* Moves p on to the first byte in whose block of 16 `stops` has a bit, or less than 16 before end. */
-#define SKIP_BLOCKS(p, end, stops)                                                                           \
+/* Moves p on to the first byte for which `stops` has a bit and does `found` there, or less than 16 before end. */
+#define SKIP_BLOCKS(p, end, stops, found)                                                                    \
     for (; (end) - (p) >= 16; (p) += 16) {                                                                   \
         unsigned mask = stops(p);                                                                            \
         if (mask != 0) {                                                                                     \
             (p) += __builtin_ctz(mask);                                                                      \
-            break;                                                                                           \
+            found;                                                                                           \
         }                                                                                                    \
     }
 #else
-#define SKIP_BLOCKS(p, end, stops)
+#define SKIP_BLOCKS(p, end, stops, found)
 #endif
 
 /* The first control byte other than HTAB, or end. */
 static inline const char *find_control(const char *p, const char *end)
 {
-    SKIP_BLOCKS(p, end, controls)
+    SKIP_BLOCKS(p, end, controls, return p) /* exactly OCTET_CONTROL */
     while (p < end && !octet_is(*p, OCTET_CONTROL))
         p++;
     return p;
@@ -137,7 +137,7 @@ static inline const char *find_control(const char *p, const char *end)
 /* The first byte that no target may have (SP included), or end. */
 static inline const char *find_target_end(const char *p, const char *end)
 {
-    SKIP_BLOCKS(p, end, target_ends)
+    SKIP_BLOCKS(p, end, target_ends, return p) /* exactly what is not OCTET_TARGET */
     while (p < end && octet_is(*p, OCTET_TARGET))
         p++;
     return p;
@@ -146,7 +146,7 @@ static inline const char *find_target_end(const char *p, const char *end)
 /* The first byte that is not of a token, or end. */
 static inline const char *find_token_end(const char *p, const char *end)
 {
-    SKIP_BLOCKS(p, end, unusual)
+    SKIP_BLOCKS(p, end, unusual, break)
     while (p < end && octet_is(*p, OCTET_TOKEN))
         p++;
     return p;

@@ -425,7 +425,13 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
                                 struct store_result *result)
 {
     const struct head *head = request->head;
-    struct lookup l = {.store = store, .request = request, .result = result};
+    struct lookup l; /* member by member: the rest is set below, and this is on the way of each hit */
+    l.store = store;
+    l.request = request;
+    l.result = result;
+    l.picky = l.conditional = l.one_range = l.no_memory = false;
+    l.spare = NULL;
+    l.thaw = (struct thaw){NULL, NULL, NULL, NULL};
     enum store_verdict verdict;
     *result = (struct store_result){0};
     store_key_of(store, request, &result->key);

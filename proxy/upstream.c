@@ -385,8 +385,10 @@ static void note_keep_alive(struct h1_upstream *h, const struct head *head)
 static size_t take_head(struct h1_upstream *h, const char *p, size_t n, bool *gone)
 {
     struct worker *w = h->u.worker;
-    struct head head = {.fields = w->fields, .field_max = w->field_max};
+    struct head head; /* not cleared: the parser sets all but its table */
     size_t used = 0;
+    head.fields = w->fields;
+    head.field_max = w->field_max;
     enum reason r =
         h1_parse_response(&h->scan, &h->settings->p->upstream_limits, h->method, p, n, &head, &used);
     if (r == REASON_MORE)
