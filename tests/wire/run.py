@@ -3,6 +3,9 @@
 
 NAME is a part of a test's or its file's name. SIDECAR=path tests another binary.
 Each test runs in a process of its own, with a time limit, some of them at once.
+
+A few that fail are run once more, each alone: on a busy machine some fail that depend on time. What passes then is named
+at the end, as it may as well be a race; it counts as passed. What a sanitizer reported, and a crash, is never run again.
 """
 import argparse
 import glob
@@ -21,6 +24,8 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 TIME_LIMIT = 40
+AGAIN = 4    # so many tests that failed are run again, alone; more are no accident
+FINAL = ("sanitizer report", "crashed", "the sidecar ended with")
 
 
 def find_tests(names):
@@ -113,6 +118,7 @@ class Totals:
         self.passed = self.failed = self.skipped = 0
         self.verbose = verbose
         self.failures = []
+        self.again = {}    # tests that failed, and may be run again: their cases that did
 
     def add(self, name, took, report):
         failures = []
@@ -129,6 +135,9 @@ class Totals:
             self.passed += 1
         self.failed += len(failures)
         self.failures += [full for full, _ in failures]
+        if failures:
+            final = any(word in wrong for _, wrong in failures for word in FINAL)
+            self.again[name] = None if final else [full for full, _ in failures]
         for full, wrong in failures:
             print("FAILED %s\n%s" % (full, indent(wrong)))
         if failures and report["story"]:
@@ -138,6 +147,26 @@ class Totals:
         elif self.verbose and not failures:
             print("ok %s (%d cases, %.2f s)" % (name, max(1, len(report["cases"])), took))
         sys.stdout.flush()
+
+
+def run_again(tests, totals):
+    """The second look at a few failures. Returns the names of the tests that passed."""
+    if not totals.again or len(totals.again) > AGAIN or not all(totals.again.values()):
+        return []
+    good = []
+    for name, function in tests:
+        cases = totals.again.get(name)
+        if not cases:
+            continue
+        alone = Totals(False)
+        run_all([(name, function)], 1, alone)
+        if alone.failed:
+            continue
+        good.append(name)
+        totals.failed -= len(cases)
+        totals.passed += len(cases)
+        totals.failures = [full for full in totals.failures if full not in cases]
+    return good
 
 
 def indent(text):
@@ -194,6 +223,9 @@ def main():
         os.chmod(folder, 0o755)         # some tests run the sidecar as another user
         tempfile.tempdir = folder       # what a test that is killed leaves behind goes with it
         run_all(tests, options.j, totals)
+        good = run_again(tests, totals)
+    for name in good:
+        print("it failed among others, and passed alone: %s" % name)
     if totals.failures:
         print("\nfailed:\n  " + "\n  ".join(totals.failures))
     skipped = ", %d skipped" % totals.skipped if totals.skipped else ""
