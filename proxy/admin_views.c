@@ -196,7 +196,7 @@ void admin_show_cache_entries(struct admin_request *r)
         return;
     }
     if (!admin_query_number(r, "limit", 10000, &limit) ||
-        !admin_query_word(r, "sort", "uri|bytes|hits|age|ttl|status"))
+        !admin_query_word(r, "sort", "uri|bytes|hits|age|ttl|status|cost"))
         return;
     struct view *v = view_new();
     if (v)

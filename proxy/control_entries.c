@@ -17,7 +17,7 @@ struct shown {
     int status;
     uint64_t bytes;
     uint32_t hits;
-    tick_t age, ttl;
+    tick_t age, ttl, fetch;
     const char *tier;
 };
 
@@ -60,6 +60,12 @@ static int by_ttl(const struct shown *a, const struct shown *b)
     return by_number((double)b->ttl, (double)a->ttl); /* what ends soonest first */
 }
 
+/* What costs most to fetch again. */
+static int by_cost(const struct shown *a, const struct shown *b)
+{
+    return by_number((double)a->fetch, (double)b->fetch);
+}
+
 static int by_status(const struct shown *a, const struct shown *b)
 {
     return by_number(b->status, a->status);
@@ -96,6 +102,7 @@ static void copy(struct shown *to, const struct store_view *view)
                          .hits = view->hits,
                          .age = view->age,
                          .ttl = view->ttl,
+                         .fetch = view->fetch,
                          .tier = view->tier};
     to->uri[log_mask_target(view->uri, to->uri, URI_SHOWN)] = '\0';
 }
@@ -135,6 +142,8 @@ static void put(struct view *v, const struct shown *e)
     view_uint(v, "hits", e->hits);
     view_real(v, "age", (double)e->age / (double)TICK_S);
     view_real(v, "ttl", (double)e->ttl / (double)TICK_S);
+    if (e->fetch > 0)
+        view_real(v, "cost", (double)e->fetch / (double)TICK_S);
     view_text(v, "tier", e->tier);
     view_end(v);
 }
@@ -143,7 +152,7 @@ static const struct {
     const char *name;
     int (*before)(const struct shown *a, const struct shown *b);
 } orders[] = {{"hits", by_hits}, {"uri", by_uri}, {"bytes", by_bytes},
-              {"age", by_age},   {"ttl", by_ttl}, {"status", by_status}};
+              {"age", by_age},   {"ttl", by_ttl}, {"status", by_status}, {"cost", by_cost}};
 
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit)
 {

@@ -261,6 +261,7 @@ struct store_view {
     uint64_t bytes;
     uint32_t hits;
     tick_t age, ttl;
+    tick_t fetch; /* what fetching it took; 0: not known */
     const char *tier;
 };
 

@@ -261,6 +261,7 @@ static void see_visit(void *arg, struct table_link *link)
                               .hits = entry->hits,
                               .age = age,
                               .ttl = entry->fresh.lifetime - age,
+                              .fetch = entry_fetch_time(entry),
                               .tier = tier_name((enum tier)entry->tier)};
     walk->stopped = !walk->see(walk->arg, &view);
 }

@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import time
 
 from harness import *
 from lib.sidecar import BINARY
@@ -194,6 +195,22 @@ def test_entries_are_listed_and_credentials_are_not(t):
     uris = [e["uri"] for e in sidecar.admin("/api/v1/cache/entries?sort=uri")[2]["entries"]]
     equal(uris, sorted(uris), "by uri")
     equal(sidecar.admin("/api/v1/cache/entries?sort=color")[0], 400, "an unknown order")
+
+
+def test_the_costliest_entries_are_those_that_took_longest_to_fetch(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, PLAIN)
+    fresh = make_response(200, [("Cache-Control", "max-age=60")], b"x")
+
+    def late(conn, request):
+        time.sleep(0.1)                        # what fetching it costs
+        return conn.send(fresh)
+    origin.on.update({"/quick": fresh, "/late": late})
+    for path in ("/quick", "/late", "/quick", "/quick"):
+        sidecar.request(path)
+    first, second = sidecar.admin("/api/v1/cache/entries?sort=cost")[2]["entries"]
+    equal((first["uri"], second["uri"]), ("/late", "/quick"), "by cost")
+    check(0.1 <= first["cost"] < 5 and second["cost"] < first["cost"], (first, second))
 
 
 def unpack(data, at=0):
