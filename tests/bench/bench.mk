@@ -5,7 +5,6 @@ $(BUILD)/bench-%: $(BUILD)/obj/tests/bench/tools/bench-%.o $(call obj,tests/benc
 	$(if $(Q),@echo "  LINK  $@")
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
 
-.SECONDARY: $(call obj,$(wildcard tests/bench/tools/*.c))
 .PHONY: bench-tools bench
 bench-tools: $(BENCH_TOOLS)
 bench: bench-tools $(PROGRAMS)  ## measure against nginx, HAProxy and the do-nothing programs (ARGS=--quick)

@@ -24,6 +24,7 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 TIME_LIMIT = 40
+JOBS = 2 + 3 * len(os.sched_getaffinity(0))    # they mostly wait
 AGAIN = 4    # so many tests that failed are run again, alone; more are no accident
 FINAL = ("sanitizer report", "crashed", "the sidecar ended with")
 
@@ -103,8 +104,9 @@ class Running:
 
     def report(self, timed_out):
         os.close(self.pipe)
-        os.waitpid(self.pid, 0)
+        _, _, used = os.wait4(self.pid, 0)
         self.took = time.monotonic() - self.started
+        self.computed = used.ru_utime + used.ru_stime    # with the sidecars and programs that it has waited for
         if timed_out:
             return {"cases": [], "error": "took more than %d s" % self.limit, "skip": None, "story": ""}
         try:
@@ -120,7 +122,7 @@ class Totals:
         self.failures = []
         self.again = {}    # tests that failed, and may be run again: their cases that did
 
-    def add(self, name, took, report):
+    def add(self, name, one, report):
         failures = []
         for case, wrong in report["cases"]:
             if wrong:
@@ -145,7 +147,7 @@ class Totals:
         if report["skip"]:
             print("skipped %s: %s" % (name, report["skip"]))
         elif self.verbose and not failures:
-            print("ok %s (%d cases, %.2f s)" % (name, max(1, len(report["cases"])), took))
+            print("ok %s (%d cases, %.2f s, computed %.2f s)" % (name, max(1, len(report["cases"])), one.took, one.computed))
         sys.stdout.flush()
 
 
@@ -174,7 +176,8 @@ def indent(text):
 
 
 def run_all(tests, jobs, totals):
-    waiting = [x for x in tests if not getattr(x[1], "alone", False)]
+    # What takes long is begun first: nothing is left to wait for then, when the rest is done.
+    waiting = sorted((x for x in tests if not getattr(x[1], "alone", False)), key=lambda x: -getattr(x[1], "time_limit", 0))
     single = [x for x in tests if getattr(x[1], "alone", False)]
     running = []
     try:
@@ -191,7 +194,7 @@ def run_all(tests, jobs, totals):
                     one.kill()
                     running.remove(one)
                     report = one.report(late and not ended)
-                    totals.add(one.name, one.took, report)
+                    totals.add(one.name, one, report)
     finally:
         for one in running:
             one.kill()
@@ -199,7 +202,7 @@ def run_all(tests, jobs, totals):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-j", type=int, default=int(os.environ.get("WIRE_JOBS", "3")), help="tests at once")
+    parser.add_argument("-j", type=int, default=int(os.environ.get("WIRE_JOBS", JOBS)), help="tests at once (%d)" % JOBS)
     parser.add_argument("-v", action="store_true", help="name the tests that pass, too")
     parser.add_argument("--list", action="store_true", help="only list the tests")
     parser.add_argument("--full", action="store_true", help="the long forms of the long tests")
