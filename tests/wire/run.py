@@ -24,7 +24,10 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 TIME_LIMIT = 40
-JOBS = 2 + 3 * len(os.sched_getaffinity(0))    # they mostly wait
+PROCESSORS = len(os.sched_getaffinity(0))
+JOBS = 2 + 3 * PROCESSORS    # they mostly wait
+LONG = 150                   # seconds of limit: those with that put the sidecar under load and measure what it does;
+LONG_JOBS = 1 + PROCESSORS   # so many of them run at once
 AGAIN = 4    # so many tests that failed are run again, alone; more are no accident
 FINAL = ("sanitizer report", "crashed", "the sidecar ended with")
 
@@ -67,7 +70,7 @@ def in_child(name, function, pipe):
 
 class Running:
     def __init__(self, name, function):
-        self.name = name
+        self.name, self.function = name, function
         self.limit = getattr(function, "time_limit", TIME_LIMIT) * float(os.environ.get("WIRE_SLOWER", "1"))
         self.started = time.monotonic()
         self.data = b""
@@ -175,6 +178,15 @@ def indent(text):
     return "\n".join("    " + line for line in text.rstrip().splitlines())
 
 
+def next_of(waiting, running):
+    """The first that may run beside those that do; None: none may, or none is left."""
+    long_ones = sum(getattr(one.function, "time_limit", 0) >= LONG for one in running)
+    for one in waiting:
+        if long_ones < LONG_JOBS or getattr(one[1], "time_limit", 0) < LONG:
+            return one
+    return None
+
+
 def run_all(tests, jobs, totals):
     # What takes long is begun first: nothing is left to wait for then, when the rest is done.
     waiting = sorted((x for x in tests if not getattr(x[1], "alone", False)), key=lambda x: -getattr(x[1], "time_limit", 0))
@@ -182,8 +194,12 @@ def run_all(tests, jobs, totals):
     running = []
     try:
         while waiting or single or running:
-            while waiting and len(running) < jobs:
-                running.append(Running(*waiting.pop(0)))
+            while len(running) < jobs:
+                one = next_of(waiting, running)
+                if not one:
+                    break
+                waiting.remove(one)
+                running.append(Running(*one))
             if not waiting and not running and single:
                 running.append(Running(*single.pop(0)))
             ready, _, _ = select.select([r.pipe for r in running], [], [], 0.5)
