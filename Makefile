@@ -4,6 +4,9 @@ CC ?= gcc
 MODE ?= release
 V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
+# How many at once, where a goal starts what can run side by side.
+JOBS ?= $(shell nproc)
+PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 # npm trusts whom the system trusts: node by itself knows its own list only.
 export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
@@ -52,13 +55,15 @@ PROGRAMS := $(if $(wildcard proxy/main.c),$(BUILD)/promptops-sidecar) \
             $(if $(RESIL_SRC),$(BUILD)/resilience-sim) $(BUILD)/cache-sim
 
 .DEFAULT_GOAL := all
+.SECONDARY: # objects of tests are kept
 .PHONY: all unit clean help
 all: $(PROGRAMS)          ## build the programs into build/
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(if $(Q),@echo "  CC    $<")
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -c -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MF $(@:.o=.d.new) -c -o $@ $<
+	@mv $(@:.o=.d.new) $(@:.o=.d) # whole, for another make that reads it meanwhile
 
 $(BUILD)/libsidecar.a: $(LIB)
 	@rm -f $@; ar rcs $@ $^
@@ -93,6 +98,8 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 
 # Sanitizers are slow: what may take long has ten times as long there.
 unit: export CK_TIMEOUT_MULTIPLIER := $(if $(filter asan ubsan tsan coverage,$(MODE)),10,1)
+.PHONY: unit-programs
+unit-programs: $(UNIT_BIN)
 unit: $(UNIT_BIN)         ## build and run the unit tests (T=policy/test_x for one)
 	$(Q)set -e; for t in $(if $(T),$(BUILD)/unit/$(T),$(UNIT_BIN)); do $$t; done
 
@@ -111,12 +118,11 @@ packages-test:
 	$(Q)deploy/install-packages.sh build test
 
 demo: packages            ## build, start the stand-in API and the sidecar, send traffic, show the summary
-	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(MAKE) $(PARALLEL) --no-print-directory all
 	$(Q)BUILD=$(BUILD) deploy/demo.sh
 
 test: packages-test       ## install what is missing, build, and pass every test
-	$(Q)$(MAKE) --no-print-directory all
-	$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" tests/run-all.sh
+	$(Q)BUILD=$(BUILD) MAKE="$(MAKE)" tests/run_all.py
 
 PREFIX ?= /usr/local
 install: all              ## install the programs below PREFIX (/usr/local)
@@ -158,39 +164,39 @@ wire: all                 ## end-to-end tests with a scripted client and origin 
 	$(Q)SIDECAR=$(BUILD)/promptops-sidecar python3 tests/wire/run.py $(T)
 
 asan ubsan tsan:          ## unit and wire tests under a sanitizer
-	$(Q)$(MAKE) --no-print-directory MODE=$@ BUILD=$(BUILD)-$@ all unit
+	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=$@ BUILD=$(BUILD)-$@ all unit-programs
+	$(Q)$(MAKE) --no-print-directory MODE=$@ BUILD=$(BUILD)-$@ unit
 	$(Q)SIDECAR=$(BUILD)-$@/promptops-sidecar python3 tests/wire/run.py $(T)
 
 # Fuzzers: libFuzzer with the address and undefined behaviour sanitizers. RUNS each.
-FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)-fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_CC ?= clang-14
 RUNS ?= 1000000
-.PHONY: fuzz-library
-fuzz-library:
-	$(Q)$(MAKE) --no-print-directory MODE=fuzz CC=$(FUZZ_CC) BUILD=$(BUILD)-fuzz $(BUILD)-fuzz/libsidecar.a
-$(BUILD)-fuzz/fuzz_%: tests/fuzz/fuzz_%.c fuzz-library
-	$(if $(Q),@echo "  FUZZ  $<")
-	$(Q)$(FUZZ_CC) -std=c11 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -pthread $(CPPFLAGS) -o $@ $< $(BUILD)-fuzz/libsidecar.a $(LIBS_PROXY)
+$(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libsidecar.a
+	$(if $(Q),@echo "  LINK  $@")
+	$(Q)$(CC) -fsanitize=fuzzer,address,undefined -pthread -o $@ $^ $(LIBS_PROXY)
 
-fuzz: $(FUZZ)             ## run every fuzzer RUNS times (default a million)
-	$(Q)set -e; for f in $(FUZZ); do n=$$(basename $$f); c=tests/fuzz/corpus/$${n#fuzz_}; \
-	  [ -d $$c ] || c=tests/fuzz/corpus/$$n; [ -d $$c ] || c=; \
-	  mkdir -p $(BUILD)-fuzz/new/$$n; echo "  RUN   $$n"; \
-	  $$f -runs=$(RUNS) -max_len=4096 -verbosity=0 -print_final_stats=1 $(BUILD)-fuzz/new/$$n $$c 2>$(BUILD)-fuzz/$$n.log \
-	    || { cat $(BUILD)-fuzz/$$n.log; exit 1; }; grep -E 'executed_units' $(BUILD)-fuzz/$$n.log; done
+.PHONY: fuzz-programs fuzz-programs-here
+fuzz-programs-here: $(FUZZ)
+fuzz-programs:
+	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=fuzz CC="$(FUZZ_CC)" BUILD=$(BUILD)-fuzz fuzz-programs-here
+
+fuzz: fuzz-programs       ## run every fuzzer RUNS times (default a million)
+	$(Q)RUNS=$(RUNS) JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)-fuzz
 
 fuzz-smoke:               ## a short run of every fuzzer
 	$(Q)$(MAKE) --no-print-directory fuzz RUNS=20000
 
 coverage:                 ## line coverage of the unit tests
+	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=coverage BUILD=$(BUILD)-coverage unit-programs
 	$(Q)$(MAKE) --no-print-directory MODE=coverage BUILD=$(BUILD)-coverage unit
-	lcov -q -c -d $(BUILD)-coverage -o $(BUILD)-coverage/all.info && lcov -q -r $(BUILD)-coverage/all.info '/usr/*' '*/tests/*' -o $(BUILD)-coverage/ours.info && lcov --summary $(BUILD)-coverage/ours.info
+	$(Q)lcov -q -c -d $(BUILD)-coverage -o $(BUILD)-coverage/all.info && lcov -q -r $(BUILD)-coverage/all.info '/usr/*' '*/tests/*' -o $(BUILD)-coverage/ours.info && lcov --summary $(BUILD)-coverage/ours.info
 
 fresh:                    ## prove `make demo` and `make test` in a new Debian root (mmdebstrap)
 	$(Q)deploy/fresh.sh
 
 clean:                    ## remove build/
-	rm -rf $(BUILD) $(BUILD)-*
+	$(Q)rm -rf $(BUILD) $(BUILD)-*
 
 help:                     ## list the goals
 	@awk -F':.*## ' '/^[a-z][a-z -]*:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(filter %Makefile %.mk,$(MAKEFILE_LIST))

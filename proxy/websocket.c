@@ -112,6 +112,8 @@ static void on_read(struct bufferevent *b, void *arg)
         return;
     }
     if (wslay_event_recv(w->ws) == 0) {
+        if (!wslay_event_want_read(w->ws)) /* else a full buffer would hide the client's end */
+            evbuffer_drain(bufferevent_get_input(b), evbuffer_get_length(bufferevent_get_input(b)));
         settle(w);
         return;
     }

@@ -21,6 +21,8 @@ command -v npm >/dev/null || leave_out "npm is not installed (Debian: apt-get in
 [ "$(node -p 'parseInt(process.versions.node)')" -ge 18 ] || leave_out "node is older than 18."
 
 cd "$here"
+# Two builds at once would install the packages into each other's way.
+exec 9<. && flock 9
 if ! cmp -s package-lock.json node_modules/.dashboard-lock; then
     echo "  NPM   metrics/dashboard"
     npm ci --fetch-retries=1 --fetch-retry-mintimeout=1000 --fetch-timeout=20000 --loglevel=error >"$log" 2>&1 || {

@@ -54,7 +54,7 @@ static void check_entry(const struct head *response, bool shared)
 {
     static struct body_budget budget = {0, 0};
     const struct freshness fresh = {.last_modified = INT64_MIN};
-    const struct vary_key vary = {{0, 0}, 0};
+    const struct vary_key vary = {0};
     const struct entry_recipe recipe = {
         .uri = SLICE("/"), .vary = &vary, .fresh = &fresh, .shared = shared, .wall = 1700000000};
     struct field fields[2 * FIELDS_MAX + 2];

@@ -11,10 +11,12 @@ $(BUILD)/oom/promptops-sidecar: $(call obj,proxy/main.c) $(BUILD)/obj/tests/oom/
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) $(OOM_WRAP) -o $@ $^ $(LIBS_PROXY)
 
-.PHONY: oom oom-here
+.PHONY: oom oom-here oom-programs
+oom-programs: $(OOM_BIN) $(BUILD)/oom/promptops-sidecar $(BUILD)/promptops-origin
 oom:                      ## fail every allocation in turn, in parts and in the whole program (address sanitizer)
+	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=asan BUILD=$(BUILD)-asan oom-programs
 	$(Q)$(MAKE) --no-print-directory MODE=asan BUILD=$(BUILD)-asan oom-here
 
-oom-here: $(OOM_BIN) $(BUILD)/oom/promptops-sidecar $(BUILD)/promptops-origin
+oom-here: oom-programs
 	$(Q)set -e; for t in $(OOM_BIN); do echo "  RUN   $${t##*/}"; $$t; done
 	$(Q)BUILD=$(BUILD) python3 tests/oom/whole.py

@@ -33,7 +33,7 @@ from lib.message import (BadMessage, Gone, Incomplete, Message, Reader, Request,
                          make_response, read_body, read_chunk, read_head, read_request, read_response)
 from lib.origin import OriginConnection, ScriptedOrigin
 from lib.sidecar import BASE, BINARY, ROOT, Sidecar, nested, parse_address, run_once, to_yaml
-from lib.wait import PATIENCE, Failed, Reading, Skip, check, equal, near, settles, wait_for
+from lib.wait import PATIENCE, Failed, Reading, Skip, check, equal, held_up, near, settles, wait_for
 
 FULL = bool(os.environ.get("WIRE_FULL"))  # the long forms of the long tests
 

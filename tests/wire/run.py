@@ -24,6 +24,10 @@ sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
 TIME_LIMIT = 40
+PROCESSORS = len(os.sched_getaffinity(0))
+JOBS = 2 + 3 * PROCESSORS    # they mostly wait
+LONG = 150                   # seconds of limit: those with that put the sidecar under load and measure what it does;
+LONG_JOBS = 1 + PROCESSORS   # so many of them run at once
 AGAIN = 4    # so many tests that failed are run again, alone; more are no accident
 FINAL = ("sanitizer report", "crashed", "the sidecar ended with")
 
@@ -66,7 +70,7 @@ def in_child(name, function, pipe):
 
 class Running:
     def __init__(self, name, function):
-        self.name = name
+        self.name, self.function = name, function
         self.limit = getattr(function, "time_limit", TIME_LIMIT) * float(os.environ.get("WIRE_SLOWER", "1"))
         self.started = time.monotonic()
         self.data = b""
@@ -103,8 +107,9 @@ class Running:
 
     def report(self, timed_out):
         os.close(self.pipe)
-        os.waitpid(self.pid, 0)
+        _, _, used = os.wait4(self.pid, 0)
         self.took = time.monotonic() - self.started
+        self.computed = used.ru_utime + used.ru_stime    # with the sidecars and programs that it has waited for
         if timed_out:
             return {"cases": [], "error": "took more than %d s" % self.limit, "skip": None, "story": ""}
         try:
@@ -120,7 +125,7 @@ class Totals:
         self.failures = []
         self.again = {}    # tests that failed, and may be run again: their cases that did
 
-    def add(self, name, took, report):
+    def add(self, name, one, report):
         failures = []
         for case, wrong in report["cases"]:
             if wrong:
@@ -145,7 +150,7 @@ class Totals:
         if report["skip"]:
             print("skipped %s: %s" % (name, report["skip"]))
         elif self.verbose and not failures:
-            print("ok %s (%d cases, %.2f s)" % (name, max(1, len(report["cases"])), took))
+            print("ok %s (%d cases, %.2f s, computed %.2f s)" % (name, max(1, len(report["cases"])), one.took, one.computed))
         sys.stdout.flush()
 
 
@@ -173,14 +178,28 @@ def indent(text):
     return "\n".join("    " + line for line in text.rstrip().splitlines())
 
 
+def next_of(waiting, running):
+    """The first that may run beside those that do; None: none may, or none is left."""
+    long_ones = sum(getattr(one.function, "time_limit", 0) >= LONG for one in running)
+    for one in waiting:
+        if long_ones < LONG_JOBS or getattr(one[1], "time_limit", 0) < LONG:
+            return one
+    return None
+
+
 def run_all(tests, jobs, totals):
-    waiting = [x for x in tests if not getattr(x[1], "alone", False)]
+    # What takes long is begun first: nothing is left to wait for then, when the rest is done.
+    waiting = sorted((x for x in tests if not getattr(x[1], "alone", False)), key=lambda x: -getattr(x[1], "time_limit", 0))
     single = [x for x in tests if getattr(x[1], "alone", False)]
     running = []
     try:
         while waiting or single or running:
-            while waiting and len(running) < jobs:
-                running.append(Running(*waiting.pop(0)))
+            while len(running) < jobs:
+                one = next_of(waiting, running)
+                if not one:
+                    break
+                waiting.remove(one)
+                running.append(Running(*one))
             if not waiting and not running and single:
                 running.append(Running(*single.pop(0)))
             ready, _, _ = select.select([r.pipe for r in running], [], [], 0.5)
@@ -191,7 +210,7 @@ def run_all(tests, jobs, totals):
                     one.kill()
                     running.remove(one)
                     report = one.report(late and not ended)
-                    totals.add(one.name, one.took, report)
+                    totals.add(one.name, one, report)
     finally:
         for one in running:
             one.kill()
@@ -199,7 +218,7 @@ def run_all(tests, jobs, totals):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-j", type=int, default=int(os.environ.get("WIRE_JOBS", "3")), help="tests at once")
+    parser.add_argument("-j", type=int, default=int(os.environ.get("WIRE_JOBS", JOBS)), help="tests at once (%d)" % JOBS)
     parser.add_argument("-v", action="store_true", help="name the tests that pass, too")
     parser.add_argument("--list", action="store_true", help="only list the tests")
     parser.add_argument("--full", action="store_true", help="the long forms of the long tests")

@@ -125,12 +125,13 @@ def test_old_connections_are_not_used_again(t):
     origin = t.origin()
     sidecar = t.sidecar(origin, {"pool.max_connection_age": "1s", "pool.prune_interval": "50ms"})
     with sidecar.client() as client:
-        client.request("/")
-        born = time.monotonic()
-        while time.monotonic() - born < 1.2:
+        before = time.monotonic()
+
+        def another():                  # busy all the while: it is age that ends it, not idleness
             equal(client.request("/").status, 200, "status")
-            time.sleep(0.02)            # busy all the while: it is age that ends it, not idleness
-    check(len(origin.connections) >= 2, "one connection for longer than its age")
+            return len(origin.connections) > 1
+        wait_for(another, "another connection, as the first is too old")
+    check(time.monotonic() - before > 0.95, "the first was not used as long as it may be")
 
 
 def test_min_size_is_opened_before_the_first_request(t):
@@ -344,11 +345,13 @@ def test_upstream_connections_have_no_delay(t):
     """Head and body of a request arrive together, not 40 ms apart."""
     origin = t.origin()
     sidecar = t.sidecar(origin)
-    started = time.monotonic()
+    took = []
     with sidecar.client() as client:
-        for _ in range(20):
+        for _ in range(21):
+            began = time.monotonic() - held_up(os.getpid(), sidecar.pid)
             equal(client.request("/", "POST", body=b"x" * 2000).status, 200, "status")
-    check(time.monotonic() - started < 0.7, "%.2f s for 20 requests" % (time.monotonic() - started))
+            took.append(time.monotonic() - began - held_up(os.getpid(), sidecar.pid))
+    check(sorted(took)[10] < 0.035, "half of the requests took longer than %.0f ms" % (sorted(took)[10] * 1000))
 
 
 def test_descriptors_are_not_passed_to_children(t):

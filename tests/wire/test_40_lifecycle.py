@@ -25,8 +25,9 @@ def test_pain_17_ready_under_50_ms(t):
         raise Skip("a sanitizer's start takes longer")
     took = []
     for _ in range(5):
+        before = held_up(os.getpid())
         sidecar = t.sidecar("http://127.0.0.1:1")
-        took.append(time.monotonic() - sidecar.started)
+        took.append(time.monotonic() - sidecar.started - held_up(os.getpid(), sidecar.pid) + before)
         equal(sidecar.admin("/health/ready")[0], 200, "ready")
     check(min(took) < 0.05, "the quickest of five starts took %.0f ms" % (min(took) * 1000))
 

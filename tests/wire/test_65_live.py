@@ -129,6 +129,7 @@ def test_handshakes_that_are_refused(t):
 def test_what_a_client_sends_is_bounded(t):
     sidecar = t.sidecar(t.origin())
     for name, act, code in [("a message", lambda ws: ws.send(TEXT, b"hi"), 1008), ("a long message", lambda ws: ws.send(TEXT, b"x" * 5000), 1009),
+                            ("a very long message", lambda ws: ws.send(TEXT, b"x" * 100000), 1009),
                             ("no mask", lambda ws: ws.send(PING, b"", masked=False), 1002), ("an unknown opcode", lambda ws: ws.send(3), 1002)]:
         with t.case(name):
             with WebSocket(sidecar.admin_address) as ws:

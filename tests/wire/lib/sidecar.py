@@ -324,7 +324,7 @@ class Sidecar:
         """All peers are closed by now: so must its sockets be."""
         try:
             wait_for(lambda: not self.alive() or not (self.sockets() - self.base_sockets),
-                     "the sidecar to close its sockets (leaked descriptors)", 5)
+                     "the sidecar to close its sockets (leaked descriptors)")
         except Failed as failed:
             raise Failed("%s: %s" % (failed, connections_of(self.pid, self.sockets() - self.base_sockets)))
         if self.alive() and self.other_files() > self.base_files + 4:

@@ -31,6 +31,20 @@ def wait_for(condition, what, timeout=None):
         pause = min(pause * 1.5, 0.02)
 
 
+def held_up(*pids):
+    """Seconds in which the threads of these processes were ready to run and other programs had the processor. What a
+    test measures of a program's own time is without them. (0 where the kernel does not count that.)"""
+    total = 0
+    for pid in pids:
+        for thread in os.listdir("/proc/%d/task" % pid):
+            try:
+                with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as stat:
+                    total += int(stat.read().split()[1])
+            except (OSError, IndexError):
+                pass                # it has ended
+    return total / 1e9
+
+
 def check(condition, message):
     if not condition:
         raise Failed(message)

@@ -113,8 +113,10 @@ class WebSocket:
         bit = 0x80 if masked else 0
         if len(payload) < 126:
             head += bytes([bit | len(payload)])
-        else:
+        elif len(payload) < 65536:
             head += bytes([bit | 126]) + struct.pack("!H", len(payload))
+        else:
+            head += bytes([bit | 127]) + struct.pack("!Q", len(payload))
         if masked:
             mask = os.urandom(4)
             head += mask
