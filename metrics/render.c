@@ -7,10 +7,12 @@
  */
 #include "metrics/render.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/exemplar.h"
 #include "metrics/render_inner.h"
 #include "metrics/series.h"
 
@@ -76,6 +78,8 @@ struct writer {
     struct text *out;
     struct hist_counts *scratch;
     struct text prefix;
+    struct exemplar *exemplars; /* by operation; NULL: the format or the histogram has none */
+    size_t exemplar_count, part_at, part_count; /* of the part under way: from where, how many */
 };
 
 static const struct supplied_row supplied_rows[SUPPLIED_COUNT] = {
@@ -221,12 +225,16 @@ static void make_prefix(struct writer *w, const char *name, const struct histogr
     out->failed |= w->prefix.failed;
 }
 
-static void put_bucket(struct writer *w, const char *bound, uint64_t below)
+static void put_bucket(struct writer *w, const char *bound, uint64_t below, double above, double upto)
 {
+    const struct exemplar *e =
+        w->part_count ? render_exemplar_pick(w->exemplars + w->part_at, w->part_count, above, upto) : NULL;
     text_bytes(w->out, w->prefix.p, w->prefix.n);
     text_string(w->out, bound);
     text_bytes(w->out, "\"} ", 3);
     text_uint(w->out, below);
+    if (e)
+        render_exemplar(w->out, e);
     text_bytes(w->out, "\n", 1);
 }
 
@@ -238,18 +246,20 @@ static void put_histogram(struct writer *w, const struct histogram_row *row,
     const struct bound *bounds = row->seconds ? second_bounds : count_bounds;
     size_t n = row->seconds ? sizeof second_bounds / sizeof *bounds : sizeof count_bounds / sizeof *bounds;
     double unit = row->seconds ? 1e9 : 1;
+    double bound = 0;
     uint64_t below = 0;
     unsigned at = 0;
     make_prefix(w, row->name, label);
     for (size_t i = 0; i < n; i++) {
-        double bound = bounds[i].value * unit;
+        double above = bound;
+        bound = bounds[i].value * unit;
         unsigned end = hist_index((uint64_t)bound);
         end += hist_middle(end) <= bound;
         for (; at < end; at++)
             below += w->scratch->v[at];
-        put_bucket(w, bounds[i].text, below);
+        put_bucket(w, bounds[i].text, below, above, bound);
     }
-    put_bucket(w, "+Inf", w->scratch->count);
+    put_bucket(w, "+Inf", w->scratch->count, bound, HUGE_VAL);
     put_histogram_name(w, row->name, "_sum", label);
     text_real(w->out, (double)w->scratch->sum / unit);
     text_string(w->out, "\n");
@@ -279,6 +289,8 @@ static void put_histograms(struct writer *w, enum histogram_id id)
         if (!read_part(w, id, i) && id != HISTOGRAM_CONNECT)
             continue; /* an operation not seen yet */
         const char *value = metrics_part_name(w->in->metrics, id, i);
+        w->part_at += w->part_count;
+        w->part_count = render_exemplars_of(w->exemplars, w->exemplar_count, (unsigned)i, &w->part_at);
         put_histogram(w, row, &(struct histogram_label){row->label, value});
     }
 }
@@ -345,8 +357,13 @@ bool render_metrics(const struct render_input *input, struct text *out)
         return false;
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         put_series(&w, i);
-    for (unsigned i = 0; i < HISTOGRAM_COUNT; i++)
+    for (unsigned i = 0; i < HISTOGRAM_COUNT; i++) {
+        bool exemplars = input->open_metrics && i == HISTOGRAM_REQUEST;
+        w.exemplar_count = exemplars ? render_exemplars_gather(input->metrics, &w.exemplars) : 0;
+        w.part_at = w.part_count = 0;
         put_histograms(&w, i);
+    }
+    free(w.exemplars);
     put_metrics(&w);
     for (unsigned i = 0; i < SUPPLIED_COUNT; i++)
         if (i != SUPPLIED_COMPRESSION_RATIO)
