@@ -76,7 +76,7 @@ void render_label(struct text *out, bool first, const char *key, const char *val
 struct writer {
     const struct render_input *in;
     struct text *out;
-    struct hist_counts *scratch;
+    struct hist_counts *scratch; /* all zero between two histograms */
     struct text prefix;
     struct exemplar *exemplars; /* by operation; NULL: the format or the histogram has none */
     size_t exemplar_count, part_at, part_count; /* of the part under way: from where, how many */
@@ -239,7 +239,7 @@ static void put_bucket(struct writer *w, const char *bound, uint64_t below, doub
 }
 
 /* A fine bucket counts under a bound when its middle does not exceed it: the bound is so off by at most 0.8
- * %. */
+ * %. The scratch is used up: all zero behind it. */
 static void put_histogram(struct writer *w, const struct histogram_row *row,
                           const struct histogram_label *label)
 {
@@ -255,8 +255,10 @@ static void put_histogram(struct writer *w, const struct histogram_row *row,
         bound = bounds[i].value * unit;
         unsigned end = hist_index((uint64_t)bound);
         end += hist_middle(end) <= bound;
-        for (; at < end; at++)
+        for (; at < end; at++) {
             below += w->scratch->v[at];
+            w->scratch->v[at] = 0;
+        }
         put_bucket(w, bounds[i].text, below, above, bound);
     }
     put_bucket(w, "+Inf", w->scratch->count, bound, HUGE_VAL);
@@ -266,14 +268,8 @@ static void put_histogram(struct writer *w, const struct histogram_row *row,
     put_histogram_name(w, row->name, "_count", label);
     text_uint(w->out, w->scratch->count);
     text_string(w->out, "\n");
-}
-
-/* The scratch is cleared only when it was used: most operations were never seen. */
-static bool read_part(struct writer *w, enum histogram_id id, int part)
-{
-    if (w->scratch->count || w->scratch->sum)
-        memset(w->scratch, 0, sizeof *w->scratch);
-    return metrics_histogram(w->in->metrics, id, part, w->scratch);
+    memset(w->scratch->v + at, 0, (HIST_BUCKETS - at) * sizeof *w->scratch->v);
+    w->scratch->count = w->scratch->sum = w->scratch->max = 0;
 }
 
 static void put_histograms(struct writer *w, enum histogram_id id)
@@ -281,12 +277,12 @@ static void put_histograms(struct writer *w, enum histogram_id id)
     const struct histogram_row *row = histogram_row(id);
     put_family(w, row->name, "histogram", row->help);
     if (!*row->label) {
-        read_part(w, id, 0);
+        metrics_histogram(w->in->metrics, id, 0, w->scratch);
         put_histogram(w, row, &(struct histogram_label){"", ""});
         return;
     }
     for (int i = 0; i < metrics_parts(id); i++) {
-        if (!read_part(w, id, i) && id != HISTOGRAM_CONNECT)
+        if (!metrics_histogram(w->in->metrics, id, i, w->scratch) && id != HISTOGRAM_CONNECT)
             continue; /* an operation not seen yet */
         const char *value = metrics_part_name(w->in->metrics, id, i);
         w->part_at += w->part_count;

@@ -223,7 +223,7 @@ START_TEST(folded_series_say_other)
 }
 END_TEST
 
-/* How long a scrape of many series takes; what is asserted is that there are so many. */
+/* How long a scrape of many series takes. */
 START_TEST(ten_thousand_series)
 {
     struct metrics_config config = {2, methods, 3, reasons, 2, outcomes, 2};
@@ -244,9 +244,9 @@ START_TEST(ten_thousand_series)
     }
     for (int round = 0; round < 5; round++) {
         struct timespec from, to;
-        clock_gettime(CLOCK_MONOTONIC, &from);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
         struct text t = rendered(m, false);
-        clock_gettime(CLOCK_MONOTONIC, &to);
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
         double ms = (double)(to.tv_sec - from.tv_sec) * 1e3 + (double)(to.tv_nsec - from.tv_nsec) / 1e6;
         best = ms < best ? ms : best;
         lines = 0;
@@ -255,8 +255,11 @@ START_TEST(ten_thousand_series)
         bytes = t.n;
         text_dispose(&t);
     }
-    printf("/metrics: %zu lines, %zu bytes in %.1f ms\n", lines, bytes, best);
+    printf("/metrics: %zu lines, %zu bytes in %.1f ms of processor time\n", lines, bytes, best);
     ck_assert_uint_gt(lines, 10000);
+#if defined __OPTIMIZE__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+    ck_assert_msg(best < 5.0 * 4 * (double)lines / 10000, "%.1f ms", best); /* 5 ms for 10,000; a busy machine */
+#endif
     metrics_free(m);
 }
 END_TEST
