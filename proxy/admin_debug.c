@@ -126,6 +126,17 @@ static const char *trace_wrong(const json_t *trace, struct debug_trace *out)
     return NULL;
 }
 
+static const char *members_wrong(const json_t *body)
+{
+    size_t known = (json_object_get(body, "seconds") != NULL) + (json_object_get(body, "modules") != NULL) +
+                   (json_object_get(body, "trace") != NULL);
+    if (known < json_object_size(body))
+        return "The body has a member that is none of seconds, modules and trace.";
+    return json_object_get(body, "modules") || json_object_get(body, "trace")
+               ? NULL
+               : "The body has neither `modules` nor `trace`: there is nothing to switch on.";
+}
+
 void admin_show_debug(struct admin_request *r)
 {
     if (r->sources->debug)
@@ -171,7 +182,9 @@ void admin_set_debug(struct admin_request *r)
     if (!body)
         return;
     const json_t *seconds = json_object_get(body, "seconds");
-    const char *wrong = modules_wrong(r->sources->log, json_object_get(body, "modules"));
+    const char *wrong = members_wrong(body);
+    if (!wrong)
+        wrong = modules_wrong(r->sources->log, json_object_get(body, "modules"));
     if (!wrong)
         wrong = trace_wrong(json_object_get(body, "trace"), &trace);
     if (!wrong && seconds &&
