@@ -91,7 +91,6 @@ $(BUILD)/cache-sim: $(call obj,$(CACHE_SIM_SRC) $(POLICY_SRC))
 include metrics/dashboard/dashboard.mk
 
 # Unit tests: tests/unit/ROOM/test_X.c tests ROOM/X.c, each a Check program of its own.
-.SECONDARY: $(call obj,$(UNIT_SRC))
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PROXY) $(LIBS_TEST)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/exemplar.h"
 #include "metrics/hist_table.h"
 #include "metrics/keeper.h"
 #include "metrics/series.h"
@@ -30,6 +31,7 @@ struct metrics_detail {
     struct hist connect[METRICS_CONNECT_PHASES];
     struct series *series[SERIES_COUNT];
     struct keeper *keeper;
+    struct exemplars *exemplars;
     _Atomic uint64_t sample; /* of 2^32 requests so many; NOT_MEASURED: nothing is measured */
     struct hist_table *_Atomic http[METRICS_HTTP_SIDES]; /* NULL: nobody wants it */
 };
@@ -117,6 +119,7 @@ static void detail_free(struct metrics_detail *d)
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         series_free(d->series[i]);
     keeper_free(d->keeper);
+    exemplars_free(d->exemplars);
     for (int i = 0; i < METRICS_HTTP_SIDES; i++)
         hist_table_free(atomic_load_explicit(&d->http[i], memory_order_relaxed));
     free(d);
@@ -128,6 +131,7 @@ static struct metrics_detail *detail_new(void)
     if (!d)
         return NULL;
     bool whole = (d->keeper = keeper_new(RING_ENTRIES)) != NULL;
+    whole &= (d->exemplars = exemplars_new()) != NULL;
     atomic_init(&d->sample, SAMPLE_ALL);
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         whole &= (d->series[i] = series_new(series_room[i])) != NULL;
@@ -760,4 +764,15 @@ const struct ring *metrics_ring(const struct metrics *m, int block)
 const struct keeper *metrics_keeper(const struct metrics *m, int block)
 {
     return m->blocks[block]->detail->keeper;
+}
+
+void metrics_exemplar(struct metrics_block *b, const struct exemplar *e)
+{
+    if (metrics_measuring(b))
+        exemplar_put(b->detail->exemplars, e);
+}
+
+const struct exemplars *metrics_exemplars(const struct metrics *m, int block)
+{
+    return m->blocks[block]->detail->exemplars;
 }

@@ -291,6 +291,13 @@ enum { METRICS_LABELS = 4, METRICS_LABEL_ROOM = 12 };
 size_t metrics_tuple_labels(const struct metrics *m, enum series_id id, const struct series_tuple *t,
                             struct metrics_label out[METRICS_LABELS], char room[METRICS_LABEL_ROOM]);
 
+/* Keeps the trace of a finished request as an exemplar of its duration (exemplar.h); of one that is recorded
+ * somewhere, else it leads nowhere. Only by the block's owner. / What a block has kept. */
+struct exemplar;
+struct exemplars;
+void metrics_exemplar(struct metrics_block *b, const struct exemplar *e);
+const struct exemplars *metrics_exemplars(const struct metrics *m, int block);
+
 /* The name of a part of a histogram that has a label. Control thread only. */
 const char *metrics_part_name(const struct metrics *m, enum histogram_id id, int part);
 int metrics_parts(enum histogram_id id);

@@ -7,10 +7,12 @@
  */
 #include "metrics/render.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/exemplar.h"
 #include "metrics/render_inner.h"
 #include "metrics/series.h"
 
@@ -74,8 +76,10 @@ void render_label(struct text *out, bool first, const char *key, const char *val
 struct writer {
     const struct render_input *in;
     struct text *out;
-    struct hist_counts *scratch;
+    struct hist_counts *scratch; /* all zero between two histograms */
     struct text prefix;
+    struct exemplar *exemplars; /* by operation; NULL: the format or the histogram has none */
+    size_t exemplar_count, part_at, part_count; /* of the part under way: from where, how many */
 };
 
 static const struct supplied_row supplied_rows[SUPPLIED_COUNT] = {
@@ -221,49 +225,51 @@ static void make_prefix(struct writer *w, const char *name, const struct histogr
     out->failed |= w->prefix.failed;
 }
 
-static void put_bucket(struct writer *w, const char *bound, uint64_t below)
+static void put_bucket(struct writer *w, const char *bound, uint64_t below, double above, double upto)
 {
+    const struct exemplar *e =
+        w->part_count ? render_exemplar_pick(w->exemplars + w->part_at, w->part_count, above, upto) : NULL;
     text_bytes(w->out, w->prefix.p, w->prefix.n);
     text_string(w->out, bound);
     text_bytes(w->out, "\"} ", 3);
     text_uint(w->out, below);
+    if (e)
+        render_exemplar(w->out, e);
     text_bytes(w->out, "\n", 1);
 }
 
 /* A fine bucket counts under a bound when its middle does not exceed it: the bound is so off by at most 0.8
- * %. */
+ * %. The scratch is used up: all zero behind it. */
 static void put_histogram(struct writer *w, const struct histogram_row *row,
                           const struct histogram_label *label)
 {
     const struct bound *bounds = row->seconds ? second_bounds : count_bounds;
     size_t n = row->seconds ? sizeof second_bounds / sizeof *bounds : sizeof count_bounds / sizeof *bounds;
     double unit = row->seconds ? 1e9 : 1;
+    double bound = 0;
     uint64_t below = 0;
     unsigned at = 0;
     make_prefix(w, row->name, label);
     for (size_t i = 0; i < n; i++) {
-        double bound = bounds[i].value * unit;
+        double above = bound;
+        bound = bounds[i].value * unit;
         unsigned end = hist_index((uint64_t)bound);
         end += hist_middle(end) <= bound;
-        for (; at < end; at++)
+        for (; at < end; at++) {
             below += w->scratch->v[at];
-        put_bucket(w, bounds[i].text, below);
+            w->scratch->v[at] = 0;
+        }
+        put_bucket(w, bounds[i].text, below, above, bound);
     }
-    put_bucket(w, "+Inf", w->scratch->count);
+    put_bucket(w, "+Inf", w->scratch->count, bound, HUGE_VAL);
     put_histogram_name(w, row->name, "_sum", label);
     text_real(w->out, (double)w->scratch->sum / unit);
     text_string(w->out, "\n");
     put_histogram_name(w, row->name, "_count", label);
     text_uint(w->out, w->scratch->count);
     text_string(w->out, "\n");
-}
-
-/* The scratch is cleared only when it was used: most operations were never seen. */
-static bool read_part(struct writer *w, enum histogram_id id, int part)
-{
-    if (w->scratch->count || w->scratch->sum)
-        memset(w->scratch, 0, sizeof *w->scratch);
-    return metrics_histogram(w->in->metrics, id, part, w->scratch);
+    memset(w->scratch->v + at, 0, (HIST_BUCKETS - at) * sizeof *w->scratch->v);
+    w->scratch->count = w->scratch->sum = w->scratch->max = 0;
 }
 
 static void put_histograms(struct writer *w, enum histogram_id id)
@@ -271,14 +277,16 @@ static void put_histograms(struct writer *w, enum histogram_id id)
     const struct histogram_row *row = histogram_row(id);
     put_family(w, row->name, "histogram", row->help);
     if (!*row->label) {
-        read_part(w, id, 0);
+        metrics_histogram(w->in->metrics, id, 0, w->scratch);
         put_histogram(w, row, &(struct histogram_label){"", ""});
         return;
     }
     for (int i = 0; i < metrics_parts(id); i++) {
-        if (!read_part(w, id, i) && id != HISTOGRAM_CONNECT)
+        if (!metrics_histogram(w->in->metrics, id, i, w->scratch) && id != HISTOGRAM_CONNECT)
             continue; /* an operation not seen yet */
         const char *value = metrics_part_name(w->in->metrics, id, i);
+        w->part_at += w->part_count;
+        w->part_count = render_exemplars_of(w->exemplars, w->exemplar_count, (unsigned)i, &w->part_at);
         put_histogram(w, row, &(struct histogram_label){row->label, value});
     }
 }
@@ -345,8 +353,13 @@ bool render_metrics(const struct render_input *input, struct text *out)
         return false;
     for (unsigned i = 0; i < SERIES_COUNT; i++)
         put_series(&w, i);
-    for (unsigned i = 0; i < HISTOGRAM_COUNT; i++)
+    for (unsigned i = 0; i < HISTOGRAM_COUNT; i++) {
+        bool exemplars = input->open_metrics && i == HISTOGRAM_REQUEST;
+        w.exemplar_count = exemplars ? render_exemplars_gather(input->metrics, &w.exemplars) : 0;
+        w.part_at = w.part_count = 0;
         put_histograms(&w, i);
+    }
+    free(w.exemplars);
     put_metrics(&w);
     for (unsigned i = 0; i < SUPPLIED_COUNT; i++)
         if (i != SUPPLIED_COMPRESSION_RATIO)

@@ -172,6 +172,11 @@ size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t m
     return saved;
 }
 
+bool advise_enough(const struct advise_facts *f)
+{
+    return f->requests >= LEAST;
+}
+
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out)
 {
     static bool (*const kinds[ADVISE_KINDS])(const struct advise_facts *, struct advise_estimate *) = {
@@ -181,7 +186,7 @@ bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct a
         [ADVISE_BREAKER] = breaker,       [ADVISE_BATCHING] = batching,
         [ADVISE_DNS] = dns,               [ADVISE_COMPRESSION] = compression,
     };
-    return f->requests >= LEAST && kinds[kind](f, out) && out->improvement >= WORTH / 2;
+    return advise_enough(f) && kinds[kind](f, out) && out->improvement >= WORTH / 2;
 }
 
 /* ---- over windows ---- */
@@ -198,11 +203,18 @@ void advise_note(struct advise_track *t, const struct advise_estimate *estimate)
                   (*estimate->key && t->last.current != estimate->current));
     if (other)
         advise_forget(t); /* the setting is another one now: what was estimated from the old one is void */
+    t->idle = 0;
     t->improvement[t->next] = estimate ? fmin(estimate->improvement, 1) : 0;
     t->next = (t->next + 1) % ADVISE_WINDOWS;
     t->count += t->count < ADVISE_WINDOWS;
     if (estimate)
         t->last = *estimate;
+}
+
+void advise_idle(struct advise_track *t)
+{
+    if (++t->idle >= ADVISE_WINDOWS)
+        advise_forget(t);
 }
 
 bool advise_look(const struct advise_track *t, struct advise_view *out)

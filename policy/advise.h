@@ -77,6 +77,9 @@ struct advise_estimate {
     const char *key;        /* of the setting; "": none of ours */
 };
 
+/* Whether a window saw enough requests to say anything at all. */
+bool advise_enough(const struct advise_facts *f);
+
 /* For one window: false when there is nothing to recommend, or too little is known. */
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out);
 
@@ -90,12 +93,16 @@ size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t m
 /* Over windows. All zero: nothing is known. */
 struct advise_track {
     double improvement[ADVISE_WINDOWS]; /* of each window; 0: nothing to recommend */
-    unsigned count, next;
+    unsigned count, next, idle;
     struct advise_estimate last; /* of the newest window that had something to recommend */
 };
 
 void advise_note(struct advise_track *t, const struct advise_estimate *estimate); /* NULL: none */
 void advise_forget(struct advise_track *t);
+
+/* A window with too few requests says nothing for or against; as many of them as are kept, in a row, and what was known is
+ * forgotten. */
+void advise_idle(struct advise_track *t);
 
 struct advise_view {
     struct advise_estimate estimate; /* improvement: the mean over the windows */

@@ -65,87 +65,6 @@ void admin_header(struct admin_request *r, const char *name, const char *value)
     evhttp_add_header(evhttp_request_get_output_headers(r->http), name, value);
 }
 
-const char *admin_query(const struct admin_request *r, const char *name)
-{
-    const char *value = NULL;
-    for (struct evkeyval *kv = r->query->tqh_first; kv; kv = kv->next.tqe_next)
-        if (strcmp(kv->key, name) == 0)
-            value = kv->value;
-    return value;
-}
-
-static void refuse_query(struct admin_request *r, const char *name, const char *how)
-{
-    char what[160];
-    snprintf(what, sizeof what, "The query parameter `%s` has a value that is not understood.", name);
-    admin_reply_error(r, 400, what, how);
-}
-
-bool admin_query_number(struct admin_request *r, const char *name, uint64_t most, uint64_t *out)
-{
-    const char *text = admin_query(r, name);
-    char how[96], *end;
-    if (!text)
-        return true;
-    errno = 0;
-    unsigned long long v = strtoull(text, &end, 10);
-    if (*text >= '0' && *text <= '9' && !*end && !errno && v <= most) {
-        *out = v;
-        return true;
-    }
-    snprintf(how, sizeof how, "Give a whole number from 0 to %llu.", (unsigned long long)most);
-    refuse_query(r, name, how);
-    return false;
-}
-
-/* The nanoseconds of a unit's name; 0 for an unknown one. */
-static double unit_of(const char *unit)
-{
-    static const struct {
-        const char *name;
-        double ns;
-    } units[] = {{"", 1e9},  {"ns", 1},   {"us", 1e3},   {"ms", 1e6},
-                 {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}, {"d", 86400e9}};
-    for (size_t i = 0; i < ARRAY_LEN(units); i++)
-        if (strcmp(unit, units[i].name) == 0)
-            return units[i].ns;
-    return 0;
-}
-
-bool admin_query_duration(struct admin_request *r, const char *name, int64_t *out)
-{
-    const char *text = admin_query(r, name);
-    char *end;
-    if (!text)
-        return true;
-    double v = strtod(text, &end);
-    double unit = unit_of(end);
-    bool plain = *text >= '0' && *text <= '9' && !memchr(text, 'x', strlen(text));
-    if (plain && unit > 0 && v >= 0 && v * unit < 9e18) {
-        *out = (int64_t)(v * unit);
-        return true;
-    }
-    refuse_query(r, name, "Give a duration such as 250ms, 30s, 5m, 1h or plain seconds.");
-    return false;
-}
-
-bool admin_query_word(struct admin_request *r, const char *name, const char *words)
-{
-    const char *text = admin_query(r, name);
-    char how[160];
-    if (!text)
-        return true;
-    for (const char *p = words; *p; p += *p == '|') {
-        size_t n = strcspn(p, "|");
-        if (n == strlen(text) && memcmp(p, text, n) == 0)
-            return true;
-        p += n;
-    }
-    snprintf(how, sizeof how, "Give one of %s.", words);
-    refuse_query(r, name, how);
-    return false;
-}
-
 /* ---- answering ---- */
 
 static void put_security(struct admin_request *r)
@@ -564,6 +483,15 @@ static void refuse(struct admin_request *r, const struct gate_verdict *verdict)
     admin_reply_error(r, verdict->status, verdict->what, verdict->how);
 }
 
+/* What is larger than evhttp takes at all is answered by evhttp. */
+static bool body_fits(struct admin_request *r)
+{
+    if (evbuffer_get_length(evhttp_request_get_input_buffer(r->http)) <= MAX_BODY)
+        return true;
+    admin_reply_error(r, 413, "The body has more than 65536 bytes.", "Send less at a time.");
+    return false;
+}
+
 static void copy_name(struct admin_request *r, struct slice name)
 {
     char *encoded = name.n ? strndup(name.p, name.n) : NULL;
@@ -610,6 +538,8 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
                                                  : "nobody";
     if (!e)
         reply_no_endpoint(r, method, allowed);
+    else if (!body_fits(r) || !admin_query_known(r, e))
+        return; /* answered */
     else if (method == ADMIN_GET || e->handle == admin_absent || e->handle == admin_custom_metrics)
         e->handle(r); /* what the application counts changes nothing here */
     else
@@ -760,7 +690,7 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
         return false;
     }
     evhttp_set_max_headers_size(a->http, MAX_HEAD);
-    evhttp_set_max_body_size(a->http, MAX_BODY);
+    evhttp_set_max_body_size(a->http, 16 * MAX_BODY);
     evhttp_set_timeout(a->http, TIMEOUT_SECONDS);
     evhttp_set_allowed_methods(a->http, 0x1FF); /* all: what a path does not have is answered 405 here */
     evhttp_set_default_content_type(a->http, NULL);

@@ -12,7 +12,7 @@
 #define DEBUG_HOW                                                                                            \
     "Send {\"seconds\": 1 to 86400, \"modules\": {\"pool\": \"debug\"}, \"trace\": {\"request_id\": "        \
     "\"...\", "                                                                                              \
-    "\"phase\": \"sent\"}}; GET lists the modules."
+    "\"client\": \"127.0.0.1\", \"phase\": \"sent\"}}; GET lists the modules."
 
 static void reply(struct admin_request *r)
 {
@@ -34,6 +34,7 @@ static void reply(struct admin_request *r)
         if (debug_get_trace(r->sources->debug, &trace, &until)) {
             view_object(v, "trace");
             view_text(v, "request_id", *trace.request_id ? trace.request_id : NULL);
+            view_text(v, "client", *trace.client ? trace.client : NULL);
             view_text(v, "phase", *trace.phase ? trace.phase : NULL);
             view_real(v, "seconds_left", (double)(until - now) / (double)TICK_S);
             view_end(v);
@@ -72,33 +73,68 @@ static const char *modules_wrong(const struct log *log, const json_t *modules)
     return NULL;
 }
 
-static const char *trace_wrong(const json_t *trace, struct debug_trace *out)
+static const char *phase_wrong(const char *text)
 {
     static const char phases[] =
         " second gather holding joined serving admit queued sent relay backoff tunnel over ";
+    char word[DEBUG_PHASE_MAX + 2];
+    snprintf(word, sizeof word, " %.14s ", text);
+    return strchr(text, ' ') || !strstr(phases, word)
+               ? "`trace.phase` is no phase; there are second, gather, holding, joined, serving, admit, "
+                 "queued, sent, relay, backoff, tunnel and over."
+               : NULL;
+}
+
+static const char *client_wrong(const char *text)
+{
+    return debug_client_ok(text)
+               ? NULL
+               : "`trace.client` is no IP address, with or without a port, nor `unix`: names are not looked up.";
+}
+
+static const char *trace_wrong(const json_t *trace, struct debug_trace *out)
+{
+    const struct {
+        const char *name;
+        char *into;
+        size_t room;
+        const char *(*wrong)(const char *text);
+    } members[] = {{"request_id", out->request_id, DEBUG_ID_MAX, NULL},
+                   {"client", out->client, DEBUG_CLIENT_MAX, client_wrong},
+                   {"phase", out->phase, DEBUG_PHASE_MAX, phase_wrong}};
     const char *name;
     json_t *value;
-    *out = (struct debug_trace){"", ""};
+    *out = (struct debug_trace){"", "", ""};
     if (trace && !json_is_object(trace))
         return "`trace` is not an object.";
+    if (trace && json_object_size(trace) == 0)
+        return "`trace` is empty: it must say request_id, client or phase.";
     json_object_foreach((json_t *)(uintptr_t)trace, name, value)
     {
-        const char *text = json_string_value(value);
-        char word[DEBUG_PHASE_MAX + 2];
-        bool id = strcmp(name, "request_id") == 0;
-        if (!id && strcmp(name, "phase") != 0)
-            return "`trace` has a member that is neither request_id nor phase.";
-        if (!text || !*text || strlen(text) >= (id ? DEBUG_ID_MAX : DEBUG_PHASE_MAX))
+        const char *text = json_string_value(value), *wrong;
+        size_t i = 0;
+        while (i < 3 && strcmp(members[i].name, name) != 0)
+            i++;
+        if (i == 3)
+            return "`trace` has a member that is none of request_id, client and phase.";
+        if (!text || !*text || strlen(text) >= members[i].room)
             return "`trace` has a value that is not a short string.";
-        snprintf(word, sizeof word, " %.14s ", text);
-        if (!id && !strstr(phases, word))
-            return "`trace.phase` is no phase; there are second, gather, holding, joined, serving, admit, "
-                   "queued, sent, "
-                   "relay, "
-                   "backoff, tunnel and over.";
-        snprintf(id ? out->request_id : out->phase, id ? DEBUG_ID_MAX : DEBUG_PHASE_MAX, "%s", text);
+        if (members[i].wrong && (wrong = members[i].wrong(text)))
+            return wrong;
+        snprintf(members[i].into, members[i].room, "%s", text);
     }
     return NULL;
+}
+
+static const char *members_wrong(const json_t *body)
+{
+    size_t known = (json_object_get(body, "seconds") != NULL) + (json_object_get(body, "modules") != NULL) +
+                   (json_object_get(body, "trace") != NULL);
+    if (known < json_object_size(body))
+        return "The body has a member that is none of seconds, modules and trace.";
+    return json_object_get(body, "modules") || json_object_get(body, "trace")
+               ? NULL
+               : "The body has neither `modules` nor `trace`: there is nothing to switch on.";
 }
 
 void admin_show_debug(struct admin_request *r)
@@ -146,7 +182,9 @@ void admin_set_debug(struct admin_request *r)
     if (!body)
         return;
     const json_t *seconds = json_object_get(body, "seconds");
-    const char *wrong = modules_wrong(r->sources->log, json_object_get(body, "modules"));
+    const char *wrong = members_wrong(body);
+    if (!wrong)
+        wrong = modules_wrong(r->sources->log, json_object_get(body, "modules"));
     if (!wrong)
         wrong = trace_wrong(json_object_get(body, "trace"), &trace);
     if (!wrong && seconds &&

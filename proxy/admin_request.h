@@ -81,6 +81,9 @@ bool admin_query_number(struct admin_request *r, const char *name, uint64_t most
 /* Reads a duration (250ms, 30s, 5m, 1h or plain seconds) in nanoseconds, likewise. */
 bool admin_query_duration(struct admin_request *r, const char *name, int64_t *out);
 
+/* False, and answered, when there is a parameter that the endpoint's row does not name. */
+bool admin_query_known(struct admin_request *r, const struct admin_endpoint *e);
+
 /* False, and answered, when the parameter is there and none of the words ("a|b|c"). */
 bool admin_query_word(struct admin_request *r, const char *name, const char *words);
 

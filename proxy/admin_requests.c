@@ -11,6 +11,7 @@
 
 #include "metrics/explain.h"
 #include "metrics/keeper.h"
+#include "proxy/admin_range.h"
 #include "proxy/admin_request.h"
 #include "proxy/log.h"
 
@@ -211,6 +212,18 @@ void admin_put_notable(const struct admin_sources *s, struct view *v, const char
     put_found(v, s->metrics, key, &f);
 }
 
+static bool operation_known(struct admin_request *r, const char *name)
+{
+    const struct metrics *m = r->sources->metrics;
+    for (unsigned i = 0; name && i < metrics_operations(m); i++)
+        if (strcmp(name, metrics_operation_name(m, (uint16_t)i)) == 0)
+            return true;
+    if (name)
+        admin_refuse_query(r, "operation", "names no operation that is known",
+                           "GET /api/v1/snapshot lists operations that had requests.");
+    return !name;
+}
+
 void admin_show_requests(struct admin_request *r)
 {
     const char *kept = admin_query(r, "kept"), *sort = admin_query(r, "sort");
@@ -225,7 +238,8 @@ void admin_show_requests(struct admin_request *r)
     if (!admin_query_number(r, "limit", REQUESTS_MOST, &f.limit) ||
         !admin_query_number(r, "status", 999, &f.status) ||
         !admin_query_duration(r, "min_duration", &f.min_duration) ||
-        !admin_query_word(r, "kept", "sample|failed|slow") || !admin_query_word(r, "sort", "newest|slowest"))
+        !admin_query_word(r, "cache", "none|hit|stale|miss|revalidated|collapsed|bypass|batched") ||
+        !operation_known(r, f.operation) || !admin_query_word(r, "kept", "sample|failed|slow") || !admin_query_word(r, "sort", "newest|slowest"))
         return;
     struct view *v = view_new();
     if (v)

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "policy/breaker_replay.h"
 #include "policy/config.h"
 #include "policy/rng.h"
 #include "proxy/adviser_facts.h"
@@ -73,6 +74,7 @@ struct adviser {
     int strategy;
     tick_t default_ttl;
     bool following;
+    struct breaker_replay *replay; /* NULL while a breaker is on */
     struct curve_point curve[CURVE_MAX_SIZES];
     unsigned curve_count;
 };
@@ -181,19 +183,34 @@ static void propose(struct adviser *a, enum advise_kind kind, uint64_t requests,
     write_value(kind, view.estimate.target, it->to);
 }
 
+/* While there is no breaker one is played: it lives on from window to window. */
+static struct breaker_replay *replay_of(struct adviser *a)
+{
+    if (config_of(a)->circuit_breaker_enable_circuit_breaker) {
+        free(a->replay);
+        a->replay = NULL;
+    } else if (!a->replay && (a->replay = calloc(1, sizeof *a->replay))) {
+        breaker_replay_init(a->replay, rng_next(&a->rng));
+    }
+    return a->replay;
+}
+
 static void end_window(struct adviser *a, tick_t now)
 {
     struct advise_facts facts;
     struct advise_estimate estimate;
     uint64_t lookups, hits;
     facts_mark(&a->sources, &a->now_mark);
-    facts_read(&a->sources, &a->mark, &a->now_mark, a->peak, &facts);
+    facts_read(&a->sources, &a->mark, &a->now_mark, a->peak, replay_of(a), &facts);
     facts_lookups(&a->mark, &a->now_mark, &lookups, &hits);
     unsigned points = store_curve(a->sources.store, lookups, hits, a->curve);
     a->curve_count = points < 3 ? points : 3;
     for (int kind = 0; kind < ADVISE_KINDS; kind++) {
         bool any = advise_window(&facts, (enum advise_kind)kind, &estimate);
-        advise_note(&a->items[kind].track, any ? &estimate : NULL);
+        if (advise_enough(&facts))
+            advise_note(&a->items[kind].track, any ? &estimate : NULL);
+        else
+            advise_idle(&a->items[kind].track);
         propose(a, (enum advise_kind)kind, facts.requests, now);
     }
     a->before = a->mark;
@@ -593,5 +610,7 @@ struct adviser *adviser_new(const struct adviser_sources *sources, uint64_t seed
 
 void adviser_free(struct adviser *a)
 {
+    if (a)
+        free(a->replay);
     free(a);
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "policy/breaker.h"
+#include "policy/breaker_replay.h"
 #include "policy/config.h"
 #include "proxy/guard.h"
 
@@ -58,15 +58,14 @@ void facts_lookups(const struct facts_mark *from, const struct facts_mark *to, u
 
 /* ---- recorded requests ---- */
 
-enum { BATCH_MOST = 4096 };
+enum { BATCH_MOST = 4096, REPLAY_MOST = 32768 };
 
-struct replay {
-    struct breaker breaker;
-    struct rng rng;
+struct reading {
     uint16_t batchable; /* the operation's number; OPERATION_OTHER: none */
+    size_t begins;
+    tick_t *begun; /* of the calls that can be batched; BATCH_MOST of them at most. NULL: not wanted */
     size_t calls;
-    bool whole;    /* every request is recorded */
-    tick_t *begun; /* of its calls; BATCH_MOST of them at most. NULL: not wanted */
+    struct replay_call *call; /* what went to the upstream; REPLAY_MOST at most. NULL: not wanted */
 };
 
 static int by_time(const void *a, const void *b)
@@ -75,33 +74,38 @@ static int by_time(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Would a breaker have cut this request short? They come in the order of their ends, about. */
-static void replay(struct replay *r, const struct observation *o, struct advise_facts *f)
+/* A breaker hears of 429 that the upstream lives, and of a client that left nothing. */
+static enum breaker_outcome heard(const struct observation *o)
 {
-    struct breaker_permit permit = breaker_admit(&r->breaker, &r->rng, o->ended_wall);
-    struct breaker_report report = {observation_failed(o) ? BREAKER_FAILURE : BREAKER_OK, o->first_byte};
-    f->recorded_seconds += (double)o->total / 1e9;
-    if (permit.verdict == BREAKER_SHED)
-        f->breaker_saves += (double)o->total / 1e9;
-    else
-        breaker_report(&r->breaker, permit, report, &r->rng, o->ended_wall);
+    if (o->status == 429)
+        return BREAKER_THROTTLED;
+    if (observation_failed(o))
+        return BREAKER_FAILURE;
+    return o->status ? BREAKER_OK : BREAKER_IGNORED;
 }
 
-static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, struct replay *r,
+static void read_ring(const struct ring *ring, uint64_t from, uint64_t end, struct reading *r,
                       struct advise_facts *f)
 {
     struct observation o;
     for (uint64_t i = end - from > ring_room(ring) ? end - ring_room(ring) : from; i < end; i++) {
-        if (!ring_get(ring, i, &o) || !o.attempts)
+        if (!ring_get(ring, i, &o))
+            continue;
+        f->recorded_seconds += (double)o.total / 1e9;
+        if (!o.attempts)
             continue;
         unsigned n = o.attempts < ADVISE_ATTEMPTS ? o.attempts : ADVISE_ATTEMPTS;
         f->recorded[n]++;
         f->recorded_calls += o.attempts;
-        if (r->begun && r->calls < BATCH_MOST && o.operation == r->batchable && o.cache == VERDICT_MISS)
-            r->begun[r->calls++] = o.ended_wall - o.total;
         f->recorded_good[n] += !observation_failed(&o);
-        if (r->whole)
-            replay(r, &o, f);
+        if (r->begun && r->begins < BATCH_MOST && o.operation == r->batchable && o.cache == VERDICT_MISS)
+            r->begun[r->begins++] = o.ended_wall - o.total;
+        if (r->call && r->calls < REPLAY_MOST)
+            r->call[r->calls++] = (struct replay_call){.began = o.ended_wall - o.total,
+                                                       .ended = o.ended_wall,
+                                                       .took = o.first_byte ? o.first_byte : o.total,
+                                                       .circuit = o.operation,
+                                                       .outcome = (uint8_t)heard(&o)};
     }
 }
 
@@ -114,28 +118,37 @@ static uint16_t batchable(const struct metrics *m)
     return OPERATION_OTHER;
 }
 
+static void play(const struct config *cfg, struct reading *r, struct breaker_replay *replay,
+                 struct advise_facts *f)
+{
+    struct breaker_rules rules;
+    struct replay_event *room = calloc(2 * r->calls + 1, sizeof *room);
+    guard_breaker_rules(cfg, &rules);
+    if (room)
+        f->breaker_saves = (double)breaker_replay_run(replay, &rules, r->call, r->calls, room) / 1e9;
+    free(room);
+}
+
 static void read_recorded(const struct adviser_sources *s, const struct facts_mark *from,
-                          const struct facts_mark *to, struct advise_facts *f)
+                          const struct facts_mark *to, struct breaker_replay *replay, struct advise_facts *f)
 {
     const struct config *cfg = s->config(s->ctx);
-    struct breaker_rules rules;
     bool all = cfg->performance_sample_rate >= 1; /* of a sample neighbours are missing */
-    struct replay r = {.batchable = batchable(s->metrics), .whole = all};
-    guard_breaker_rules(cfg, &rules);
-    rules.enabled = true;
+    struct reading r = {.batchable = batchable(s->metrics)};
     f->batching_possible = all && !cfg->batching_enabled && r.batchable != OPERATION_OTHER &&
                            config_option_row(config_option_find("batching.enabled"))->effective;
     r.begun = f->batching_possible ? calloc(BATCH_MOST, sizeof *r.begun) : NULL;
-    for (int b = 0; b < metrics_blocks(s->metrics) && b < FACTS_BLOCKS; b++) {
-        rng_seed(&r.rng, 1);
-        breaker_init(&r.breaker, &rules, 0);
+    r.call = all && replay ? calloc(REPLAY_MOST, sizeof *r.call) : NULL;
+    for (int b = 0; b < metrics_blocks(s->metrics) && b < FACTS_BLOCKS; b++)
         read_ring(metrics_ring(s->metrics, b), from->recorded[b], to->recorded[b], &r, f);
-    }
+    if (r.call)
+        play(cfg, &r, replay, f);
+    free(r.call);
     if (!r.begun)
         return;
-    qsort(r.begun, r.calls, sizeof *r.begun, by_time);
+    qsort(r.begun, r.begins, sizeof *r.begun, by_time);
     f->batching_saves =
-        (double)advise_batches(r.begun, r.calls, cfg->batching_window, (size_t)cfg->batching_max_batch);
+        (double)advise_batches(r.begun, r.begins, cfg->batching_window, (size_t)cfg->batching_max_batch);
     free(r.begun);
 }
 
@@ -164,7 +177,7 @@ static void read_cache(const struct facts_mark *from, const struct facts_mark *t
 }
 
 void facts_read(const struct adviser_sources *s, const struct facts_mark *from, const struct facts_mark *to,
-                unsigned peak, struct advise_facts *out)
+                unsigned peak, struct breaker_replay *replay, struct advise_facts *out)
 {
     const struct config *cfg = s->config(s->ctx);
     *out = (struct advise_facts){
@@ -192,7 +205,7 @@ void facts_read(const struct adviser_sources *s, const struct facts_mark *from, 
     if (to->lookups > since->lookups)
         out->lookup = (double)(to->looking - since->looking) / 1e9 / (double)(to->lookups - since->lookups);
     read_cache(from, to, cfg, out);
-    read_recorded(s, from, to, out);
+    read_recorded(s, from, to, replay, out);
 }
 
 bool facts_ghost(enum advise_kind kind)

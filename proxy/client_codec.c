@@ -3,10 +3,12 @@
  * - bytes are gathered for one client at a time and leave at flush;
  * - nothing here frees the client: a broken stream is shut down, and the read side tells.
  */
+#include <stdio.h>
 #include <assert.h>
 #include <string.h>
 
 #include "policy/config.h"
+#include "proxy/address.h"
 #include "proxy/client_internal.h"
 #include "proxy/exchange.h"
 #include "proxy/h1_write.h"
@@ -215,6 +217,19 @@ static void down_half_close(struct downstream *d)
         stream_end(&c->stream);
 }
 
+static void down_peer(const struct downstream *d, char *out, size_t size)
+{
+    const struct client *c = (const struct client *)(const void *)d;
+    struct address address = {.len = sizeof address.sa};
+    *out = '\0';
+    if (getpeername(c->stream.fd, (struct sockaddr *)&address.sa, &address.len) != 0)
+        return;
+    if (address.sa.ss_family == AF_UNIX)
+        snprintf(out, size, "unix");
+    else
+        address_format(&address, out, size);
+}
+
 const struct downstream_ops CLIENT_OPS = {
     .interim = down_interim,
     .reply = down_reply,
@@ -227,5 +242,6 @@ const struct downstream_ops CLIENT_OPS = {
     .want_body = down_want_body,
     .tunnel = down_tunnel,
     .half_close = down_half_close,
+    .peer = down_peer,
     .finished = down_finished,
 };

@@ -71,6 +71,8 @@ struct downstream_ops {
     void (*tunnel)(struct downstream *d, const struct reply *reply);
     /* In a tunnel: no more bytes will come down; those queued still go. */
     void (*half_close)(struct downstream *d);
+    /* The client's address as `host:port`, or "unix"; "" when the system does not tell. Asks it each time. */
+    void (*peer)(const struct downstream *d, char *out, size_t size);
     /* The exchange is over and forgets this downstream. `whole`: the answer was sent to its end. */
     void (*finished)(struct downstream *d, bool whole);
 };

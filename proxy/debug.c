@@ -4,7 +4,9 @@
  */
 #include "proxy/debug.h"
 
+#include <arpa/inet.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,17 +76,50 @@ void debug_tick(struct debug *d, tick_t now)
     }
 }
 
-void debug_phase_slow(struct debug *d, struct slice request_id, const char *from, const char *to, tick_t age)
+bool debug_client_ok(const char *text)
+{
+    char host[DEBUG_CLIENT_MAX], ignored[sizeof(struct in6_addr)];
+    size_t n = *text == '[' ? strcspn(text, "]") : 0;
+    const char *behind = text + n + (n && text[n]);
+    if (strcmp(text, "unix") == 0)
+        return true;
+    if (n && !text[n])
+        return false; /* not closed */
+    if (!n) { /* one colon is before a port; more are an IPv6 address of its own */
+        const char *colon = strchr(text, ':');
+        behind = colon && !strchr(colon + 1, ':') ? colon : text + strlen(text);
+    }
+    snprintf(host, sizeof host, "%.*s", (int)(n ? n - 1 : (size_t)(behind - text)), text + (n != 0));
+    if (*behind && (*behind != ':' || !behind[1] || behind[1 + strspn(behind + 1, "0123456789")]))
+        return false;
+    return inet_pton(AF_INET, host, ignored) == 1 || inet_pton(AF_INET6, host, ignored) == 1;
+}
+
+/* `wanted` with or without a port; `client` always has one. */
+static bool client_matches(const char *wanted, const char *client)
+{
+    size_t n = strlen(wanted);
+    bool bracket = *client == '[' && *wanted != '[';
+    const char *at = client + bracket;
+    if (strncmp(at, wanted, n) != 0)
+        return false;
+    return !at[n] || (bracket ? at[n] == ']' : at[n] == ':');
+}
+
+void debug_phase_slow(struct debug *d, const struct debug_step *s)
 {
     struct debug_trace trace;
     tick_t until;
     if (!debug_get_trace(d, &trace, &until))
         return;
-    if (*trace.request_id && (strlen(trace.request_id) != request_id.n ||
-                              memcmp(trace.request_id, request_id.p, request_id.n) != 0))
+    if (*trace.request_id && (strlen(trace.request_id) != s->request_id.n ||
+                              memcmp(trace.request_id, s->request_id.p, s->request_id.n) != 0))
         return;
-    if (*trace.phase && strcmp(trace.phase, to) != 0)
+    if (*trace.phase && strcmp(trace.phase, s->to) != 0)
         return;
-    log_write(d->log, LOG_INFO, "trace", "request %.*s: %s to %s after %.3f ms", (int)request_id.n,
-              request_id.n ? request_id.p : "", from, to, (double)age / 1e6);
+    if (*trace.client && !client_matches(trace.client, s->client))
+        return;
+    log_write(d->log, LOG_INFO, "trace", "request %.*s%s%s: %s to %s after %.3f ms", (int)s->request_id.n,
+              s->request_id.n ? s->request_id.p : "", *s->client ? " of " : "", s->client, s->from, s->to,
+              (double)s->age / 1e6);
 }

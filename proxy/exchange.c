@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/address.h"
 #include "proxy/ahead.h"
 #include "proxy/client.h"
 #include "proxy/debug.h"
@@ -50,12 +51,25 @@ static const char *const phase_names[PHASE_COUNT] = {"begin",   "second", "gathe
                                                      "serving", "admit",  "queued", "sent",    "relay",
                                                      "backoff", "tunnel", "over"};
 
+/* A line of the trace that an operator has switched on, if it is about this request. */
+static __attribute__((noinline)) void trace_phase_slow(const struct exchange *x, enum phase phase)
+{
+    char client[ADDRESS_TEXT_MAX] = "";
+    if (x->down)
+        x->down->ops->peer(x->down, client, sizeof client);
+    struct debug_step step = {.request_id = x->request_id,
+                              .client = client,
+                              .from = phase_names[x->phase],
+                              .to = phase_names[phase],
+                              .age = x->w->now - x->began};
+    debug_phase_slow(x->w->service->debug, &step);
+}
+
 void exchange_set_phase(struct exchange *x, enum phase phase)
 {
     assert(allowed_from[phase] & (1u << x->phase));
     if (debug_tracing(x->w->service->debug))
-        debug_phase_slow(x->w->service->debug, x->request_id, phase_names[x->phase], phase_names[phase],
-                         x->w->now - x->began);
+        trace_phase_slow(x, phase);
     if (x->span)
         tracing_phase_slow(x, phase);
     if (phase != PHASE_OVER) {

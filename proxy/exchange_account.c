@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "metrics/exemplar.h"
 #include "policy/rate_header.h"
 #include "policy/reason.h"
 #include "proxy/exchange_internal.h"
@@ -100,6 +101,16 @@ static void write_log(struct exchange *x, struct slice target)
     worker_log_access(w->log, &record);
 }
 
+/* The request belongs to a trace that is recorded: the sidecar's span of it, or else the client's trace. */
+static void note_exemplar(struct exchange *x)
+{
+    struct exemplar e = {.value = x->o.total, .at = x->o.ended_wall, .operation = x->o.operation};
+    memcpy(e.trace_id, x->span ? x->span->head.trace_id : x->trace.trace_id, sizeof e.trace_id);
+    if (x->span)
+        memcpy(e.span_id, x->span->head.id, sizeof e.span_id);
+    metrics_exemplar(x->w->metrics, &e);
+}
+
 void exchange_account(struct exchange *x, bool whole)
 {
     struct worker *w = x->w;
@@ -127,6 +138,8 @@ void exchange_account(struct exchange *x, bool whole)
     note_text(x->o.request_id, RING_ID_BYTES, x->request_id);
     note_text(x->o.path, RING_PATH_BYTES, path);
     metrics_observe(w->metrics, &x->o);
+    if (x->span || (x->trace_valid && x->trace.flags & TRACE_SAMPLED))
+        note_exemplar(x);
     if (x->span)
         tracing_answered_slow(x);
     if (log_access_on(w->service->log))

@@ -29,6 +29,7 @@ static json_t *wanted(const struct args *a)
     }
     json_t *body = json_object(), *trace = json_object(), *modules = json_object();
     bool good = body && put_text(trace, "request_id", args_flag(a, "request-id")) &&
+                put_text(trace, "client", args_flag(a, "client")) &&
                 put_text(trace, "phase", args_flag(a, "phase")) &&
                 put_text(modules, module ? module : "all", level) &&
                 json_object_set_new(body, "seconds", json_integer((json_int_t)n)) == 0;

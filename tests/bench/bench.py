@@ -23,11 +23,12 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import report  # noqa: E402
+import undisturbed  # noqa: E402
 from measure import BenchError, Processes, cpu_seconds, load, rss_kib  # noqa: E402
 from subjects import Forward, Null, Origin, Sidecar, available  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-PARTS = ("hit", "forward", "tls", "latency", "idle", "workers")
+PARTS = ("hit", "forward", "tls", "latency", "undisturbed", "idle", "workers")
 REQUESTS = {1024: 100000, 16384: 50000, 262144: 8000}
 
 
@@ -42,7 +43,7 @@ class Bench:
         self.build = os.path.join(ROOT, os.environ.get("BUILD", "build"))
         self.rivals = available(self, arguments.subjects)
         self.plain = Origin(self)
-        self.data = {"cost": {}, "latency": {}, "idle": {}, "workers": {}, "workers_judged": len(cpus) >= 4}
+        self.data = {"cost": {}, "latency": {}, "undisturbed": {}, "idle": {}, "workers": {}, "workers_judged": len(cpus) >= 4}
 
     def say(self, text):
         print("bench: " + text, file=sys.stderr, flush=True)
@@ -182,6 +183,10 @@ class Bench:
                     self.say("latency of %s: %s" % (subject.label, error))
                 subject.stop()
             self.data["latency"][(work, self.arguments.rate)] = results
+
+    def part_undisturbed(self):
+        if Sidecar in self.rivals:
+            self.data["undisturbed"] = undisturbed.measure(self)
 
     def idle_of(self, subject, count):
         start = rss_kib(subject.process.pid)

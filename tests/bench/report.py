@@ -41,6 +41,11 @@ def latency_table(results):
     return table(("work", "requests/s", "subject", "p50, µs", "p99, µs", "p99.9, µs", "added p50", "added p99"), rows)
 
 
+def undisturbed_table(results):
+    rows = [(kind, "%.0f" % s["p50"], "%.0f" % s["p99"], "%.2f" % s["ratio"], s["rounds"]) for kind, s in results.items()]
+    return table(("meanwhile", "p50, µs", "p99, µs", "p99 to the quiet windows beside", "windows"), rows)
+
+
 def idle_table(results):
     rows = []
     for name, s in results.items():
@@ -99,6 +104,7 @@ class Bars:
         ):
             self.ratio(work, size, other, limit)
         self.latency()
+        self.undisturbed()
         self.memory()
         return self.rows
 
@@ -108,6 +114,14 @@ class Bars:
         both = ours and direct
         self.add("added latency p50", ours["p50"] - direct["p50"] if both else None, 100, "µs")
         self.add("added latency p99", ours["p99"] - direct["p99"] if both else None, 1000, "µs")
+
+    def undisturbed(self):
+        """What quiet windows differ by among themselves is the machine's."""
+        results = self.data["undisturbed"]
+        noise = results["nothing"]["ratio"] if results else 1
+        for kind, s in results.items():
+            if kind != "nothing":
+                self.add("p99 with %s" % kind, s["ratio"], max(1.1, 1.1 * noise))
 
     def memory(self):
         ours = self.data["idle"].get("promptops-sidecar")
@@ -135,6 +149,7 @@ def whole(data):
     for title, results, make in (
         ("Processor time, capacity, memory", data["cost"], cost_table),
         ("Latency, open loop", data["latency"], latency_table),
+        ("Cached answers while others look", data["undisturbed"], undisturbed_table),
         ("Idle connections", data["idle"], idle_table),
         ("Two workers", data["workers"], workers_table),
     ):

@@ -30,11 +30,11 @@ static size_t rows(char *out, size_t room)
 
 START_TEST(rows_of_json)
 {
-    char text[COMPRESSIBLE_MOST];
+    char text[4096];
     size_t n = rows(text, sizeof text), size = size_of(text, n);
     printf("rows: %zu of %zu\n", size, n);
-    ck_assert_uint_ge(size, ZLIB_ROWS * 7 / 10);
-    ck_assert_uint_le(size, ZLIB_ROWS * 13 / 10);
+    ck_assert_uint_ge(size, ZLIB_ROWS * 9 / 10);
+    ck_assert_uint_le(size, ZLIB_ROWS * 11 / 10);
 }
 END_TEST
 
@@ -54,7 +54,7 @@ START_TEST(one_letter)
 {
     char text[8000];
     memset(text, 'x', sizeof text);
-    ck_assert_uint_le(size_of(text, sizeof text), 100); /* of the first 4096 */
+    ck_assert_uint_le(size_of(text, sizeof text), 150); 
 }
 END_TEST
 
