@@ -14,7 +14,7 @@ export function QuotaMeters({ all }: { all?: boolean }) {
             name={`${keys.length > 1 ? `${key.key}, a` : 'A'}${w.window === 'hour' ? 'n' : ''} ${w.window}`}
             value={w.remaining}
             max={w.limit}
-            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}, anew in ${show.duration(Math.round(w.resets_in))}`}
+            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}, anew in ${show.span(w.resets_in)}`}
             mood={w.remaining < w.limit * 0.1 ? 'bad' : w.remaining < w.limit * 0.3 ? 'warn' : 'good'}
           />
         )),
