@@ -4,7 +4,7 @@ import { bytes, byteStep, whole } from '../format';
 import { ChartCard, type LegendItem } from './card';
 import { colors } from './colors';
 import type { Cell } from './table';
-import { axisStyle, GRID, tipBox } from './time';
+import { ALONG_X, axisStyle, GRID, tipBox } from './time';
 import { tooltip } from './tooltip';
 
 export interface BarSeries {
@@ -52,6 +52,7 @@ export function BarChart(props: BarChartProps) {
       };
       const value = { type: 'value', min: 0, splitNumber: 4, minInterval: format === whole ? 1 : undefined, interval: format === bytes ? byteStep(Math.max(0, ...bars.flatMap((bar) => bar.values.map((v) => v ?? 0)))) : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } };
       return {
+        ...(standing ? ALONG_X : {}),
         grid: { ...GRID, right: standing || stacked ? 20 : 56 },
         tooltip: {
           ...tipBox(c),

@@ -3,7 +3,7 @@ import { useCallback, useMemo } from 'preact/hooks';
 import * as show from '../format';
 import { ChartCard } from './card';
 import { colors } from './colors';
-import { axisStyle, GRID, tipBox } from './time';
+import { ALONG_X, axisStyle, GRID, tipBox } from './time';
 import { tooltip } from './tooltip';
 
 export interface HeatMapProps {
@@ -44,6 +44,7 @@ export function HeatMap(props: HeatMapProps) {
   const labels = useMemo(() => timeLabels(times, innerWidth < 600 ? 3 : 5), [times]);
   const option = useCallback(
     () => ({
+      ...ALONG_X,
       grid: { ...GRID, bottom: 44 },
       tooltip: {
         ...tipBox(c),
@@ -89,6 +90,7 @@ export function HeatMap(props: HeatMapProps) {
       empty={cells.length ? undefined : props.empty}
       height={props.height ?? 'normal'}
       wide={props.wide}
+      along
     />
   );
 }

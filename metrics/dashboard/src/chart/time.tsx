@@ -103,8 +103,14 @@ export function tipBox(c: Colors) {
 }
 
 /** For dragging a range; its icons are not shown, the card has a button that shows all again. */
-export const DRAG_TO_ZOOM = {
+const DRAG_TO_ZOOM = {
   toolbox: { show: true, itemSize: 0, showTitle: false, feature: { dataZoom: { yAxisIndex: 'none', brushStyle: { color: 'rgba(90,130,240,.18)' }, icon: { zoom: 'M0,0', back: 'M0,0' } } } },
+};
+
+/** Zooms along the x axis: by dragging, by pinching, by the wheel with Ctrl. */
+export const ALONG_X = {
+  ...DRAG_TO_ZOOM,
+  dataZoom: [{ type: 'inside', filterMode: 'none', zoomOnMouseWheel: 'ctrl', moveOnMouseWheel: false, moveOnMouseMove: 'shift', preventDefaultMouseMove: false }],
 };
 
 function nearest(points: Point[], t: number, step: number): Point | undefined {
@@ -147,11 +153,10 @@ export function TimeChart(props: TimeChartProps) {
       };
       return {
         grid: GRID,
-        ...DRAG_TO_ZOOM,
+        ...ALONG_X,
         tooltip: { ...tipBox(c), trigger: 'axis', formatter: tip, axisPointer: { type: 'line', lineStyle: { color: c.soft, width: 1, type: 'solid' }, label: { show: false }, snap: true } },
         xAxis: { type: 'time', min: first?.from, max: first?.to, ...axisStyle(c), axisLabel: { ...axisStyle(c).axisLabel, formatter: (t: number) => (t % 60000 ? show.time(t) : show.shortTime(t)) } },
         yAxis: { type: log ? 'log' : 'value', min: log ? undefined : 0, max: props.max, splitNumber: 4, interval: props.max === 1 ? 0.25 : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } },
-        dataZoom: [{ type: 'inside', filterMode: 'none', zoomOnMouseWheel: 'ctrl', moveOnMouseWheel: false, moveOnMouseMove: 'shift', preventDefaultMouseMove: false }],
         series: drawn.flatMap((line) => lineSeries(line, c, log)),
       };
     },

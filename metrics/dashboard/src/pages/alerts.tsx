@@ -74,7 +74,9 @@ function Active({ alerts }: { alerts: Alert[] }) {
 
 function Rules({ alerts }: { alerts: Alert[] }) {
   const [wanted, setWanted] = useState('');
-  const found = alerts.filter((alert) => `${alert.id} ${alert.message} ${alert.metric_type}`.toLowerCase().includes(wanted.toLowerCase()));
+  const rank = (alert: Alert) => ['firing', 'pending'].indexOf(alert.state) & 3; // -1, none of these, comes last
+  const sorted = [...alerts].sort((a, b) => rank(a) - rank(b));
+  const found = sorted.filter((alert) => `${alert.id} ${alert.message} ${alert.metric_type}`.toLowerCase().includes(wanted.toLowerCase()));
   return (
     <Card id="alert-rules" title="All alerts" hint="Built in, and your own" wide tools={<input aria-label="Find an alert" placeholder="Find" value={wanted} onInput={(event) => setWanted(event.currentTarget.value)} />}>
       <Table

@@ -6,6 +6,7 @@ import { Empty, Meter } from '../ui/parts';
 export function QuotaMeters({ all }: { all?: boolean }) {
   const keys = live.value.network?.rate_limits?.keys ?? [];
   if (!keys.length) return <Empty>No call has gone to the API yet. The windows show here with the first.</Empty>;
+  const told = keys.some((key) => key.windows.some((w) => w.source === 'upstream'));
   return (
     <div class="meters">
       {keys.slice(0, all ? 20 : 2).flatMap((key) =>
@@ -19,6 +20,7 @@ export function QuotaMeters({ all }: { all?: boolean }) {
           />
         )),
       )}
+      <p class="source">{told ? 'As the API tells with its answers.' : 'Counted here, against the documented limits: the API does not tell what is left.'}</p>
       {all && (
         <dl class="facts two">
           {keys.map((key) => (
