@@ -31,6 +31,7 @@ export function duration(s: number | null | undefined): string {
   if (s == null || !Number.isFinite(s)) return NONE;
   const size = Math.abs(s);
   if (size === 0) return '0 ms';
+  if (size < 1e-6) return `${digits(s * 1e9)} ns`;
   if (size < 1e-3) return `${digits(s * 1e6)} µs`;
   if (size < 1) return `${digits(s * 1e3)} ms`;
   if (size < 120) return `${digits(s)} s`;

@@ -19,8 +19,8 @@ const PHASES: [id: string, words: string, color: number][] = [
   ['tcp', 'TCP', 5],
   ['tls', 'TLS', 2],
   ['round_trip', 'Round trip', 6],
-  ['first_byte', 'First byte', 0],
   ['upstream', 'Whole answer', 1],
+  ['first_byte', 'First byte', 0],
 ];
 
 function Circuits() {
@@ -30,6 +30,7 @@ function Circuits() {
       {circuits.length ? (
         <Table
           label="Circuit breakers"
+          free
           rows={circuits}
           rowKey={([name]) => name}
           columns={[
@@ -59,8 +60,8 @@ function Circuits() {
 
 /** The same times as the range goes by, with the wait for the first byte the longest most often. */
 function PhasesOverTime() {
-  const lines = PHASES.filter(([id]) => id !== 'round_trip').map(([id, name, color]): Line => ({ name, color, what: 'p95', series: useSeries('NETWORK_LATENCY', '', `phase=${id}`) }));
-  return <TimeChart id="phases-time" title="Phases of a call" hint="p95 of each" spread format={show.duration} height="tall" lines={lines.filter((line) => line.series.points.length)} empty={NO_CALL} />;
+  const lines = PHASES.filter(([id]) => id !== 'round_trip').map(([id, name, color]): Line => ({ name, color, what: 'p95', quiet: id === 'upstream', series: useSeries('NETWORK_LATENCY', '', `phase=${id}`) }));
+  return <TimeChart id="phases-time" title="Phases of a call" hint="p95 of each" spread format={show.duration} height="tall" lines={lines.filter((line) => !line.series.loaded || line.series.points.length)} empty={NO_CALL} />;
 }
 
 function PoolInUse() {
@@ -79,7 +80,7 @@ function Concurrency() {
     { name: 'Limit', series: useSeries('CONNECTION_POOL_SIZE', '', 'state=limit'), what: 'mean', color: 6 },
     { name: 'In flight', series: useSeries('CONNECTION_POOL_SIZE', '', 'state=in_flight'), what: 'max', color: 0, area: true },
   ];
-  return <TimeChart id="concurrency" title="Concurrency limit" hint="Calls at the API at once, and how many may be" format={show.number} lines={lines} empty="No call was limited in this range: see concurrency.mode." />;
+  return <TimeChart id="concurrency" title="Concurrency limit" spread hint="Calls at the API at once, and how many may be" format={show.number} lines={lines} empty="No call was limited in this range: see concurrency.mode." />;
 }
 
 export function Network() {

@@ -20,7 +20,7 @@ export function QuotaMeters({ all }: { all?: boolean }) {
           />
         )),
       )}
-      <p class="source">{told ? 'As the API tells with its answers.' : 'Counted here, against the documented limits: the API does not tell what is left.'}</p>
+      <p class="source">{told ? 'As the API tells with its answers.' : 'Counted here, against rate_limit.per_minute, per_hour and per_day: the API does not tell what is left.'}</p>
       {all && (
         <dl class="facts two">
           {keys.map((key) => (
