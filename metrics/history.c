@@ -44,17 +44,31 @@ static const struct {
 } shared[HISTORY_SHARED] = {
     {HISTOGRAM_ROUND_TRIP, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, METRICS_ALL, NULL},
     {HISTOGRAM_BATCH_SIZE, METRICS_ALL, METRIC_TYPE_BATCH_SIZE, METRICS_ALL, NULL},
-    {HISTOGRAM_POOL_WAIT, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE, "pool_wait"},
-    {HISTOGRAM_CONNECT, 0, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 1, "dns"},
-    {HISTOGRAM_CONNECT, 1, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 2, "tcp"},
-    {HISTOGRAM_CONNECT, 2, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 3, "tls"},
-    {HISTOGRAM_FIRST_BYTE, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 4, "first_byte"},
-    {HISTOGRAM_UPSTREAM, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PHASE + 5, "upstream"}};
+    {HISTOGRAM_POOL_WAIT, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PART, "pool_wait"},
+    {HISTOGRAM_CONNECT, 0, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PART + 1, "dns"},
+    {HISTOGRAM_CONNECT, 1, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PART + 2, "tcp"},
+    {HISTOGRAM_CONNECT, 2, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PART + 3, "tls"},
+    {HISTOGRAM_FIRST_BYTE, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PART + 4, "first_byte"},
+    {HISTOGRAM_UPSTREAM, METRICS_ALL, METRIC_TYPE_NETWORK_LATENCY, HISTORY_PART + 5, "upstream"}};
 enum { SHARED_FIRST_PHASE = 2 };
 
-const char *history_phase_name(int i)
+/* The states of CONNECTION_POOL_SIZE; the last two are not counted here but told with each tick. */
+enum { STATE_LIMIT = HISTORY_STATES - 2, STATE_IN_FLIGHT };
+static const struct {
+    const char *name;
+    enum metric counted;
+} states[HISTORY_STATES] = {{"idle", METRIC_POOL_IDLE},           {"active", METRIC_POOL_ACTIVE},
+                            {"connecting", METRIC_POOL_CONNECTING}, {"waiting", METRIC_POOL_WAITING},
+                            [STATE_LIMIT] = {.name = "limit"},    [STATE_IN_FLIGHT] = {.name = "in_flight"}};
+
+const char *history_part(int i, enum metric_type *type)
 {
-    return i >= 0 && i < HISTORY_PHASES ? shared[SHARED_FIRST_PHASE + i].name : NULL;
+    bool phase = i < HISTORY_PHASES;
+    if (i < 0 || i >= HISTORY_PARTS)
+        return NULL;
+    if (type)
+        *type = phase ? METRIC_TYPE_NETWORK_LATENCY : METRIC_TYPE_CONNECTION_POOL_SIZE;
+    return phase ? shared[SHARED_FIRST_PHASE + i].name : states[i - HISTORY_PHASES].name;
 }
 
 _Static_assert((int)METRIC_TYPE_COUNT <= (int)HISTORY_TYPES, "a type fits into its part of a key");
@@ -285,6 +299,21 @@ static void put_gauges(struct history *h, const struct history_gauges *g, double
     history_put_sample(&h->packed, history_key(METRICS_ALL, type), v, 1, v);
 }
 
+static void put_states(struct history *h, const struct history_gauges *g)
+{
+    for (int i = 0; i < HISTORY_STATES; i++) {
+        uint64_t v = i == STATE_LIMIT       ? g->limit
+                     : i == STATE_IN_FLIGHT ? g->in_flight
+                                            : metrics_sum(h->metrics, states[i].counted);
+        if (i == STATE_LIMIT && !v)
+            continue; /* there is none */
+        if (metric_signed(v) < 0)
+            v = 0;
+        history_put_sample(&h->packed,
+                           history_key(HISTORY_PART + HISTORY_PHASES + i, METRIC_TYPE_CONNECTION_POOL_SIZE), v, 1, v);
+    }
+}
+
 static void put_shared(struct history *h, int i)
 {
     memset(&h->read, 0, sizeof h->read);
@@ -466,6 +495,7 @@ bool history_tick(struct history *h, int64_t now, const struct history_gauges *g
         custom_second_over(h->custom);
     for (int i = SHARED_FIRST_PHASE; i < HISTORY_SHARED; i++)
         put_shared(h, i);
+    put_states(h, g);
     bool good = keep(h, &h->levels[0], now);
     text_dispose(&room);
     h->last = now;

@@ -26,11 +26,13 @@ struct history_series {
 };
 
 /*
- * NETWORK_LATENCY is the round trip; of the ways that it is part of there are, as operation HISTORY_PHASE + i,
- * the times of the attempts' phases. history_phase_name(i): NULL from HISTORY_PHASES on.
+ * Two types are kept in parts as well, as operation HISTORY_PART + i. NETWORK_LATENCY is the round trip: its
+ * parts are the phases of the attempts that it belongs to. CONNECTION_POOL_SIZE: connections by state, requests
+ * that wait for one, the concurrency limit and the requests under it.
  */
-enum { HISTORY_PHASE = 1 << 20, HISTORY_PHASES = 6 };
-const char *history_phase_name(int i);
+enum { HISTORY_PART = 1 << 20, HISTORY_PHASES = 6, HISTORY_STATES = 6, HISTORY_PARTS = HISTORY_PHASES + HISTORY_STATES };
+/* The name of part i and, where `type` is not NULL, what it is a part of. NULL from HISTORY_PARTS on. */
+const char *history_part(int i, enum metric_type *type);
 
 /*
  * One point, in the unit of the type's row. What a sample is: of latencies and batches each request; of
@@ -47,6 +49,8 @@ struct history_point {
 struct history_gauges {
     uint64_t resident_bytes;
     uint64_t cpu_ns; /* of the process, ever growing */
+    uint64_t limit;  /* requests that may be at the upstream at once; 0: no limit */
+    uint64_t in_flight;
 };
 
 /* `wall` - `now` says where minutes and hours begin. At most `budget` bytes of points are kept: beyond, the

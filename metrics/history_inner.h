@@ -70,10 +70,10 @@ static inline uint64_t history_key(int operation, enum metric_type type)
     return (uint64_t)(operation + 1) * HISTORY_TYPES + (uint64_t)type;
 }
 
-static inline bool history_is_phase(uint64_t key)
+static inline bool history_is_part(uint64_t key)
 {
-    return key >= history_key(HISTORY_PHASE, (enum metric_type)0) &&
-           key < history_key(HISTORY_PHASE + HISTORY_PHASES, (enum metric_type)0);
+    return key >= history_key(HISTORY_PART, (enum metric_type)0) &&
+           key < history_key(HISTORY_PART + HISTORY_PARTS, (enum metric_type)0);
 }
 
 /* history.c: takes records over that another process has made, and leaves `made` empty. */

@@ -27,7 +27,7 @@ static uint64_t checksum(const uint8_t *p, size_t n)
 /* An operation's number is in the key; what is no operation of requests is left out. */
 static bool saved_key(uint64_t key)
 {
-    return key < (uint64_t)(METRICS_MAX_OPERATIONS + 1) * HISTORY_TYPES || history_is_phase(key);
+    return key < (uint64_t)(METRICS_MAX_OPERATIONS + 1) * HISTORY_TYPES || history_is_part(key);
 }
 
 static void put_record(struct text *t, const struct history *h, const struct history_record *r, struct text *room)
@@ -163,7 +163,7 @@ static bool moved_key(const struct loader *l, uint64_t *key)
     uint64_t slot = *key / HISTORY_TYPES, type = *key % HISTORY_TYPES;
     if (type >= METRIC_TYPE_COUNT || type == METRIC_TYPE_CUSTOM_METRIC)
         return false;
-    if (!slot || history_is_phase(*key))
+    if (!slot || history_is_part(*key))
         return true;
     if (slot > l->known || !l->number[slot - 1])
         return slot == 1 && !l->number[0]; /* `other` has the number 0 everywhere */

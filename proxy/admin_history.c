@@ -135,23 +135,31 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
     return false;
 }
 
-/* The phases of NETWORK_LATENCY. */
-static bool read_phase(struct admin_request *r, struct history_series *s)
+/* What a type is kept in parts of: `name` is the query parameter that goes with `type`. */
+static bool read_part(struct admin_request *r, struct history_series *s, const char *name, enum metric_type type,
+                      const char *how)
 {
-    static const char how[] = "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.";
-    const char *name = admin_query(r, "phase");
-    if (!name)
+    const char *wanted = admin_query(r, name), *part;
+    enum metric_type of;
+    if (!wanted)
         return true;
-    for (int i = 0; s->type == METRIC_TYPE_NETWORK_LATENCY && history_phase_name(i); i++)
-        if (strcmp(name, history_phase_name(i)) == 0) {
-            s->operation = HISTORY_PHASE + i;
+    for (int i = 0; s->type == type && (part = history_part(i, &of)); i++)
+        if (of == type && strcmp(wanted, part) == 0) {
+            s->operation = HISTORY_PART + i;
             return true;
         }
-    admin_refuse_query(r, "phase",
-                       s->type == METRIC_TYPE_NETWORK_LATENCY ? "names no phase"
-                                                              : "does not go with this metric_type",
-                       how);
+    admin_refuse_query(r, name,
+                       s->type == type ? "names none that is kept" : "does not go with this metric_type", how);
     return false;
+}
+
+static bool read_parts(struct admin_request *r, struct history_series *s)
+{
+    return read_part(r, s, "phase", METRIC_TYPE_NETWORK_LATENCY,
+                     "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.") &&
+           read_part(r, s, "state", METRIC_TYPE_CONNECTION_POOL_SIZE,
+                     "Give idle, active, connecting, waiting, limit or in_flight, with "
+                     "metric_type=CONNECTION_POOL_SIZE.");
 }
 
 static int64_t most_points(const struct admin_request *r)
@@ -208,7 +216,7 @@ bool admin_read_range(struct admin_request *r, struct range *q)
     if (!read_name(r, &q->series))
         return false;
     if (!read_time(r, "start_time", now, &q->from) || !read_operation(r, &q->series) ||
-        !read_phase(r, &q->series) ||
+        !read_parts(r, &q->series) ||
         !admin_query_word(r, "format", "json|csv|msgpack"))
         return false;
     if (q->from >= q->to) {
@@ -231,8 +239,8 @@ static void put_when(char out[LOG_TIME_BYTES], int64_t at)
 
 static const char *operation_name(const struct metrics *m, int operation)
 {
-    if (operation >= HISTORY_PHASE)
-        return history_phase_name(operation - HISTORY_PHASE);
+    if (operation >= HISTORY_PART)
+        return history_part(operation - HISTORY_PART, NULL);
     bool one = operation != METRICS_ALL && operation < HISTORY_CUSTOM;
     return one ? metrics_operation_name(m, (uint16_t)operation) : "";
 }
@@ -271,10 +279,13 @@ void admin_put_range(const struct admin_request *r, struct view *v, const struct
     const char *part = q->series.operation == METRICS_ALL
                            ? NULL
                            : operation_name(r->sources->metrics, q->series.operation);
-    bool phase = q->series.operation >= HISTORY_PHASE;
+    bool is_part = q->series.operation >= HISTORY_PART;
+    bool phase = q->series.type == METRIC_TYPE_NETWORK_LATENCY;
     const char *name = custom_name(r->sources->custom, &q->series);
-    view_text(v, "operation", phase || !part || !*part ? NULL : part);
-    view_text(v, "phase", phase ? part : NULL);
+    view_text(v, "operation", is_part || !part || !*part ? NULL : part);
+    view_text(v, "phase", is_part && phase ? part : NULL);
+    if (is_part && !phase)
+        view_text(v, "state", part);
     if (*name)
         view_text(v, "name", name);
     put_when(when, q->from);

@@ -8,7 +8,8 @@
  * Invariants: a section's text is made once for all streams, and knows the turn in which it changed; a stream
  * knows the turn that it was told last, so that one which missed updates gets all that changed since. What
  * finds the queue full is not sent but counted, and told as `lost` by the next update. A stream that was let
- * in by a token or a session ends with it. While nobody listens there is no timer and no text.
+ * in by a token or a session ends with it. While nobody listens there is no timer and no text. Streams of one
+ * interval are due at the same moments, however they were opened, so that one look serves them all.
  */
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -27,6 +28,11 @@
 #include "proxy/live.h"
 #include "proxy/log.h"
 #include "proxy/websocket.h"
+
+/* A new stream is told what was seen this recently, not a look of its own. */
+#define FRESH (200 * TICK_MS)
+/* Streams of an interval up to this are told together. */
+#define SHARED_MOST (60 * TICK_S)
 
 struct stream {
     struct live *live;
@@ -52,6 +58,7 @@ struct live {
     struct log *log;
     struct event *timer;
     uint64_t turn;
+    tick_t looked; /* when the sections were worked out last */
     unsigned count;
     struct section sections[SNAPSHOT_SECTIONS];
     struct stream streams[LIVE_STREAMS];
@@ -83,6 +90,8 @@ static bool look(struct live *l)
         }
     }
     json_decref(tree);
+    if (good)
+        l->looked = now_of(l);
     return good;
 }
 
@@ -214,6 +223,13 @@ static bool unwelcome(struct stream *s, const char **why)
            (s->by_session && !admin_sessions_left(l->door->sessions, s->session, generation, now_of(l)));
 }
 
+/* The next of the moments that all streams of this interval share; rare updates are no cost to be shared. */
+static tick_t next_due(const struct stream *s, tick_t now)
+{
+    tick_t interval = interval_of(s);
+    return interval > SHARED_MOST ? now + interval : now - now % interval + interval;
+}
+
 static void arm(struct live *l)
 {
     tick_t now = now_of(l), wait = TICK_S;
@@ -245,7 +261,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
             websocket_close(s->ws, WEBSOCKET_POLICY, why);
             s->due = now + TICK_S;
         } else if (s->due <= now) {
-            s->due = now + interval_of(s);
+            s->due = next_due(s, now);
             if (looked || (looked = look(l)))
                 tell(s);
             else
@@ -373,7 +389,8 @@ void admin_show_stream(struct admin_request *r)
     struct evhttp_connection *connection = evhttp_request_get_connection(r->http);
     if (!may_have_stream(r, &interval) || !read_handshake(r, accept))
         return;
-    if (!look(l)) {
+    bool fresh = l->count && now_of(l) - l->looked < FRESH; /* many come back at once after a restart */
+    if (!fresh && !look(l)) {
         admin_reply(r, 503, NULL);
         return;
     }
@@ -396,7 +413,7 @@ void admin_show_stream(struct admin_request *r)
     s->connection = connection;
     s->ws = ws;
     s->interval = interval;
-    s->due = now_of(l) + interval_of(s);
+    s->due = next_due(s, now_of(l));
     l->count++;
     evhttp_connection_set_closecb(connection, on_dropped, s);
     tell(s);

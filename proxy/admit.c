@@ -626,3 +626,8 @@ int admit_concurrency_limit(struct admit *a)
     pthread_mutex_unlock(&a->limit_lock);
     return limit;
 }
+
+int admit_in_flight(struct admit *a)
+{
+    return (int)(atomic_load_explicit(&a->quick.flying, memory_order_relaxed) & ~CLOSED);
+}

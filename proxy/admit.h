@@ -126,5 +126,7 @@ struct admit_left {
 };
 int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now);
 int admit_concurrency_limit(struct admit *a);
+/* Requests at the upstream now. */
+int admit_in_flight(struct admit *a);
 
 #endif

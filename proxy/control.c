@@ -440,7 +440,13 @@ static void tick_history(struct control *c, tick_t now)
         return;
     }
     process_read(&process);
-    struct history_gauges gauges = {process.resident_bytes, process.cpu_ns};
+    bool limited = c->cfg->concurrency_mode != CONFIG_CONCURRENCY_MODE_OFF;
+    struct history_gauges gauges = {
+        .resident_bytes = process.resident_bytes,
+        .cpu_ns = process.cpu_ns,
+        .limit = limited ? (uint64_t)admit_concurrency_limit(c->service.admit) : 0,
+        .in_flight = (uint64_t)admit_in_flight(c->service.admit),
+    };
     history_retain(c->history, (int64_t)c->cfg->performance_max_metrics_retention_hours * 3600 * TICK_S);
     if (!history_tick(c->history, now, &gauges))
         log_write(c->service.log, LOG_WARNING, "metrics",

@@ -105,6 +105,11 @@ test('a setting is changed and the change taken back', LIMIT, async () => {
   assert.deepEqual([(await option('retry.max_attempts')).value, (await option('retry.max_attempts')).origin], [5, 'admin']);
   await page.getByRole('button', { name: 'Take the change of retry.max_attempts back' }).click();
   await until(async () => (await option('retry.max_attempts')).value === 3, 'the old value');
+  const every = (seconds) => fetch(`${sidecar.page}api/v1/config`, { method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ 'performance.dashboard_refresh_interval': seconds }) });
+  assert.match(await page.locator('#link').textContent(), /every 1 s/);
+  await every(2);
+  await until(async () => (await page.locator('#link').textContent()).includes('every 2 s'), 'the new interval of refreshes');
+  await every(1);
   assert.deepEqual(wrong, []);
   await close();
 });
@@ -130,6 +135,10 @@ test('an entry and a prefix are purged', LIMIT, async () => {
   const stored = async (id) => (await sidecar.get('api/v1/cache/entries?limit=10000')).entries.some((entry) => entry.uri === `/v1/client/prompts/prompt-${id}`);
   assert.ok((await stored(91)) && (await stored(92)));
   const { page, wrong, close } = await openPage(browser, sidecar.page, '#/cache?range=5m');
+  await page.locator('#entries select').selectOption('cost');
+  const costliest = async () => (await sidecar.get('api/v1/cache/entries?sort=cost&limit=3')).entries.map((entry) => entry.uri);
+  await until(async () => (await page.locator('#entries td.lead').allTextContents()).slice(0, 3).join() === (await costliest()).join(), 'the costliest entries first');
+  assert.match(page.url(), /sort=cost/);
   await page.locator('#purge select').selectOption('key');
   await page.locator('#purge input').fill('/v1/client/prompts/prompt-91');
   await page.locator('#purge').getByRole('button', { name: 'Purge' }).click();

@@ -54,8 +54,8 @@ test('an empty sidecar says what to do', LIMIT, async () => {
 });
 
 /** Rows of a chart against the points of a series: each point is a row with its values. */
-async function likeSeries(rows, type, columns) {
-  const { points } = await series(type);
+async function likeSeries(rows, type, columns, part = '') {
+  const { points } = await series(type + part);
   assert.ok(points.length > 0, `the API has no ${type}`);
   let compared = 0;
   for (const point of points.slice(0, -2)) {
@@ -108,7 +108,7 @@ const CHARTS = {
     compression: null, // nothing here is compressed
   },
   network: {
-    'pool-size': (rows) => likeSeries(rows, 'CONNECTION_POOL_SIZE', { Connections: 'mean' }),
+    'phases-time': (rows) => likeSeries(rows.filter((row) => row['First byte'] !== null), 'NETWORK_LATENCY', { 'First byte': 'p95' }, '&phase=first_byte'),
     'pool-states': async (rows) => {
       const { pool } = (await snapshot()).network;
       assert.deepEqual(Object.fromEntries(rows.map((row) => [row.state, row.connections])), { idle: pool.idle, active: pool.active, connecting: pool.connecting });
@@ -120,11 +120,18 @@ const CHARTS = {
     },
     'round-trip': (rows) => likeSeries(rows, 'NETWORK_LATENCY', { Mean: 'mean', p95: 'p95' }),
     breakers: (rows) => assert.ok(rows.some((row) => row.breaker === 'list_versions' && row.state === 'open') && rows.some((row) => row.breaker === 'list_versions' && row.state === 'closed')),
-    concurrency: async (rows) => assert.equal(rows.at(-1).Limit, (await snapshot()).network.rate_limits.concurrency.limit),
-    'pool-use': async (rows) => assert.equal(rows.at(-1).Idle, (await snapshot()).network.pool.idle),
+    concurrency: async (rows) => {
+      await likeSeries(rows, 'CONNECTION_POOL_SIZE', { Limit: 'mean' }, '&state=limit');
+      assert.equal(rows.at(-1).Limit, (await snapshot()).network.rate_limits.concurrency.limit);
+    },
+    'pool-use': async (rows) => {
+      await likeSeries(rows, 'CONNECTION_POOL_SIZE', { Idle: 'mean' }, '&state=idle');
+      await likeSeries(rows, 'CONNECTION_POOL_SIZE', { 'Requests waiting': 'max' }, '&state=waiting');
+      assert.equal(rows.at(-1).Idle, (await snapshot()).network.pool.idle);
+    },
     outcomes: async (rows) => {
       const told = {};
-      for (const one of (await snapshot()).requests.upstream_by_outcome) told[one.outcome] = (told[one.outcome] ?? 0) + one.count;
+      for (const { outcome, count } of (await snapshot()).requests.upstream_by_outcome) told[outcome.replace(/_/g, ' ')] = (told[outcome.replace(/_/g, ' ')] ?? 0) + count;
       assert.deepEqual(Object.fromEntries(rows.map((row) => [row.outcome, row.Attempts])), told);
     },
   },
@@ -140,7 +147,7 @@ for (const [name, charts] of Object.entries(CHARTS))
     const { page, wrong, close } = await openPage(browser, sidecar.page, `#/${name}?range=5m`);
     const drawn = Object.keys(charts).filter((id) => charts[id]);
     for (const id of drawn) {
-      await page.locator(`#${id} [data-drawn]`).waitFor();
+      await page.locator(`#${id} [data-drawn]`).scrollIntoViewIfNeeded();
       await until(async () => (await coloursDrawn(page, id)) > 5, `something drawn in ${id}`);
     }
     assert.deepEqual((await chartsOf(page)).sort(), Object.keys(charts).sort());
@@ -173,10 +180,50 @@ test('the drawing holds the same numbers as the table, and a live update comes b
   const drawn = new Map(option.series.find((one) => one.name === 'p95').data.map((one) => one.value ?? one));
   for (const row of rows) if (row.p95 !== null) assert.equal(drawn.get(Date.parse(row.time)), row.p95, row.time);
   await page.locator('#pause').click();
+  await page.locator('#operations').scrollIntoViewIfNeeded();
   const before = Number((await page.locator('#operations').evaluate((card) => card.querySelector('.drawing').chart.getOption().series[0].data[0])));
   for (let i = 0; i < 5; i++) await ask('/v1/client/prompts/prompt-1');
   await until(async () => (await page.locator('#operations').evaluate((card) => card.querySelector('.drawing').chart.getOption().series[0].data[0])) >= before + 5, 'the five requests in the chart');
   assert.equal(await page.locator('#link').textContent().then((text) => text.startsWith('Live')), true);
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test('what is scrolled away or in a hidden tab costs nothing, and is up to date when it is seen again', LIMIT, async () => {
+  const { page, wrong, close } = await openPage(browser, sidecar.page, '#/requests?range=5m');
+  await page.locator('#retries-time [data-drawn]').waitFor();
+  await until(async () => (await page.locator('#link').textContent()).startsWith('Live'), 'the page to be live');
+  await page.evaluate(() => {
+    window.drawings = {};
+    for (const place of document.querySelectorAll('.drawing')) {
+      const { setOption } = place.chart;
+      place.chart.setOption = function (...all) {
+        window.drawings[place.closest('.card').id] = (window.drawings[place.closest('.card').id] ?? 0) + 1;
+        return setOption.apply(this, all);
+      };
+    }
+  });
+  await until(() => page.evaluate(() => window.drawings['requests-latency'] >= 3), 'three drawings of what is seen');
+  assert.equal(await page.evaluate(() => window.drawings['retries-time']), undefined);
+  await page.locator('#retries-time').scrollIntoViewIfNeeded();
+  await until(() => page.evaluate(() => window.drawings['retries-time'] >= 1), 'the drawing of what has come into view');
+  const hide = (hidden) =>
+    page.evaluate((is) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+  let asked = 0;
+  page.on('request', () => asked++);
+  await hide(true);
+  await page.waitForLoadState('networkidle'); // half a second without a request: what was under way is over
+  await page.evaluate(() => (window.drawings = {}));
+  asked = 0;
+  await new Promise((resolve) => setTimeout(resolve, 2500)); // longer than two refreshes: that nothing comes is what is tested
+  assert.deepEqual([asked, await page.evaluate(() => window.drawings)], [0, {}]);
+  await hide(false);
+  await until(() => page.evaluate(() => window.drawings['retries-time'] >= 1), 'a drawing after that');
+  await until(async () => (await page.locator('#link').textContent()).startsWith('Live'), 'the page to be live again');
+  assert.equal(await page.getByRole('alert').count(), 0);
   assert.deepEqual(wrong, []);
   await close();
 });

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The dashboard in Chromium: installs what the tests need from npm, checks the types of the dashboard's sources, runs the tests.
-#   BUILD=build tests/browser/run.sh [FILE.test.mjs...] [--test-name-pattern=WORDS]
+#   BUILD=build tests/browser/run.sh [--test-name-pattern=WORDS] [FILE.test.mjs...]
 set -eu
 cd "$(dirname "$0")"
 if ! cmp -s package-lock.json node_modules/.lock; then

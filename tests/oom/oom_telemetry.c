@@ -35,7 +35,7 @@ static bool custom_scenario(void)
     struct history *h = m ? history_new(m, 0, 0, HISTORY_BUDGET) : NULL;
     struct custom *c = h ? custom_new() : NULL;
     struct text out = {0};
-    struct history_gauges gauges = {1, 1};
+    struct history_gauges gauges = {1, 1, 1, 1};
     bool well = c && fill(c);
     if (c) {
         struct render_input in = {.metrics = m, .open_metrics = true, .custom = c};

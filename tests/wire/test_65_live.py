@@ -80,6 +80,20 @@ def test_the_stream_tells_a_snapshot_then_what_changed(t):
         equal(closed(ws), 1000, "close code")
 
 
+def test_streams_of_one_interval_share_each_look(t):
+    """However they were opened: twenty dashboards cost one snapshot a second, not twenty."""
+    sidecar = t.sidecar(t.origin(), PLAIN)
+    with WebSocket(sidecar.admin_address, "/api/v1/stream?interval=1s") as a:
+        a.message()
+        a.message()  # the next are opened while the first is under way, each at another moment
+        with WebSocket(sidecar.admin_address, "/api/v1/stream?interval=1s") as b, WebSocket(sidecar.admin_address, "/api/v1/stream?interval=1s") as c:
+            opened = [b.message()["seq"], c.message()["seq"]]
+            heard = [[ws.message()["seq"] for _ in range(3)] for ws in (a, b, c)]
+    equal(heard[1], heard[2], "looks of two that were opened one after the other")
+    check(len(set(heard[0]) & set(heard[1])) >= 2, "the first hears the same: %r" % heard)
+    equal([n - heard[1][0] for n in heard[1]], [0, 1, 2], "one look a second for all: %r, opened at %r" % (heard, opened))
+
+
 def test_events_come_at_once(t):
     origin = t.origin()
     sidecar = t.sidecar(origin, {"circuit_breaker.enable_circuit_breaker": True, "circuit_breaker.circuit_breaker_threshold": 2, "retry.max_attempts": 1})

@@ -145,7 +145,8 @@ export function App() {
   if (loginWanted.value) return <Login />;
   const { page } = route.value;
   const Content = contents[page];
-  document.title = `${NAMES[page]} · PromptOps sidecar`;
+  const firing = badge('alerts');
+  document.title = `${firing ? `(${firing}) ` : ''}${NAMES[page]} · PromptOps sidecar`;
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => (event.preventDefault(), document.getElementById('main')?.focus())}>

@@ -31,12 +31,29 @@ export function duration(s: number | null | undefined): string {
   if (s == null || !Number.isFinite(s)) return NONE;
   const size = Math.abs(s);
   if (size === 0) return '0 ms';
+  if (size < 1e-6) return `${digits(s * 1e9)} ns`;
   if (size < 1e-3) return `${digits(s * 1e6)} µs`;
   if (size < 1) return `${digits(s * 1e3)} ms`;
   if (size < 120) return `${digits(s)} s`;
   if (size < 7200) return `${digits(s / 60)} min`;
   if (size < 172800) return `${digits(s / 3600)} h`;
   return `${digits(s / 86400)} d`;
+}
+
+/** A span of whole seconds as it is said: 3 min 41 s, 5 h 12 min. For what goes by, not for what was measured. */
+export function span(s: number | null | undefined): string {
+  if (s == null || !Number.isFinite(s)) return NONE;
+  const whole = Math.round(s);
+  const two = (big: number, one: string, small: number, other: string) => `${big} ${one}${small ? ` ${small} ${other}` : ''}`;
+  if (whole < 120) return `${whole} s`;
+  if (whole < 7200) return two(Math.floor(whole / 60), 'min', whole % 60, 's');
+  if (whole < 172800) return two(Math.floor(whole / 3600), 'h', Math.floor((whole % 3600) / 60), 'min');
+  return two(Math.floor(whole / 86400), 'd', Math.floor((whole % 86400) / 3600), 'h');
+}
+
+/** A step for an axis of bytes up to `most`, at which its labels are round numbers. */
+export function byteStep(most: number): number | undefined {
+  return most > 0 ? 2 ** Math.ceil(Math.log2(most / 4)) : undefined;
 }
 
 export function bytes(v: number | null | undefined): string {
@@ -66,7 +83,7 @@ export function dayTime(ms: number): string {
 export function ago(ms: number, now = Date.now()): string {
   const s = Math.max(0, (now - ms) / 1000);
   if (s < 2) return 'just now';
-  return `${duration(s < 120 ? Math.round(s) : s < 7200 ? Math.round(s / 60) * 60 : Math.round(s / 3600) * 3600)} ago`;
+  return `${span(s < 120 ? s : s < 7200 ? Math.round(s / 60) * 60 : Math.round(s / 3600) * 3600)} ago`;
 }
 
 /** UNIT as the API names it, as a formatter. */

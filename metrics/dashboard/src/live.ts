@@ -1,5 +1,6 @@
 // What the sidecar says now: heard over its stream (a snapshot, then what changed), or asked for each refresh interval
-// where no stream can be had. Says how old it is, comes back by itself when the sidecar does, and stands still while paused.
+// where no stream can be had. Says how old it is, comes back by itself when the sidecar does, and stands still while
+// paused or in a hidden tab, which costs the sidecar nothing.
 import { computed, effect, signal } from '@preact/signals';
 import { ApiError, base, get, loginWanted, sentence } from './api';
 import { RANGES, route } from './route';
@@ -16,6 +17,8 @@ export const paused = signal(false);
 export const interval = signal(5);
 /** When something was last heard (this machine's clock); 0: never. */
 export const heardAt = signal(0);
+/** When the page began to listen, after a pause or out of sight: what is shown may be old by no fault of anybody's. */
+const wokeAt = signal(Date.now());
 /** Why nothing is heard; '' while all is well. */
 export const trouble = signal('');
 /** How it is heard. */
@@ -29,7 +32,9 @@ export const state = computed<State>(() => {
   if (paused.value) return 'paused';
   if (trouble.value) return 'lost';
   if (!heardAt.value) return 'connecting';
-  return now.value - heardAt.value > (interval.value * 2.5 + 3) * 1000 ? 'stale' : 'live';
+  const patience = (interval.value * 2.5 + 3) * 1000;
+  if (now.value - heardAt.value <= patience) return 'live';
+  return now.value - wokeAt.value <= 5000 ? 'connecting' : 'stale';
 });
 
 interface Message {
@@ -89,6 +94,7 @@ function listen(): void {
     const said = JSON.parse(String(message.data)) as Message;
     if (said.type === 'event') {
       event.value = { kind: said.event ?? '', data: said.data };
+      if (interval.peek() <= 2) return; // the next update tells it soon enough
       void get<Snapshot>('api/v1/snapshot').then((snapshot) => heard({ ...snapshot }, snapshot.service.refresh_interval), lose);
       return;
     }
@@ -126,9 +132,15 @@ export function refreshNow(): void {
   void connect();
 }
 
+function turned(): void {
+  if (document.hidden) return stop();
+  now.value = wokeAt.value = Date.now();
+  refreshNow();
+}
+
 export function start(): void {
-  setInterval(() => (now.value = Date.now()), 1000);
-  document.addEventListener('visibilitychange', () => (document.hidden ? undefined : socket ? undefined : refreshNow()));
+  setInterval(() => document.hidden || (now.value = Date.now()), 1000);
+  document.addEventListener('visibilitychange', turned);
   addEventListener('online', refreshNow);
   let last: unknown;
   let shown: unknown;
@@ -140,6 +152,7 @@ export function start(): void {
     } else if (paused.value) {
       stop();
     } else {
+      wokeAt.value = Date.now();
       refreshNow();
     }
     last = wanted;

@@ -61,6 +61,7 @@ class Track {
 
 interface Kept {
   users: number;
+  at: number; // when it was asked for last
   now: Track;
   before?: Track;
   series: Signal<Series>;
@@ -70,9 +71,13 @@ interface Kept {
 const kept = new Map<string, Kept>();
 const NOTHING: Series = { unit: '', points: [], before: [], from: 0, to: 0, step: 1000, loaded: false };
 
+/** Seconds between two looks at a series: a point of a minute is not news each second. */
+const pace = (step: number) => Math.min(15, step / 5);
+
 async function update(k: Kept): Promise<void> {
-  if (k.busy) return;
+  if (k.busy || Date.now() - k.at < (pace(k.now.step / 1000) - 0.5) * 1000) return;
   k.busy = true;
+  k.at = Date.now();
   try {
     await Promise.all([k.now.pull(), k.before?.pull()]);
     const shift = k.before ? k.now.to - k.before.to : 0;
@@ -86,6 +91,7 @@ async function update(k: Kept): Promise<void> {
       loaded: true,
     };
   } catch (error) {
+    k.at = 0;
     // An operation that nobody has called since a restart has no series: that is no trouble.
     if (error instanceof ApiError && error.status >= 400 && error.status < 500) k.series.value = { ...NOTHING, loaded: true };
   } finally {
@@ -98,14 +104,17 @@ effect(() => {
   if (!paused.value && !loginWanted.value && heardAt.value) for (const k of kept.values()) void update(k);
 });
 
-/** The series of a metric type for the range, the operation (where it is kept by operation) and the comparison chosen. */
-export function useSeries(type: string, operation = ''): Series {
+/**
+ * The series of a metric type for the range and the comparison chosen: of one operation, where it is kept by operation,
+ * or of one part of it (`phase=dns`, `state=idle`).
+ */
+export function useSeries(type: string, operation = '', part = ''): Series {
   const { range, compare } = route.value;
-  const query = `metric_type=${type}${operation ? `&operation=${encodeURIComponent(operation)}` : ''}`;
+  const query = `metric_type=${type}${operation ? `&operation=${encodeURIComponent(operation)}` : ''}${part && `&${part}`}`;
   const key = `${query} ${range} ${compare}`;
   let k = kept.get(key);
   if (!k) {
-    k = { users: 0, now: new Track(query, range, 0), before: compare ? new Track(query, range, 1) : undefined, series: signal(NOTHING), busy: false };
+    k = { users: 0, at: 0, now: new Track(query, range, 0), before: compare ? new Track(query, range, 1) : undefined, series: signal(NOTHING), busy: false };
     kept.set(key, k);
   }
   const mine = k;

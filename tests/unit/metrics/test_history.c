@@ -131,6 +131,35 @@ START_TEST(every_width_counts_the_same)
 }
 END_TEST
 
+START_TEST(the_pool_is_kept_by_state)
+{
+    enum metric_type type;
+    int first = 0;
+    while (history_part(first, &type) && type != METRIC_TYPE_CONNECTION_POOL_SIZE)
+        first++;
+    ck_assert_int_eq(first, HISTORY_PHASES);
+    ck_assert_ptr_null(history_part(HISTORY_PARTS, NULL));
+    ck_assert_ptr_null(history_part(-1, NULL));
+    for (int i = 0; i < 30; i++) {
+        metric_add(metrics_block(m, 0), METRIC_POOL_IDLE, 1);
+        metric_add(metrics_block(m, 1), METRIC_POOL_WAITING, 2);
+        tick(&(struct history_gauges){.limit = i < 15 ? 8 : 0, .in_flight = 3});
+    }
+    static const struct {
+        const char *name;
+        double mean, max, count;
+    } expected[] = {{"idle", 15.5, 30, 30}, {"active", 0, 0, 30}, {"connecting", 0, 0, 30},
+                    {"waiting", 31, 60, 30}, {"limit", 8, 8, 15}, {"in_flight", 3, 3, 30}};
+    for (int i = 0; i < HISTORY_STATES; i++) {
+        ck_assert_str_eq(history_part(first + i, NULL), expected[i].name);
+        struct history_point p = window(METRIC_TYPE_CONNECTION_POOL_SIZE, HISTORY_PART + first + i, 30);
+        ck_assert_double_eq_tol(p.mean, expected[i].mean, 1e-9);
+        ck_assert_double_eq_tol(p.max, expected[i].max, 0.5);
+        ck_assert_double_eq_tol((double)p.count, expected[i].count, 1e-9);
+    }
+}
+END_TEST
+
 START_TEST(an_operation_has_its_own)
 {
     uint16_t a = metrics_operation(m, "a"), b = metrics_operation(m, "b");
@@ -289,6 +318,7 @@ int main(void)
     tcase_add_checked_fixture(t, set_up, tear_down);
     tcase_add_test(t, quantiles_hold_one_per_cent_over_workers_and_levels);
     tcase_add_test(t, every_width_counts_the_same);
+    tcase_add_test(t, the_pool_is_kept_by_state);
     tcase_add_test(t, an_operation_has_its_own);
     tcase_add_test(t, a_day_of_fifty_operations_fits);
     tcase_add_test(t, budget_and_retention_hold);

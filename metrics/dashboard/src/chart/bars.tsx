@@ -1,10 +1,10 @@
 // Bars of named things, lying (so that long names fit) or standing, one or more a name, side by side or on one another.
 import { useCallback } from 'preact/hooks';
-import { whole } from '../format';
+import { bytes, byteStep, whole } from '../format';
 import { ChartCard, type LegendItem } from './card';
 import { colors } from './colors';
 import type { Cell } from './table';
-import { axisStyle, GRID, tipBox } from './time';
+import { ALONG_X, axisStyle, GRID, tipBox } from './time';
 import { tooltip } from './tooltip';
 
 export interface BarSeries {
@@ -18,6 +18,8 @@ export interface BarChartProps {
   title: string;
   hint?: string;
   names: string[];
+  /** What the axis says in place of long names. */
+  ticks?: string[];
   what: string; // heading of the names
   bars: BarSeries[];
   format: (v: number | null) => string;
@@ -46,10 +48,11 @@ export function BarChart(props: BarChartProps) {
         data: names,
         inverse: !standing,
         ...axisStyle(c),
-        axisLabel: { ...axisStyle(c).axisLabel, formatter: short, ...(standing ? {} : { color: c.ink, fontSize: 12 }) },
+        axisLabel: { ...axisStyle(c).axisLabel, formatter: (name: string, i: number) => short(props.ticks?.[i] ?? name), ...(standing ? {} : { color: c.ink, fontSize: 12 }) },
       };
-      const value = { type: 'value', min: 0, splitNumber: 4, minInterval: format === whole ? 1 : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } };
+      const value = { type: 'value', min: 0, splitNumber: 4, minInterval: format === whole ? 1 : undefined, interval: format === bytes ? byteStep(Math.max(0, ...bars.flatMap((bar) => bar.values.map((v) => v ?? 0)))) : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } };
       return {
+        ...(standing ? ALONG_X : {}),
         grid: { ...GRID, right: standing || stacked ? 20 : 56 },
         tooltip: {
           ...tipBox(c),

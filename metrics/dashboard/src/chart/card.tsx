@@ -1,13 +1,14 @@
 // A card with a chart in it: title, legend, the drawing, and what can be done with it: read it as a table, take it away
-// as CSV, JSON or PNG, see it on the full screen, move along it with the keyboard. ECharts is loaded after the page
-// stands; a chart is made once and changed in place.
-import type { EChartsCoreOption, EChartsType } from 'echarts/core';
+// as CSV, JSON or PNG, see it on the full screen, move along it with the keyboard.
+import type { EChartsType } from 'echarts/core';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useId, useRef, useState } from 'preact/hooks';
 import { Icon } from '../ui/icon';
 import { Menu } from '../ui/menu';
 import { colors } from './colors';
-import { saveCsv, saveJson, savePng, type Table } from './table';
+import { useDrawing, type DrawingProps } from './drawing';
+import { Table as Rows, type Column } from '../ui/table';
+import { saveCsv, saveJson, savePng, type Cell, type Table } from './table';
 
 export interface LegendItem {
   name: string;
@@ -16,12 +17,12 @@ export interface LegendItem {
   dashed?: boolean;
 }
 
-export interface ChartCardProps {
+export interface ChartCardProps extends DrawingProps {
   id: string; // names it for tests and links
   title: string;
   hint?: string;
   /** The drawing; series whose names are in `hidden` are to be left out. */
-  option: (hidden: ReadonlySet<string>) => EChartsCoreOption;
+  option: DrawingProps['option'];
   table: () => Table;
   /** One sentence for those who do not see it. */
   summary: string;
@@ -34,74 +35,9 @@ export interface ChartCardProps {
   /** Whether it can be zoomed by dragging, and moved along by the arrow keys. */
   along?: boolean;
   wide?: boolean;
-  onPick?: (index: number, series: string) => void;
+  /** More buttons beside those that every chart has. */
+  tools?: ComponentChildren;
   children?: ComponentChildren;
-}
-
-declare global {
-  interface HTMLDivElement {
-    chart?: EChartsType;
-  }
-}
-
-const touch = matchMedia('(pointer: coarse)').matches;
-
-function useDrawing(props: ChartCardProps, hidden: ReadonlySet<string>, shown: boolean) {
-  const place = useRef<HTMLDivElement>(null);
-  const chart = useRef<EChartsType | undefined>(undefined);
-  const [zoomed, setZoomed] = useState(false);
-  const latest = useRef(props);
-  latest.current = props;
-  const theme = colors.value;
-
-  const draw = () => {
-    if (!chart.current) return;
-    chart.current.setOption(
-      { animation: false, textStyle: { fontFamily: 'Inter, system-ui, sans-serif' }, ...latest.current.option(hidden) },
-      { replaceMerge: ['series'], lazyUpdate: true },
-    );
-  };
-  const drawLatest = useRef(draw);
-  drawLatest.current = draw;
-
-  useEffect(() => {
-    const element = place.current;
-    if (!shown || !element) return;
-    let gone = false;
-    let watch: ResizeObserver | undefined;
-    void import('./echarts').then(({ connect, init }) => {
-      if (gone) return;
-      const made = init(element, undefined, { renderer: 'canvas' });
-      chart.current = made;
-      element.chart = made; // for tests, and for the curious at the console
-      if (props.group) {
-        made.group = props.group;
-        connect(props.group);
-      }
-      made.on('datazoom', () => {
-        const zoom = (made.getOption().dataZoom as { start: number; end: number }[] | undefined)?.[0];
-        setZoomed(!!zoom && (zoom.start > 0.01 || zoom.end < 99.99));
-      });
-      made.on('click', (event) => latest.current.onPick?.(event.dataIndex, event.seriesName ?? ''));
-      drawLatest.current();
-      if (props.along && !touch)
-        made.dispatchAction({ type: 'takeGlobalCursor', key: 'dataZoomSelect', dataZoomSelectActive: true });
-      watch = new ResizeObserver(() => made.resize());
-      watch.observe(element);
-      element.dataset.drawn = 'true';
-    });
-    return () => {
-      gone = true;
-      watch?.disconnect();
-      chart.current?.dispose();
-      chart.current = undefined;
-      delete element.dataset.drawn;
-      setZoomed(false);
-    };
-  }, [shown, props.group]);
-
-  useEffect(() => draw(), [props.option, hidden, theme]);
-  return { place, chart, zoomed };
 }
 
 /** Arrow keys move the cursor; Escape takes it away. */
@@ -135,29 +71,11 @@ function useCursor(chart: { current: EChartsType | undefined }, table: () => Tab
 
 export function DataTable({ title, table, limit = 500 }: { title: string; table: Table; limit?: number }) {
   const show = table.show ?? ((cell) => (cell === null ? '–' : String(cell)));
-  const rows = table.rows.slice(-limit).reverse();
-  return (
-    <div class="scroll" tabIndex={0} role="region" aria-label={`${title}, table`}>
-      <table>
-        <thead>
-          <tr>
-            {table.columns.map((name) => (
-              <th scope="col">{name}</th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {rows.map((row) => (
-            <tr>
-              {row.map((cell, i) => (
-                <td class={typeof cell === 'number' || cell === null ? 'figure' : ''}>{show(cell, i)}</td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
-  );
+  const columns = table.columns.map((name, i): Column<Cell[]> => {
+    const figure = table.rows.every((row) => typeof row[i] === 'number' || row[i] === null);
+    return { name, figure, lead: i === 0, cell: (row) => show(row[i] ?? null, i) };
+  });
+  return <Rows label={title} rows={table.rows.slice(-limit).reverse()} columns={columns} />;
 }
 
 function toggled<T>(set: ReadonlySet<T>, item: T): Set<T> {
@@ -196,6 +114,7 @@ export function ChartCard(props: ChartCardProps) {
         </div>
         {!empty && (
           <div class="tools">
+            {props.tools}
             {zoomed && (
               <button type="button" title="Show the whole range" aria-label={`${title}: show the whole range`} onClick={() => chart.current?.dispatchAction({ type: 'dataZoom', start: 0, end: 100 })}>
                 <Icon name="unzoom" />

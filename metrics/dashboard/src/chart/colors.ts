@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 
 export interface Colors {
-  series: string[]; // told apart by the colour-blind: blue, vermilion, green, purple, ochre, sky, grey
+  series: string[]; // told apart by the colour-blind: blue, vermilion, green, purple, ochre, sky, grey, brown
   good: string;
   warn: string;
   bad: string;
@@ -36,7 +36,7 @@ function read(): Colors {
   const get = (name: string) => style.getPropertyValue(`--${name}`).trim();
   const list = (name: string, n: number) => Array.from({ length: n }, (_, i) => get(`${name}-${i + 1}`));
   return {
-    series: list('series', 7),
+    series: list('series', 8),
     good: get('good'),
     warn: get('warn'),
     bad: get('bad'),

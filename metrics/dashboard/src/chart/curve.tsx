@@ -2,7 +2,7 @@
 import { useCallback } from 'preact/hooks';
 import { ChartCard } from './card';
 import { colors } from './colors';
-import { axisStyle, GRID, tipBox } from './time';
+import { ALONG_X, axisStyle, GRID, tipBox } from './time';
 import { tooltip } from './tooltip';
 
 export interface CurveProps {
@@ -22,6 +22,7 @@ export function CurveChart({ id, title, hint, points, x, y, mark, empty, wide }:
   const signature = JSON.stringify([points, mark]);
   const option = useCallback(
     () => ({
+      ...ALONG_X,
       grid: { ...GRID, top: 24, right: 28 },
       tooltip: {
         ...tipBox(c),

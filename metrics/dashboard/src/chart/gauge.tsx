@@ -31,7 +31,7 @@ export function GaugeChart({ id, title, hint, value, max = 1, format, judge, emp
           max,
           radius: '98%',
           center: ['50%', '60%'],
-          progress: { show: true, width: 12, roundCap: true, itemStyle: { color: verdict ? c[verdict.mood] : c.soft } },
+          progress: { show: !!value, width: 12, roundCap: true, itemStyle: { color: verdict ? c[verdict.mood] : c.soft } },
           axisLine: { roundCap: true, lineStyle: { width: 12, color: [[1, c.line]] } },
           axisTick: { show: false },
           splitLine: { show: false },

@@ -1,9 +1,9 @@
 // A heat map: columns in time, rows of what, the count as depth of colour. Nothing is drawn where there was nothing.
-import { useCallback } from 'preact/hooks';
+import { useCallback, useMemo } from 'preact/hooks';
 import * as show from '../format';
 import { ChartCard } from './card';
 import { colors } from './colors';
-import { axisStyle, GRID, tipBox } from './time';
+import { ALONG_X, axisStyle, GRID, tipBox } from './time';
 import { tooltip } from './tooltip';
 
 export interface HeatMapProps {
@@ -12,6 +12,8 @@ export interface HeatMapProps {
   hint?: string;
   times: number[];
   rows: string[];
+  /** What the axis says in place of long rows. */
+  ticks?: string[];
   what: string; // heading of the rows
   cells: [number, number, number][]; // time's index, row's index, value
   format: (v: number | null) => string;
@@ -20,13 +22,29 @@ export interface HeatMapProps {
   height?: 'small' | 'normal' | 'tall';
 }
 
+/** Steps between labels of time, seconds. */
+const STEPS = [5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 10800, 21600];
+
+/** Labels at round times: that of a column in which one begins, '' for all others. */
+function timeLabels(times: number[], most: number): string[] {
+  const span = ((times[times.length - 1] ?? 0) - (times[0] ?? 0)) / 1000;
+  const step = (STEPS.find((one) => span / one <= most) ?? 43200) * 1000;
+  const zone = -new Date(times[0] ?? 0).getTimezoneOffset() * 60_000;
+  const number = (t: number) => Math.floor((t + zone) / step);
+  return times.map((t, i) => {
+    const begins = number(t) * step === t + zone || (i > 0 && number(t) !== number(times[i - 1] as number));
+    return begins ? (step < 60_000 ? show.time : show.shortTime)(number(t) * step - zone) : '';
+  });
+}
+
 export function HeatMap(props: HeatMapProps) {
   const { times, rows, cells, format } = props;
   const c = colors.value;
   const most = cells.reduce((max, cell) => Math.max(max, cell[2]), 0);
-  const long = times.length > 1 && (times[times.length - 1] as number) - (times[0] as number) > 10 * 60_000;
+  const labels = useMemo(() => timeLabels(times, innerWidth < 600 ? 3 : 5), [times]);
   const option = useCallback(
     () => ({
+      ...ALONG_X,
       grid: { ...GRID, bottom: 44 },
       tooltip: {
         ...tipBox(c),
@@ -36,8 +54,8 @@ export function HeatMap(props: HeatMapProps) {
           return tooltip(`${show.dayTime(times[x] ?? 0)}, ${rows[y] ?? ''}`, [{ name: props.what, value: format(v) }]);
         },
       },
-      xAxis: { type: 'category', data: times.map((t) => (long ? show.shortTime(t) : show.time(t))), ...axisStyle(c) },
-      yAxis: { type: 'category', data: rows, ...axisStyle(c) },
+      xAxis: { type: 'category', data: times.map(String), ...axisStyle(c), axisLabel: { ...axisStyle(c).axisLabel, interval: (i: number) => !!labels[i], formatter: (_: string, i: number) => labels[i] } },
+      yAxis: { type: 'category', data: rows, ...axisStyle(c), axisLabel: { ...axisStyle(c).axisLabel, formatter: (row: string, i: number) => props.ticks?.[i] ?? row } },
       visualMap: {
         type: 'continuous',
         min: 0,
@@ -54,7 +72,7 @@ export function HeatMap(props: HeatMapProps) {
       },
       series: [{ type: 'heatmap', id: 'heat', data: cells, progressive: 0, itemStyle: { borderColor: c.surface, borderWidth: times.length > 120 ? 0 : 1, borderRadius: 2 }, emphasis: { itemStyle: { borderColor: c.ink, borderWidth: 1 } } }],
     }),
-    [c, format, times, rows, cells],
+    [c, format, times, labels, rows, cells, props.ticks],
   );
   const hottest = cells.reduce<[number, number, number] | null>((best, cell) => (!best || cell[2] > best[2] ? cell : best), null);
   return (
@@ -72,6 +90,7 @@ export function HeatMap(props: HeatMapProps) {
       empty={cells.length ? undefined : props.empty}
       height={props.height ?? 'normal'}
       wide={props.wide}
+      along
     />
   );
 }

@@ -1,8 +1,9 @@
 // Lines over the chosen range, with the period before as a dashed shadow when that is asked for.
 import { useCallback, useMemo } from 'preact/hooks';
 import * as show from '../format';
-import { RANGES, route } from '../route';
+import { RANGES, route, setFilter } from '../route';
 import { pairs, type Point, type Series, type Statistic } from '../series';
+import { Icon } from '../ui/icon';
 import { ChartCard, type LegendItem } from './card';
 import { colors, type Colors } from './colors';
 import { tooltip, type TipRow } from './tooltip';
@@ -23,11 +24,11 @@ export interface TimeChartProps {
   lines: Line[];
   format: (v: number | null) => string;
   empty: string; // what to do for there to be something
-  min?: number;
   max?: number;
   height?: 'small' | 'normal' | 'tall';
   wide?: boolean;
-  mark?: { value: number; name: string };
+  /** Whether its values may be shown on a logarithmic axis. */
+  spread?: boolean;
 }
 
 const BEFORE = ' before';
@@ -40,10 +41,11 @@ function withDots(data: [number, number | null][]): unknown[] {
   });
 }
 
-function lineSeries(line: Line, c: Colors): unknown[] {
+function lineSeries(line: Line, c: Colors, log: boolean): unknown[] {
   const color = c.series[line.color % c.series.length] as string;
   const common = { type: 'line', symbol: 'none', showSymbol: true, sampling: 'lttb', emphasis: { disabled: true }, triggerLineEvent: false };
-  const data = pairs(line.series.points, line.what, line.series.step);
+  const read = (points: Point[]) => pairs(points, line.what, line.series.step).map(([t, v]): [number, number | null] => [t, log && !(v && v > 0) ? null : v]);
+  const data = read(line.series.points);
   const out: unknown[] = [
     {
       ...common,
@@ -53,7 +55,7 @@ function lineSeries(line: Line, c: Colors): unknown[] {
       itemStyle: { color },
       lineStyle: { width: line.quiet ? 1 : 2, color, join: 'round', opacity: line.quiet ? 0.7 : 1 },
       z: line.quiet ? 1 : 3,
-      ...(line.area
+      ...(line.area && !log
         ? {
             areaStyle: {
               color: { type: 'linear', x: 0, y: 0, x2: 0, y2: 1, colorStops: [{ offset: 0, color: `${color}40` }, { offset: 1, color: `${color}05` }] },
@@ -67,7 +69,7 @@ function lineSeries(line: Line, c: Colors): unknown[] {
       ...common,
       id: line.name + BEFORE,
       name: line.name + BEFORE,
-      data: pairs(line.series.before, line.what, line.series.step),
+      data: read(line.series.before),
       itemStyle: { color },
       lineStyle: { width: 1.5, color, type: [4, 4], opacity: 0.6 },
       z: 2,
@@ -101,8 +103,14 @@ export function tipBox(c: Colors) {
 }
 
 /** For dragging a range; its icons are not shown, the card has a button that shows all again. */
-export const DRAG_TO_ZOOM = {
+const DRAG_TO_ZOOM = {
   toolbox: { show: true, itemSize: 0, showTitle: false, feature: { dataZoom: { yAxisIndex: 'none', brushStyle: { color: 'rgba(90,130,240,.18)' }, icon: { zoom: 'M0,0', back: 'M0,0' } } } },
+};
+
+/** Zooms along the x axis: by dragging, by pinching, by the wheel with Ctrl. */
+export const ALONG_X = {
+  ...DRAG_TO_ZOOM,
+  dataZoom: [{ type: 'inside', filterMode: 'none', zoomOnMouseWheel: 'ctrl', moveOnMouseWheel: false, moveOnMouseMove: 'shift', preventDefaultMouseMove: false }],
 };
 
 function nearest(points: Point[], t: number, step: number): Point | undefined {
@@ -121,6 +129,7 @@ export function TimeChart(props: TimeChartProps) {
   const { lines, format } = props;
   const c = colors.value;
   const words = RANGES[route.value.range].words;
+  const log = !!props.spread && route.value.filters.axis === 'log';
   const first = lines[0]?.series;
   const signature = lines.map((line) => line.series);
   const nothing = lines.every((line) => !line.series.points.length);
@@ -144,20 +153,14 @@ export function TimeChart(props: TimeChartProps) {
       };
       return {
         grid: GRID,
-        ...DRAG_TO_ZOOM,
+        ...ALONG_X,
         tooltip: { ...tipBox(c), trigger: 'axis', formatter: tip, axisPointer: { type: 'line', lineStyle: { color: c.soft, width: 1, type: 'solid' }, label: { show: false }, snap: true } },
         xAxis: { type: 'time', min: first?.from, max: first?.to, ...axisStyle(c), axisLabel: { ...axisStyle(c).axisLabel, formatter: (t: number) => (t % 60000 ? show.time(t) : show.shortTime(t)) } },
-        yAxis: { type: 'value', min: props.min ?? 0, max: props.max, splitNumber: 4, interval: props.max === 1 ? 0.25 : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } },
-        dataZoom: [{ type: 'inside', filterMode: 'none', zoomOnMouseWheel: 'ctrl', moveOnMouseWheel: false, moveOnMouseMove: 'shift', preventDefaultMouseMove: false }],
-        series: [
-          ...drawn.flatMap((line) => lineSeries(line, c)),
-          ...(props.mark
-            ? [{ type: 'line', id: 'mark', data: [], markLine: { silent: true, symbol: 'none', label: { formatter: props.mark.name, color: c.soft, position: 'insideEndTop' }, lineStyle: { color: c.bad, type: 'dashed' }, data: [{ yAxis: props.mark.value }] } }]
-            : []),
-        ],
+        yAxis: { type: log ? 'log' : 'value', min: log ? undefined : 0, max: props.max, splitNumber: 4, interval: props.max === 1 ? 0.25 : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } },
+        series: drawn.flatMap((line) => lineSeries(line, c, log)),
       };
     },
-    [c, format, words, props.min, props.max, props.mark?.value, ...signature],
+    [c, format, words, props.max, log, ...signature],
   );
 
   const table = () => {
@@ -198,6 +201,13 @@ export function TimeChart(props: TimeChartProps) {
       height={props.height}
       wide={props.wide}
       group="time"
+      tools={
+        props.spread && (
+          <button type="button" title="Logarithmic axis" aria-label={`${props.title}: logarithmic axis`} aria-pressed={log} onClick={() => setFilter('axis', log ? '' : 'log')}>
+            <Icon name="log" />
+          </button>
+        )
+      }
       along
     />
   );

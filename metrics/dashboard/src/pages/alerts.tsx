@@ -9,6 +9,7 @@ import { RANGES, route, setFilter } from '../route';
 import type { Alert, AlertEvent } from '../types';
 import { Badge, Button, Card, Empty, Tile } from '../ui/parts';
 import { Icon } from '../ui/icon';
+import { Table } from '../ui/table';
 import { attempt } from '../ui/toast';
 
 type Mood = 'good' | 'info' | 'warn' | 'bad' | 'quiet';
@@ -53,7 +54,7 @@ function Active({ alerts }: { alerts: Alert[] }) {
                 ) : (
                   <>
                     <Button icon="mute" label={`Silence ${alert.id} for 1 hour`} onClick={() => void silence(alert, 3600)}>
-                      1 h
+                      Silence 1 h
                     </Button>
                     <Button icon="mute" label={`Silence ${alert.id} for 1 day`} onClick={() => void silence(alert, 86400)}>
                       1 day
@@ -73,58 +74,48 @@ function Active({ alerts }: { alerts: Alert[] }) {
 
 function Rules({ alerts }: { alerts: Alert[] }) {
   const [wanted, setWanted] = useState('');
-  const found = alerts.filter((alert) => `${alert.id} ${alert.message} ${alert.metric_type}`.toLowerCase().includes(wanted.toLowerCase()));
+  const rank = (alert: Alert) => ['firing', 'pending'].indexOf(alert.state) & 3; // -1, none of these, comes last
+  const sorted = [...alerts].sort((a, b) => rank(a) - rank(b));
+  const found = sorted.filter((alert) => `${alert.id} ${alert.message} ${alert.metric_type}`.toLowerCase().includes(wanted.toLowerCase()));
   return (
     <Card id="alert-rules" title="All alerts" hint="Built in, and your own" wide tools={<input aria-label="Find an alert" placeholder="Find" value={wanted} onInput={(event) => setWanted(event.currentTarget.value)} />}>
-      <div class="scroll free" tabIndex={0} role="region" aria-label="All alerts, table">
-        <table>
-          <thead>
-            <tr>
-              <th scope="col">Alert</th>
-              <th scope="col">Condition</th>
-              <th scope="col" class="figure">
-                Now
-              </th>
-              <th scope="col">State</th>
-              <th scope="col" class="figure">
-                Raised
-              </th>
-              <th scope="col">
-                <span class="unseen">Change</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {found.map((alert) => (
-              <tr>
-                <td>
-                  <b>{alert.id}</b>
-                  <div class="soft">{alert.message}</div>
-                </td>
-                <td>
-                  {alert.metric_name ?? alert.metric_type} {alert.condition.split(' ')[0]} {shown(alert, alert.threshold)}
-                  {alert.for > 0 && <div class="soft">for {show.duration(alert.for)}</div>}
-                </td>
-                <td class="figure">{shown(alert, alert.value)}</td>
-                <td>
-                  {!alert.enabled ? (
-                    <Badge mood="quiet">off</Badge>
-                  ) : (
-                    <Badge mood={alert.state === 'firing' ? SEVERITIES[alert.severity] : alert.state === 'pending' ? 'warn' : 'good'}>{alert.state}</Badge>
-                  )}{' '}
-                  {silenced(alert) && <Badge mood="info">silent</Badge>}
-                </td>
-                <td class="figure">{show.whole(alert.raised)}×</td>
-                <td class="figure">
-                  <button type="button" class="plain-button" aria-label={`Switch ${alert.id} ${alert.enabled ? 'off' : 'on'}`} onClick={() => void enable(alert, !alert.enabled)}>
-                    Switch {alert.enabled ? 'off' : 'on'}
-                  </button>
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table
+        label="All alerts"
+        free
+        rows={found}
+        rowKey={(alert) => alert.id}
+        columns={[
+          { name: 'Alert', lead: true, cell: (alert) => [<b>{alert.id}</b>, <div class="soft">{alert.message}</div>] },
+          {
+            name: 'Condition',
+            cell: (alert) => (
+              <>
+                {alert.metric_name ?? alert.metric_type} {alert.condition.split(' ')[0]} {shown(alert, alert.threshold)}
+                {alert.for > 0 && <span class="soft"> for {show.duration(alert.for)}</span>}
+              </>
+            ),
+          },
+          { name: 'Now', figure: true, cell: (alert) => shown(alert, alert.value) },
+          {
+            name: 'State',
+            cell: (alert) => (
+              <>
+                {!alert.enabled ? <Badge mood="quiet">off</Badge> : <Badge mood={alert.state === 'firing' ? SEVERITIES[alert.severity] : alert.state === 'pending' ? 'warn' : 'good'}>{alert.state}</Badge>} {silenced(alert) && <Badge mood="info">silent</Badge>}
+              </>
+            ),
+          },
+          { name: 'Raised', figure: true, cell: (alert) => `${show.whole(alert.raised)}×` },
+          {
+            name: 'Change',
+            acts: true,
+            cell: (alert) => (
+              <button type="button" class="plain-button" aria-label={`Switch ${alert.id} ${alert.enabled ? 'off' : 'on'}`} onClick={() => void enable(alert, !alert.enabled)}>
+                Switch {alert.enabled ? 'off' : 'on'}
+              </button>
+            ),
+          },
+        ]}
+      />
     </Card>
   );
 }
@@ -151,36 +142,18 @@ function History({ history }: { history: AlertEvent[] }) {
       }
     >
       {list.length ? (
-        <div class="scroll" tabIndex={0} role="region" aria-label="History, table">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">When</th>
-                <th scope="col">Alert</th>
-                <th scope="col">Event</th>
-                <th scope="col">Severity</th>
-                <th scope="col" class="figure">
-                  Value
-                </th>
-                <th scope="col">Told</th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.map((one) => (
-                <tr>
-                  <td class="when">{show.dayTime(Date.parse(one.at))}</td>
-                  <td>{one.id}</td>
-                  <td>
-                    <Badge mood={one.event === 'resolved' ? 'good' : SEVERITIES[one.severity]}>{one.event}</Badge>
-                  </td>
-                  <td>{one.severity}</td>
-                  <td class="figure">{shown(one, one.value)}</td>
-                  <td>{one.told ? 'yes' : 'no'}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="History"
+          rows={list}
+          columns={[
+            { name: 'When', class: 'when', cell: (one) => show.dayTime(Date.parse(one.at)) },
+            { name: 'Alert', lead: true, cell: (one) => <b>{one.id}</b> },
+            { name: 'Event', cell: (one) => <Badge mood={one.event === 'resolved' ? 'good' : SEVERITIES[one.severity]}>{one.event}</Badge> },
+            { name: 'Severity', cell: (one) => one.severity },
+            { name: 'Value', figure: true, cell: (one) => shown(one, one.value) },
+            { name: 'Told', cell: (one) => (one.told ? 'yes' : 'no') },
+          ]}
+        />
       ) : (
         <Empty>No alert has been raised since the start.</Empty>
       )}
@@ -193,38 +166,17 @@ function Receivers() {
   return (
     <Card id="receivers" title="Notifications" hint="Who is told, and whether it arrives">
       {receivers.length ? (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Notifications, table">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Receiver</th>
-                <th scope="col" class="figure">
-                  Sent
-                </th>
-                <th scope="col" class="figure">
-                  Failed
-                </th>
-                <th scope="col" class="figure">
-                  Waiting
-                </th>
-                <th scope="col">Status</th>
-              </tr>
-            </thead>
-            <tbody>
-              {receivers.map((one) => (
-                <tr>
-                  <td>
-                    {one.host} <span class="soft">{one.format}</span>
-                  </td>
-                  <td class="figure">{show.whole(one.sent)}</td>
-                  <td class="figure">{show.whole(one.failed + one.dropped)}</td>
-                  <td class="figure">{show.whole(one.waiting)}</td>
-                  <td>{one.error ? <Badge mood="bad">{one.error}</Badge> : <Badge mood="good">{one.sent ? 'arrives' : 'nothing to tell yet'}</Badge>}</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Notifications"
+          rows={receivers}
+          columns={[
+            { name: 'Receiver', lead: true, cell: (one) => [one.host, <span class="soft"> {one.format}</span>] },
+            { name: 'Sent', figure: true, cell: (one) => show.whole(one.sent) },
+            { name: 'Failed', figure: true, cell: (one) => show.whole(one.failed + one.dropped) },
+            { name: 'Waiting', figure: true, cell: (one) => show.whole(one.waiting) },
+            { name: 'Status', cell: (one) => (one.error ? <Badge mood="bad">{one.error}</Badge> : <Badge mood="good">{one.sent ? 'arrives' : 'nothing to tell yet'}</Badge>) },
+          ]}
+        />
       ) : (
         <Empty>Nobody is told. Give notifications.webhooks an address: JSON, Slack or Alertmanager.</Empty>
       )}

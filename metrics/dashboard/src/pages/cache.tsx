@@ -14,6 +14,7 @@ import { useSeries } from '../series';
 import type { Curve, Entry } from '../types';
 import { Confirm } from '../ui/confirm';
 import { Badge, Card, Empty, Tile } from '../ui/parts';
+import { Table } from '../ui/table';
 import { attempt } from '../ui/toast';
 import { useAccess } from './access';
 import { change } from './overview';
@@ -92,7 +93,6 @@ function Entries() {
   const sort: Sort = chosen in SORTS ? (chosen as Sort) : 'hits';
   const { data, error, again } = useFetch<{ entries: Entry[]; total: number }>(`api/v1/cache/entries?sort=${sort}&limit=25`, 5);
   const entries = data?.entries ?? [];
-  const costs = entries.some((entry) => entry.cost !== undefined);
   return (
     <Card
       id="entries"
@@ -103,66 +103,38 @@ function Entries() {
         <label class="filter">
           <span>Order</span>
           <select value={sort} onChange={(event) => setFilter('sort', event.currentTarget.value)}>
-            {(Object.keys(SORTS) as Sort[])
-              .filter((id) => id !== 'cost' || costs || sort === 'cost')
-              .map((id) => (
-                <option value={id}>{SORTS[id]}</option>
-              ))}
+            {(Object.keys(SORTS) as Sort[]).map((id) => (
+              <option value={id}>{SORTS[id]}</option>
+            ))}
           </select>
         </label>
       }
     >
       {entries.length ? (
-        <div class="scroll free" tabIndex={0} role="region" aria-label="Entries, table">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Path</th>
-                <th scope="col">Status</th>
-                <th scope="col">Tier</th>
-                <th scope="col" class="figure">
-                  Hits
-                </th>
-                <th scope="col" class="figure">
-                  Size
-                </th>
-                {costs && (
-                  <th scope="col" class="figure">
-                    Took the API
-                  </th>
-                )}
-                <th scope="col" class="figure">
-                  Age
-                </th>
-                <th scope="col" class="figure">
-                  Fresh for
-                </th>
-                <th scope="col">
-                  <span class="unseen">Purge</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {entries.map((entry) => (
-                <tr>
-                  <td class="path">{entry.uri}</td>
-                  <td>{entry.status}</td>
-                  <td>{entry.tier}</td>
-                  <td class="figure">{show.whole(entry.hits)}</td>
-                  <td class="figure">{show.bytes(entry.bytes)}</td>
-                  {costs && <td class="figure">{show.duration(entry.cost)}</td>}
-                  <td class="figure">{show.duration(Math.round(entry.age))}</td>
-                  <td class="figure">{entry.ttl > 0 ? show.duration(Math.round(entry.ttl)) : <Badge mood="warn">stale</Badge>}</td>
-                  <td class="figure">
-                    <button type="button" class="plain-button" aria-label={`Purge ${entry.uri}`} title="Purge" onClick={() => void purge('key', entry.uri).then(again)}>
-                      Purge
-                    </button>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Entries"
+          free
+          rows={entries}
+          columns={[
+            { name: 'Path', lead: true, class: 'path', cell: (entry) => entry.uri },
+            { name: 'Status', cell: (entry) => entry.status },
+            { name: 'Tier', cell: (entry) => entry.tier },
+            { name: 'Hits', figure: true, cell: (entry) => show.whole(entry.hits) },
+            { name: 'Size', figure: true, cell: (entry) => show.bytes(entry.bytes) },
+            { name: 'Took the API', figure: true, cell: (entry) => show.duration(entry.cost) },
+            { name: 'Age', figure: true, cell: (entry) => show.span(entry.age) },
+            { name: 'Fresh for', figure: true, cell: (entry) => (entry.ttl > 0 ? show.span(entry.ttl) : <Badge mood="warn">stale</Badge>) },
+            {
+              name: 'Purge',
+              acts: true,
+              cell: (entry) => (
+                <button type="button" class="plain-button" aria-label={`Purge ${entry.uri}`} onClick={() => void purge('key', entry.uri).then(again)}>
+                  Purge
+                </button>
+              ),
+            },
+          ]}
+        />
       ) : (
         <Empty>{error || 'Nothing is stored yet. GET requests through the sidecar fill it; see cache.enabled and cache.default_ttl when they do not.'}</Empty>
       )}
@@ -170,6 +142,7 @@ function Entries() {
   );
 }
 
+const TIERS = ['hot', 'warm', 'cold', 'frozen'];
 const CACHE_COLORS: Record<string, number> = { hit: 0, stale: 5, collapsed: 2, coalesced: 2, revalidated: 3, miss: 1, bypass: 6 };
 
 export function Cache() {
@@ -188,7 +161,7 @@ export function Cache() {
     return [...curve.points.map((p): [number, number] => [size * (p.factor ?? 0), p.hit_ratio ?? 0]), today].sort((a, b) => a[0] - b[0]);
   }, [curve, cache?.max_bytes]);
   const prefetch = cache?.prefetch;
-  const tiers = cache?.tiers ?? [];
+  const tiers = [...(cache?.tiers ?? [])].sort((a, b) => TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier));
   return (
     <>
       <div class="filters">

@@ -5,13 +5,17 @@ import { useFetch } from '../fetch';
 import { route, setFilter } from '../route';
 import type { Option, Options } from '../types';
 import { Badge, Button, Card, Empty } from '../ui/parts';
+import { Table } from '../ui/table';
 import { attempt } from '../ui/toast';
 
 const text = (value: unknown) => (Array.isArray(value) ? `[${value.map((one) => (typeof one === 'object' ? JSON.stringify(one) : String(one))).join(', ')}]` : typeof value === 'object' ? JSON.stringify(value) : String(value));
 const simple = (value: unknown) => typeof value !== 'object' || (Array.isArray(value) && value.every((one) => typeof one !== 'object'));
 
+type Setting = [name: string, option: Option];
+
 /** What is typed, as PATCH wants it: a list where there was one, else the text as a file would have it. */
 function typed(option: Option, given: string): unknown {
+  if (typeof option.value === 'boolean') return given === 'true';
   if (!Array.isArray(option.value)) return given;
   return given
     .replace(/^\[|\]$/g, '')
@@ -20,74 +24,45 @@ function typed(option: Option, given: string): unknown {
     .filter(Boolean);
 }
 
-function Row({ name, option, again }: { name: string; option: Option; again: () => void }) {
-  const [draft, setDraft] = useState<string | null>(null);
-  const changed = option.origin !== 'default';
-  const save = async (value: unknown, done: string) => {
-    if (await attempt(() => send('PATCH', 'api/v1/config', { [name]: value }), done)) {
-      setDraft(null);
-      again();
-    }
-  };
-  const input =
-    typeof option.value === 'boolean' ? (
-      <select aria-label={name} value={draft ?? ''} onChange={(event) => setDraft(event.currentTarget.value)}>
-        <option value="true">true</option>
-        <option value="false">false</option>
-      </select>
-    ) : (
-      <input aria-label={name} value={draft ?? ''} spellcheck={false} onInput={(event) => setDraft(event.currentTarget.value)} onKeyDown={(event) => event.key === 'Escape' && setDraft(null)} />
-    );
+/** The field in which a value is changed; it begins with the value in force. */
+function Editor({ name, option, onSave, onCancel }: { name: string; option: Option; onSave: (given: string) => void; onCancel: () => void }) {
+  const [draft, setDraft] = useState(text(option.value));
   return (
-    <tr class={changed ? 'changed' : ''}>
-      <td class="setting">
-        <code>{name}</code>
-        <div class="soft">{option.help}</div>
-      </td>
-      <td class="path">
-        {draft === null ? (
-          <code>{text(option.value) || '""'}</code>
-        ) : (
-          <form
-            class="inline"
-            onSubmit={(event) => {
-              event.preventDefault();
-              void save(typeof option.value === 'boolean' ? draft === 'true' : typed(option, draft), `${name} is ${draft} now.`);
-            }}
-          >
-            {input}
-            <button type="submit" class="button primary">
-              Save
-            </button>
-            <Button onClick={() => setDraft(null)}>Cancel</Button>
-          </form>
-        )}
-      </td>
-      <td>
-        <Badge mood={changed ? 'info' : 'quiet'}>{option.origin}</Badge>
-      </td>
-      <td class="figure">
-        {draft === null && option.live && simple(option.value) && (
-          <button type="button" class="plain-button" aria-label={`Change ${name}`} onClick={() => setDraft(text(option.value))}>
-            Change
-          </button>
-        )}
-        {draft === null && option.origin === 'admin' && (
-          <button type="button" class="plain-button" aria-label={`Take the change of ${name} back`} onClick={() => void save(null, `${name} is as before.`)}>
-            Take back
-          </button>
-        )}
-        {!option.live && <span class="soft">at a restart</span>}
-      </td>
-    </tr>
+    <form
+      class="inline"
+      onKeyDown={(event) => event.key === 'Escape' && onCancel()}
+      onSubmit={(event) => {
+        event.preventDefault();
+        onSave(draft);
+      }}
+    >
+      {typeof option.value === 'boolean' ? (
+        <select aria-label={name} value={draft} autofocus onChange={(event) => setDraft(event.currentTarget.value)}>
+          <option value="true">true</option>
+          <option value="false">false</option>
+        </select>
+      ) : (
+        <input aria-label={name} value={draft} autofocus spellcheck={false} onInput={(event) => setDraft(event.currentTarget.value)} />
+      )}
+      <button type="submit" class="button primary">
+        Save
+      </button>
+      <Button onClick={onCancel}>Cancel</Button>
+    </form>
   );
 }
 
 export function Configuration() {
   const { data, error, again } = useFetch<{ options: Options }>('api/v1/config', 15);
+  const [edited, setEdited] = useState('');
   const { find = '', only = '' } = route.value.filters;
-  const all = Object.entries(data?.options ?? {});
+  const all: Setting[] = Object.entries(data?.options ?? {});
   const list = all.filter(([name, option]) => `${name} ${option.help}`.toLowerCase().includes(find.toLowerCase()) && (only !== 'changed' || option.origin !== 'default') && (only !== 'live' || option.live));
+  const save = async (name: string, value: unknown, done: string) => {
+    if (!(await attempt(() => send('PATCH', 'api/v1/config', { [name]: value }), done))) return;
+    setEdited('');
+    again();
+  };
   return (
     <Card
       id="configuration"
@@ -106,25 +81,48 @@ export function Configuration() {
       }
     >
       {list.length ? (
-        <div class="scroll free" tabIndex={0} role="region" aria-label="Configuration, table">
-          <table class="configuration">
-            <thead>
-              <tr>
-                <th scope="col">Setting</th>
-                <th scope="col">Value</th>
-                <th scope="col">From</th>
-                <th scope="col">
-                  <span class="unseen">Change</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {list.map(([name, option]) => (
-                <Row key={name} name={name} option={option} again={again} />
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table<Setting>
+          label="Configuration"
+          free
+          rows={list}
+          rowKey={([name]) => name}
+          rowClass={([, option]) => (option.origin === 'default' ? '' : 'changed')}
+          columns={[
+            { name: 'Setting', lead: true, class: 'setting', cell: ([name, option]) => [<code>{name}</code>, <div class="soft">{option.help}</div>] },
+            {
+              name: 'Value',
+              class: 'path',
+              cell: ([name, option]) =>
+                edited === name ? (
+                  <Editor name={name} option={option} onCancel={() => setEdited('')} onSave={(given) => void save(name, typed(option, given), `${name} is ${given} now.`)} />
+                ) : (
+                  <code>{text(option.value) || '""'}</code>
+                ),
+            },
+            { name: 'From', cell: ([, option]) => <Badge mood={option.origin === 'default' ? 'quiet' : 'info'}>{option.origin}</Badge> },
+            {
+              name: 'Change',
+              acts: true,
+              cell: ([name, option]) =>
+                !option.live ? (
+                  <span class="soft">at a restart</span>
+                ) : edited === name ? null : (
+                  <>
+                    {simple(option.value) && (
+                      <button type="button" class="plain-button" aria-label={`Change ${name}`} onClick={() => setEdited(name)}>
+                        Change
+                      </button>
+                    )}
+                    {option.origin === 'admin' && (
+                      <button type="button" class="plain-button" aria-label={`Take the change of ${name} back`} onClick={() => void save(name, null, `${name} is as before.`)}>
+                        Take back
+                      </button>
+                    )}
+                  </>
+                ),
+            },
+          ]}
+        />
       ) : (
         <Empty>{error || (data ? 'No setting is like this. Take a filter away.' : 'Loading…')}</Empty>
       )}

@@ -2,26 +2,25 @@
 import { send } from '../api';
 import { BarChart } from '../chart/bars';
 import { PieChart } from '../chart/pie';
-import { TimeChart } from '../chart/time';
+import { TimeChart, type Line } from '../chart/time';
 import { BreakerTimeline } from '../chart/timeline';
 import * as show from '../format';
 import { live, summary } from '../live';
 import { useSeries } from '../series';
-import { useTrail } from '../trail';
 import { Badge, Button, Card, Empty, Meter, Tile } from '../ui/parts';
+import { Table } from '../ui/table';
 import { attempt } from '../ui/toast';
 import { QuotaMeters } from './quota';
 
 const NO_CALL = 'No call has gone to the API yet. Send a request through the sidecar that the cache cannot answer.';
-const SINCE_OPENED = 'As heard since this page was opened';
-const PHASES: [string, string][] = [
-  ['pool_wait', 'Wait for a connection'],
-  ['dns', 'DNS'],
-  ['tcp', 'TCP'],
-  ['tls', 'TLS'],
-  ['round_trip', 'Round trip'],
-  ['first_byte', 'First byte'],
-  ['upstream', 'Whole answer'],
+const PHASES: [id: string, words: string, color: number][] = [
+  ['pool_wait', 'Wait for a connection', 3],
+  ['dns', 'DNS', 4],
+  ['tcp', 'TCP', 5],
+  ['tls', 'TLS', 2],
+  ['round_trip', 'Round trip', 6],
+  ['upstream', 'Whole answer', 1],
+  ['first_byte', 'First byte', 0],
 ];
 
 function Circuits() {
@@ -29,46 +28,29 @@ function Circuits() {
   return (
     <Card id="circuits" title="Circuit breakers" hint="One for the way to the API, one for each operation" wide>
       {circuits.length ? (
-        <div class="scroll" tabIndex={0} role="region" aria-label="Circuit breakers, table">
-          <table>
-            <thead>
-              <tr>
-                <th scope="col">Name</th>
-                <th scope="col">State</th>
-                <th scope="col">Cause</th>
-                <th scope="col" class="figure">
-                  For
-                </th>
-                <th scope="col" class="figure">
-                  Opened
-                </th>
-                <th scope="col">
-                  <span class="unseen">Reset</span>
-                </th>
-              </tr>
-            </thead>
-            <tbody>
-              {circuits.map(([name, circuit]) => (
-                <tr>
-                  <td>{name}</td>
-                  <td>
-                    <Badge mood={circuit.state === 'closed' ? 'good' : circuit.state === 'open' ? 'bad' : 'warn'}>{circuit.state}</Badge>
-                  </td>
-                  <td>{circuit.cause === 'none' ? '–' : circuit.cause}</td>
-                  <td class="figure">{show.duration(Math.round(circuit.seconds_in_state))}</td>
-                  <td class="figure">{show.whole(circuit.opened)}×</td>
-                  <td class="figure">
-                    {circuit.state !== 'closed' && (
-                      <Button onClick={() => void attempt(() => send('POST', `api/v1/circuit/${encodeURIComponent(name)}/reset`), `The circuit ${name} is closed again.`)} icon="undo">
-                        Reset
-                      </Button>
-                    )}
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table
+          label="Circuit breakers"
+          free
+          rows={circuits}
+          rowKey={([name]) => name}
+          columns={[
+            { name: 'Name', lead: true, cell: ([name]) => <b>{name}</b> },
+            { name: 'State', cell: ([, one]) => <Badge mood={one.state === 'closed' ? 'good' : one.state === 'open' ? 'bad' : 'warn'}>{one.state}</Badge> },
+            { name: 'Last cause', cell: ([, one]) => (one.cause === 'none' ? '–' : one.cause.replace(/_/g, ' ')) },
+            { name: 'For', figure: true, cell: ([, one]) => show.span(one.seconds_in_state) },
+            { name: 'Opened', figure: true, cell: ([, one]) => `${show.whole(one.opened)}×` },
+            {
+              name: 'Reset',
+              acts: true,
+              cell: ([name, one]) =>
+                one.state !== 'closed' && (
+                  <Button onClick={() => void attempt(() => send('POST', `api/v1/circuit/${encodeURIComponent(name)}/reset`), `The circuit ${name} is closed again.`)} icon="undo">
+                    Reset
+                  </Button>
+                ),
+            },
+          ]}
+        />
       ) : (
         <Empty>No circuit breaker is on: see circuit_breaker.enable_circuit_breaker.</Empty>
       )}
@@ -76,14 +58,37 @@ function Circuits() {
   );
 }
 
+/** The same times as the range goes by, with the wait for the first byte the longest most often. */
+function PhasesOverTime() {
+  const lines = PHASES.filter(([id]) => id !== 'round_trip').map(([id, name, color]): Line => ({ name, color, what: 'p95', quiet: id === 'upstream', series: useSeries('NETWORK_LATENCY', '', `phase=${id}`) }));
+  return <TimeChart id="phases-time" title="Phases of a call" hint="p95 of each" spread format={show.duration} height="tall" lines={lines.filter((line) => !line.series.loaded || line.series.points.length)} empty={NO_CALL} />;
+}
+
+function PoolInUse() {
+  const state = (name: string) => useSeries('CONNECTION_POOL_SIZE', '', `state=${name}`);
+  const lines: Line[] = [
+    { name: 'Active', series: state('active'), what: 'mean', color: 0, area: true },
+    { name: 'Idle', series: state('idle'), what: 'mean', color: 2 },
+    { name: 'Connecting', series: state('connecting'), what: 'mean', color: 4 },
+    { name: 'Requests waiting', series: state('waiting'), what: 'max', color: 1 },
+  ];
+  return <TimeChart id="pool-use" title="Pool" hint="Connections by state, and requests that wait for one" format={show.number} lines={lines} empty={NO_CALL} />;
+}
+
+function Concurrency() {
+  const lines: Line[] = [
+    { name: 'Limit', series: useSeries('CONNECTION_POOL_SIZE', '', 'state=limit'), what: 'mean', color: 6 },
+    { name: 'In flight', series: useSeries('CONNECTION_POOL_SIZE', '', 'state=in_flight'), what: 'max', color: 0, area: true },
+  ];
+  return <TimeChart id="concurrency" title="Concurrency limit" spread hint="Calls at the API at once, and how many may be" format={show.number} lines={lines} empty="No call was limited in this range: see concurrency.mode." />;
+}
+
 export function Network() {
   const { pool, phases, rate_limits, circuit } = live.value.network ?? {};
   const about = summary.value;
-  const size = useSeries('CONNECTION_POOL_SIZE');
   const trip = useSeries('NETWORK_LATENCY');
   const limit = rate_limits?.concurrency;
   const budget = circuit?.upstream?.retry_budget;
-  const course = { idle: useTrail('idle'), active: useTrail('active'), waiting: useTrail('waiting'), limit: useTrail('limit'), in_flight: useTrail('in_flight') };
   const measured = PHASES.filter(([id]) => phases?.[id]?.count);
   const quantile = (what: 'p50' | 'p95' | 'p99') => measured.map(([id]) => phases?.[id]?.[what] ?? null);
   const outcomes = new Map<string, number>();
@@ -101,7 +106,7 @@ export function Network() {
         <Tile id="net-limit" name="Concurrency limit" value={show.whole(limit?.limit)} note={limit ? `${limit.mode}, ${show.whole(limit.in_flight)} in flight` : ''} />
       </div>
       <div class="grid">
-        <TimeChart id="pool-size" title="Connections over time" hint="Upstream connections in all" format={show.number} lines={[{ name: 'Connections', series: size, what: 'mean', color: 0, area: true }]} empty={NO_CALL} />
+        <PoolInUse />
         <PieChart
           id="pool-states"
           title="Connections by state"
@@ -111,6 +116,7 @@ export function Network() {
           of="connections"
           empty={NO_CALL}
         />
+        <PhasesOverTime />
         <BarChart
           id="phases"
           title="Where the time goes"
@@ -126,16 +132,15 @@ export function Network() {
           height="tall"
           empty={NO_CALL}
         />
-        <TimeChart id="round-trip" title="Round trip" hint="To the API, as the kernel measured it" format={show.duration} height="tall" lines={[{ name: 'Mean', series: trip, what: 'mean', color: 0 }, { name: 'p95', series: trip, what: 'p95', color: 1 }]} empty={NO_CALL} />
         <BreakerTimeline />
         <Circuits />
         <Card id="quotas" title="Quota windows" hint={rate_limits ? `The API's rate limits; mode: ${rate_limits.mode}` : undefined}>
           <QuotaMeters all />
           {budget !== undefined && <Meter name="Retry budget" value={budget} max={Math.max(10, budget)} text={`${show.number(budget)} may follow at once`} mood={budget < 1 ? 'bad' : 'good'} />}
         </Card>
-        <TimeChart id="concurrency" title="Concurrency limit" hint={SINCE_OPENED} format={show.number} lines={[{ name: 'Limit', series: course.limit, what: 'mean', color: 6 }, { name: 'In flight', series: course.in_flight, what: 'mean', color: 0, area: true }]} empty="The concurrency limit is off: see concurrency.mode." />
-        <TimeChart id="pool-use" title="Pool in use" hint={SINCE_OPENED} format={show.number} lines={[{ name: 'Active', series: course.active, what: 'mean', color: 0, area: true }, { name: 'Idle', series: course.idle, what: 'mean', color: 2 }, { name: 'Waiting', series: course.waiting, what: 'mean', color: 1 }]} empty={NO_CALL} />
-        <BarChart id="outcomes" title="How calls ended" hint="Attempts at the API since the start" names={ranked.map(([name]) => name)} what="outcome" bars={[{ name: 'Attempts', color: 0, values: ranked.map(([, count]) => count) }]} format={show.whole} empty={NO_CALL} />
+        <Concurrency />
+        <TimeChart id="round-trip" title="Round trip" hint="To the API, as the kernel measured it" format={show.duration} lines={[{ name: 'Mean', series: trip, what: 'mean', color: 0 }, { name: 'p95', series: trip, what: 'p95', color: 1 }]} empty={NO_CALL} />
+        <BarChart id="outcomes" title="How calls ended" hint="Attempts at the API since the start" names={ranked.map(([name]) => name.replace(/_/g, ' '))} what="outcome" bars={[{ name: 'Attempts', color: 0, values: ranked.map(([, count]) => count) }]} format={show.whole} empty={NO_CALL} />
       </div>
     </>
   );

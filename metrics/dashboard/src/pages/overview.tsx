@@ -65,7 +65,7 @@ function Standing() {
           <b>All is well.</b>
         )}{' '}
         <span>
-          Up for {show.duration(about.uptime)}. In the {`last ${RANGES[route.value.range].words}`} it saved {show.whole(about.cost.requests_saved)} calls to the API and {show.duration(about.cost.fetch_seconds_saved)} of waiting.
+          Up for {show.span(about.uptime)}. In the {`last ${RANGES[route.value.range].words}`} it saved {show.whole(about.cost.requests_saved)} calls to the API and {show.span(about.cost.fetch_seconds_saved)} of waiting.
         </span>
       </p>
     </div>
@@ -105,6 +105,7 @@ export function Overview() {
         <TimeChart id="throughput" title="Requests" hint="Finished, a second" format={show.unit('requests/second')} lines={[{ name: 'Requests a second', series: throughput, what: 'mean', color: 0, area: true }]} empty={NO_TRAFFIC} />
         <TimeChart
           id="latency"
+          spread
           title="Latency"
           hint="From the first byte of a request to the last of its answer"
           format={show.duration}

@@ -6,6 +6,7 @@ import { Empty, Meter } from '../ui/parts';
 export function QuotaMeters({ all }: { all?: boolean }) {
   const keys = live.value.network?.rate_limits?.keys ?? [];
   if (!keys.length) return <Empty>No call has gone to the API yet. The windows show here with the first.</Empty>;
+  const told = keys.some((key) => key.windows.some((w) => w.source === 'upstream'));
   return (
     <div class="meters">
       {keys.slice(0, all ? 20 : 2).flatMap((key) =>
@@ -14,11 +15,12 @@ export function QuotaMeters({ all }: { all?: boolean }) {
             name={`${keys.length > 1 ? `${key.key}, a` : 'A'}${w.window === 'hour' ? 'n' : ''} ${w.window}`}
             value={w.remaining}
             max={w.limit}
-            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}, anew in ${show.duration(Math.round(w.resets_in))}`}
+            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}, anew in ${show.span(w.resets_in)}`}
             mood={w.remaining < w.limit * 0.1 ? 'bad' : w.remaining < w.limit * 0.3 ? 'warn' : 'good'}
           />
         )),
       )}
+      <p class="source">{told ? 'As the API tells with its answers.' : 'Counted here, against rate_limit.per_minute, per_hour and per_day: the API does not tell what is left.'}</p>
       {all && (
         <dl class="facts two">
           {keys.map((key) => (

@@ -10,7 +10,9 @@ import { live } from '../live';
 import { go, RANGES, route, setFilter } from '../route';
 import { useSeries } from '../series';
 import type { Request } from '../types';
+import { Icon } from '../ui/icon';
 import { Badge, Card, Empty } from '../ui/parts';
+import { Table } from '../ui/table';
 import { Waterfall, WaterfallLegend } from '../ui/waterfall';
 
 const NO_TRAFFIC = 'No requests in this range yet. Point your application at the sidecar, or choose a longer range.';
@@ -33,7 +35,7 @@ function useLatencyHeat(operation: string) {
     const times = found.map((column) => Date.parse(column.time));
     const cells = found.flatMap((column, x) => column.counts.map((v, y): [number, number, number] => [x, y, v])).filter((cell) => cell[2] > 0);
     const sums = rows.map((_, i) => found.reduce((sum, column) => sum + (column.counts[i] ?? 0), 0));
-    return { rows, times, cells, sums };
+    return { rows, ticks: bounds.slice(1).map((to) => `≤ ${show.duration(to)}`), times, cells, sums };
   }, [data]);
 }
 
@@ -95,7 +97,7 @@ function RequestList({ operation }: { operation: string }) {
     <Card
       id="request-list"
       title={`${LISTS[wanted]} requests`}
-      hint="Of those that are kept, with where the time went. Choose one for all that is known of it."
+      hint="Choose one for all that is known of it"
       wide
       tools={
         <>
@@ -112,58 +114,38 @@ function RequestList({ operation }: { operation: string }) {
     >
       {shown.length ? (
         <>
-          <WaterfallLegend />
-          <div class="scroll free" tabIndex={0} role="region" aria-label={`${LISTS[wanted]} requests, table`}>
-            <table class="requests">
-              <thead>
-                <tr>
-                  <th scope="col">Ended</th>
-                  <th scope="col">Operation</th>
-                  <th scope="col">Status</th>
-                  <th scope="col">Cache</th>
-                  <th scope="col" class="figure">
-                    Took
-                  </th>
-                  <th scope="col">Where the time went</th>
-                </tr>
-              </thead>
-              <tbody>
-                {shown.map((one) => {
-                  const isOpen = open === one.id;
-                  return (
-                    <>
-                      <tr key={one.id} class={isOpen ? 'open' : ''}>
-                        <td class="when">{show.dayTime(Date.parse(one.ended))}</td>
-                        <td class="path">
-                          <button type="button" class="row-opener" aria-expanded={isOpen} onClick={() => setOpen(isOpen ? '' : one.id)}>
-                            <b>{one.operation}</b>
-                            <small>
-                              {one.method} {one.path}
-                            </small>
-                          </button>
-                        </td>
-                        <td>
-                          <Badge mood={moodOf(one.status)}>{one.status || 'none sent'}</Badge>
-                        </td>
-                        <td>{one.cache ?? '–'}</td>
-                        <td class="figure">{show.duration(one.duration)}</td>
-                        <td class="fall">
-                          <Waterfall request={one} longest={longest} />
-                        </td>
-                      </tr>
-                      {isOpen && (
-                        <tr>
-                          <td colSpan={6}>
-                            <Explained request={one} />
-                          </td>
-                        </tr>
-                      )}
-                    </>
-                  );
-                })}
-              </tbody>
-            </table>
-          </div>
+          <WaterfallLegend requests={shown} />
+          <Table
+            label={`${LISTS[wanted]} requests`}
+            free
+            rows={shown}
+            rowKey={(one) => one.id}
+            rowClass={(one) => (open === one.id ? 'open' : '')}
+            detail={(one) => open === one.id && <Explained request={one} />}
+            columns={[
+              { name: 'Ended', class: 'when', cell: (one) => show.dayTime(Date.parse(one.ended)) },
+              {
+                name: 'Operation',
+                lead: true,
+                class: 'path',
+                cell: (one) => (
+                  <button type="button" class="row-opener" aria-expanded={open === one.id} onClick={() => setOpen(open === one.id ? '' : one.id)}>
+                    <Icon name="arrow" size={14} />
+                    <span>
+                      <b>{one.operation}</b>
+                      <small>
+                        {one.method} {one.path}
+                      </small>
+                    </span>
+                  </button>
+                ),
+              },
+              { name: 'Status', cell: (one) => <Badge mood={moodOf(one.status)}>{one.status || 'none sent'}</Badge> },
+              { name: 'Cache', cell: (one) => one.cache ?? '–' },
+              { name: 'Took', figure: true, cell: (one) => show.duration(one.duration) },
+              { name: 'Where the time went', class: 'fall', cell: (one) => <Waterfall request={one} longest={longest} /> },
+            ]}
+          />
         </>
       ) : (
         <Empty>{wanted === 'failed' ? 'None of the remembered requests has failed.' : operation || status ? 'None of the remembered requests is like this. Take a filter away.' : NO_TRAFFIC}</Empty>
@@ -216,6 +198,7 @@ export function Requests() {
         <TimeChart id="requests-throughput" title="Requests" hint="Finished, a second" format={show.unit('requests/second')} lines={[{ name: 'Requests a second', series: throughput, what: 'mean', color: 0, area: true }]} empty={NO_TRAFFIC} />
         <TimeChart
           id="requests-latency"
+          spread
           title="Latency"
           hint="Quantiles and the longest"
           format={show.duration}
@@ -227,8 +210,8 @@ export function Requests() {
           ]}
           empty={NO_TRAFFIC}
         />
-        <HeatMap id="latency-heat" title="Latency over time" hint="How many requests took how long" times={heat.times} rows={heat.rows} cells={heat.cells} what="requests" format={show.whole} height="tall" empty={NO_TRAFFIC} />
-        <BarChart id="latency-distribution" title="Latency distribution" hint="Requests by how long they took, in the range" names={heat.rows} what="latency" bars={[{ name: 'Requests', color: 0, values: heat.sums }]} format={show.whole} height="tall" standing empty={NO_TRAFFIC} />
+        <HeatMap id="latency-heat" title="Latency over time" hint="How many requests took how long" times={heat.times} rows={heat.rows} ticks={heat.ticks} cells={heat.cells} what="requests" format={show.whole} height="tall" empty={NO_TRAFFIC} />
+        <BarChart id="latency-distribution" title="Latency distribution" hint="Requests by how long they took, in the range" names={heat.rows} ticks={heat.ticks} what="latency" bars={[{ name: 'Requests', color: 0, values: heat.sums }]} format={show.whole} height="tall" standing empty={NO_TRAFFIC} />
         <BarChart
           id="operations"
           title="By operation"

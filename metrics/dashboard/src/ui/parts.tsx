@@ -5,7 +5,7 @@ import { Icon, type IconName } from './icon';
 /** A number with its name, what it was a period before, and its course. */
 export function Tile(props: { id: string; name: string; value: string; note?: string; course?: number[]; change?: { text: string; mood: 'good' | 'bad' | 'same' } }) {
   return (
-    <div class="tile" id={props.id}>
+    <div class={`tile ${props.course ? '' : 'bare'}`} id={props.id}>
       <div class="tile-name">{props.name}</div>
       <div class="tile-value">{props.value}</div>
       <div class="tile-foot">

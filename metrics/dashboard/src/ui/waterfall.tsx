@@ -9,7 +9,7 @@ const PHASES: Record<string, { words: string; color: number }> = {
   held: { words: 'held back', color: 4 },
   queue_wait: { words: 'held back', color: 4 },
   second: { words: 'second level of the cache', color: 5 },
-  joined: { words: 'joined another request', color: 5 },
+  joined: { words: 'joined another request', color: 7 },
   pool_wait: { words: 'connection', color: 3 },
   send: { words: 'sending', color: 2 },
   wait: { words: 'the API, to the first byte', color: 1 },
@@ -39,9 +39,10 @@ export function Waterfall({ request, longest }: { request: Request; longest: num
   );
 }
 
-export function WaterfallLegend() {
+/** The phases that these requests have. */
+export function WaterfallLegend({ requests }: { requests: Request[] }) {
   const c = colors.value;
-  const shown = new Map(Object.values(PHASES).map((phase) => [phase.words, phase.color]));
+  const shown = new Map(requests.flatMap((one) => one.waterfall.map(({ phase }) => [known(phase).words, known(phase).color] as const)));
   return (
     <ul class="legend plain">
       {[...shown].map(([words, color]) => (
