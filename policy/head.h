@@ -78,7 +78,7 @@ struct head {
     uint8_t body;    /* enum body_kind */
     bool keep_alive; /* the peer lets the connection live on after this message */
     bool expect_continue;
-    bool upgrade;     /* Connection names upgrade, and Upgrade is there */
+    bool upgrade;     /* asks for, or agrees to, a WebSocket: see h1_head.c */
     bool te_trailers; /* TE has the member `trailers` */
     uint64_t
         content_length; /* when body is BODY_LENGTH; for a 304 or an answer to HEAD what the field said */

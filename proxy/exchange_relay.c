@@ -37,12 +37,10 @@ void exchange_interim(struct exchange *x, const struct head *response)
 bool exchange_upgraded(struct exchange *x, const struct head *response)
 {
     struct compose c = compose_into(x->w->lines, x->w->head_size);
-    struct slice protocol = head_first(response, FIELD_UPGRADE);
-    if (!x->down || !x->req.upgrade || !protocol.n)
+    if (!x->down || !x->req.upgrade || !response->upgrade)
         return false;
     compose_fields(&c, response, 0);
-    compose_line(&c, SLICE("Upgrade"), protocol);
-    COMPOSE(&c, "Connection: upgrade\r\n");
+    COMPOSE(&c, "Upgrade: websocket\r\nConnection: upgrade\r\n");
     if (c.full)
         return false;
     struct slice run = {x->w->lines, compose_size(&c)};

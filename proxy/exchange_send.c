@@ -239,7 +239,7 @@ static size_t request_lines(struct exchange *x)
     traceparent_format(&x->trace, parent);
     compose_line(&c, SLICE("traceparent"), (struct slice){parent, TRACEPARENT_LEN});
     if (x->req.upgrade)
-        compose_line(&c, SLICE("Upgrade"), head_first(&x->req, FIELD_UPGRADE));
+        COMPOSE(&c, "Upgrade: websocket\r\n");
     else if (x->req.te_trailers)
         COMPOSE(&c, "TE: trailers\r\nConnection: TE\r\n");
     return c.full ? 0 : compose_size(&c);

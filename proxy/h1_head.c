@@ -486,6 +486,34 @@ static bool is_named(const struct head *h, const struct options *o, int field)
     return false;
 }
 
+/*
+ * Is `websocket` among the protocols that Upgrade names? Other protocols are neither asked for nor taken: in a
+ * tunnel of h2c an HTTP/2 connection would pass that nobody here has read. `alone`: nothing else is named.
+ */
+static bool names_websocket(const struct head *h, bool alone)
+{
+    struct list_cursor cursor = {0};
+    struct slice member;
+    unsigned named = 0, others = 0;
+    while (head_list_next(h, FIELD_UPGRADE, &cursor, &member)) {
+        bool it = slice_equal_nocase(member, SLICE("websocket"));
+        named += it;
+        others += !it;
+    }
+    return named > 0 && !(alone && others > 0);
+}
+
+/* RFC 6455 4.1: the handshake is a GET, and has no body; 4.2.2: the answer takes that protocol, and no other. */
+static bool upgrades(const struct head *h, bool asked)
+{
+    if (!asked || h->minor == 0 || !head_has(h, FIELD_UPGRADE))
+        return false;
+    bool request = h->status == 0;
+    if (request && (h->method != METHOD_GET || h->body != BODY_NONE))
+        return false;
+    return names_websocket(h, !request);
+}
+
 /* Sets keep_alive, upgrade, te_trailers and the fields' hop marks. */
 static bool read_connection(struct head *h)
 {
@@ -496,7 +524,7 @@ static bool read_connection(struct head *h)
     if (head_has(h, FIELD_CONNECTION) && !read_options(h, &o))
         return false;
     h->keep_alive = !o.close && (h->minor > 0 || o.keep_alive);
-    h->upgrade = o.upgrade && h->minor > 0 && head_has(h, FIELD_UPGRADE);
+    h->upgrade = upgrades(h, o.upgrade);
     bool named = o.count > 0 || o.ids != 0;
     for (int i = 0; named && i < h->field_count; i++)
         h->fields[i].hop |= is_named(h, &o, i);

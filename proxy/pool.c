@@ -25,7 +25,7 @@
 #include "proxy/worker.h"
 
 /* An idle connection is looked at before use when it has been idle for longer than this: before, its
- * end would have come as an event of the turns in between. */
+ * end would have come as an event of the turns in between, or of this one (upstream_stirs). */
 static const tick_t PEEK_AFTER = 20 * TICK_MS;
 
 enum { DIALS_MAX = 64 };
@@ -346,7 +346,7 @@ struct upstream *pool_acquire(struct pool *pool, struct pool_wait *wait)
     while (pool->idle && !pool->first) {
         struct upstream *u = pool->idle;
         tick_t idle = now - upstream_pooled(u)->idle_since;
-        if (outdated(pool, u) || (idle > PEEK_AFTER && !upstream_alive(u))) {
+        if (outdated(pool, u) || ((idle > PEEK_AFTER || upstream_stirs(u)) && !upstream_alive(u))) {
             upstream_close(u);
             continue;
         }

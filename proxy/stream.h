@@ -34,6 +34,7 @@ ssize_t tls_writev(struct tls_session *tls, const struct iovec *iov, int count);
 void tls_close(struct tls_session *tls);         /* sends close_notify when it can at once; frees */
 bool tls_pending(const struct tls_session *tls); /* bytes wait in here: no readiness event will come for them;
                                                     false once tls_read said STREAM_AGAIN */
+bool tls_more(const struct tls_session *tls); /* see stream_more() */
 
 /* Bytes read (> 0), or one of the results above. */
 static inline ssize_t stream_read(struct stream *s, void *buf, size_t n)
@@ -48,6 +49,12 @@ static inline ssize_t stream_read(struct stream *s, void *buf, size_t n)
             continue;
         return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_AGAIN : STREAM_ERROR;
     }
+}
+
+/* The last read gave r bytes into room for n. False: nothing lay behind them at that moment. */
+static inline bool stream_more(const struct stream *s, ssize_t r, size_t n)
+{
+    return s->tls ? tls_more(s->tls) : (size_t)r == n;
 }
 
 /*

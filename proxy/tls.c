@@ -59,6 +59,7 @@ struct tls_session {
     uint32_t retry;   /* bytes of a record that is encrypted but not sent: to be offered again */
     bool established; /* the handshake is done */
     bool dry;         /* the last read found the socket empty */
+    bool filled;      /* the last recv gave all that it was asked for */
     bool saw_eof;     /* recv gave 0 */
     bool truncated;
     bool ended;  /* reading is over, with `end` */
@@ -77,6 +78,7 @@ static int bio_read(BIO *bio, char *out, int n)
     BIO_clear_retry_flags(bio);
     for (;;) {
         ssize_t r = recv(s->fd, out, (size_t)n, 0);
+        s->filled = r == n;
         if (r > 0)
             return (int)r;
         if (r == 0) {
@@ -599,6 +601,11 @@ bool tls_pending(const struct tls_session *s)
     if (s->ended)
         return !s->told;
     return !s->dry && SSL_has_pending(s->ssl);
+}
+
+bool tls_more(const struct tls_session *s)
+{
+    return !s->ended && (s->filled || SSL_has_pending(s->ssl));
 }
 
 /* Where in a vector the writing stands. */

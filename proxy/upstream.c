@@ -53,6 +53,7 @@ struct h1_upstream {
     bool sent_whole; /* the request was given whole */
     bool chunked;    /* the request is sent chunked */
     bool keep;       /* both sides let the connection live on */
+    bool more;       /* bytes may lie in the socket behind those that were read last */
     bool feeding;    /* feed() is at work: who leaves now is freed by it */
     bool draining;   /* nobody wants the rest of this answer, which is at hand */
     bool doomed;     /* to be freed when feed() is through */
@@ -185,6 +186,11 @@ void upstream_assign(struct upstream *u, struct exchange *x)
             settings_unref(h->settings);
         h->settings = settings_ref(u->worker->settings);
     }
+}
+
+bool upstream_stirs(const struct upstream *u)
+{
+    return (((const struct h1_upstream *)u)->rd.ev_evcallback.evcb_flags & EVLIST_ACTIVE) != 0;
 }
 
 bool upstream_alive(struct upstream *u)
@@ -347,7 +353,7 @@ static void answer_over(struct h1_upstream *h, size_t rest)
         exchange_response_end(x, (struct slice){h->body.trailers, h->body.trailers_len});
     h1_body_dispose(&h->body);
     in_clear(h);
-    if (!h->keep || !h->sent_whole || h->out.bytes > 0 || rest > 0) {
+    if (!h->keep || !h->sent_whole || h->out.bytes > 0 || rest > 0 || (h->more && !upstream_alive(&h->u))) {
         upstream_free(h);
         return;
     }
@@ -596,6 +602,7 @@ static bool read_once(struct h1_upstream *h)
         return false;
     }
     h->u.bytes_in += (uint64_t)r;
+    h->more = stream_more(&h->stream, r, room);
     if (!b)
         return feed(h, h->in.p, h->in.len + (size_t)r, NULL) && h->stream.tls;
     return feed(h, to, (size_t)r, b) && ((size_t)r == room || h->stream.tls);

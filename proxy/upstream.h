@@ -29,8 +29,11 @@ struct pooled *upstream_pooled(struct upstream *u);
 /* Binds it to an exchange, for one request. */
 void upstream_assign(struct upstream *u, struct exchange *x);
 
-/* Whether an idle connection is still good: nothing has come in, not even its end. */
+/* Whether an idle connection is still good: nothing has come in, not even its end. Costs a system call. */
 bool upstream_alive(struct upstream *u);
+
+/* Something has come in, by what this turn of the loop found, that nobody has looked at yet. */
+bool upstream_stirs(const struct upstream *u);
 
 /* Closes an idle connection. */
 void upstream_close(struct upstream *u);

@@ -67,6 +67,28 @@ def test_upstream_tls(t):
     check(sock.selected_alpn_protocol() in ("http/1.1", None), "ALPN %s" % sock.selected_alpn_protocol())
 
 
+def test_9112_9_3_records_right_behind_an_answer(t):
+    """More lies in the socket than the answer: the next request, which is there already, is not sent on that connection."""
+    evil = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
+    authority = Authority(t)
+    origin = t.origin(tls=authority.server())
+    sidecar = t.sidecar(origin, {"upstream.tls.ca_file": authority.certificate, "pool.max_size": 1})
+    def more(conn, size):
+        conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)    # records of one segment: they are there at once
+        conn.reply(body=b"x" * size)
+        conn.send(evil)
+        conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        conn.gone()
+        return False
+    for size in (2, 16000, 32500, 50000):
+        with t.case("%d bytes" % size):
+            origin.on["/more"] = lambda conn, request, size=size: more(conn, size)
+            with sidecar.client() as client:
+                client.send(make_request("/more") + make_request("/next") * 2)
+                equal(len(client.response().body), size, "the answer")
+                equal([client.response().body for _ in range(2)], [b"ok"] * 2, "the next answers")
+
+
 def test_upstream_certificates_that_are_refused(t):
     authority, stranger = Authority(t), Authority(t, "stranger")
     rows = [("another authority", stranger.server(), {}), ("another name", authority.server("other", "DNS:other.example"), {}),

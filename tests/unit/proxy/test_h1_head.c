@@ -577,6 +577,44 @@ START_TEST(hop_marks)
 }
 END_TEST
 
+/* RFC 6455 4.1, 4.2.2; other protocols are no upgrade here. */
+static const struct {
+    const char *rest; /* behind `VERSION CRLF`, or behind `GET / VERSION CRLF Host` */
+    bool request, upgrade;
+} upgrade_rows[] = {
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, UPGRADE\r\nUpgrade: h2c, WebSocket\r\n\r\n", true, true},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n\r\n", true, true},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", true, false},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket/13\r\n\r\n", true, false},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade:\r\n\r\n", true, false},
+    {"POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", true, false},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n", true,
+     false},
+    {"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: "
+     "chunked\r\n\r\n",
+     true, false},
+    {"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\n", false, true},
+    {"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: websocket, h2c\r\n\r\n", false, false},
+    {"HTTP/1.1 101 x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n", false, false},
+    {"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n", false, false},
+    {"HTTP/1.0 101 x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", false, false},
+};
+
+START_TEST(upgrade_is_websocket)
+{
+    const char *text = upgrade_rows[_i].rest;
+    if (upgrade_rows[_i].request) {
+        REQUEST(text);
+        ck_assert_int_eq(h->upgrade, upgrade_rows[_i].upgrade);
+        DONE;
+    } else {
+        RESPONSE(METHOD_GET, false, text);
+        ck_assert_int_eq(h->upgrade, upgrade_rows[_i].upgrade);
+        DONE;
+    }
+}
+END_TEST
+
 START_TEST(upgrade_te_expect)
 {
     {
@@ -769,6 +807,7 @@ int main(void)
     tcase_add_loop_test(tc, keep_alive, 0, (int)ARRAY_LEN(alive_rows));
     tcase_add_loop_test(tc, hop_marks, 0, (int)ARRAY_LEN(hop_rows));
     tcase_add_test(tc, upgrade_te_expect);
+    tcase_add_loop_test(tc, upgrade_is_websocket, 0, ARRAY_LEN(upgrade_rows));
     tcase_add_test(tc, status_line_parts);
     tcase_add_loop_test(tc, response_framing, 0, (int)ARRAY_LEN(frame_rows));
     tcase_add_test(tc, unknown_coding_over_chunks);
