@@ -573,6 +573,8 @@ void exchange_answer(struct exchange *x, enum reason why, tick_t retry_after)
         .framing = head_only ? BODY_NONE : BODY_LENGTH,
         .length = n,
         .show_length = head_only,
+        /* Who sends what is refused will send more of it. That nothing is stored is no fault. */
+        .close = row->fault == FAULT_CLIENT && why != REASON_ONLY_IF_CACHED,
     };
     x->replied = true;
     x->o.status = (uint16_t)row->status;

@@ -725,7 +725,7 @@ static enum reason finish_request(struct head *h)
     if (reason != REASON_NONE)
         return reason;
     if (!read_connection(h))
-        return REASON_BAD_FIELD;
+        return REASON_TOO_MANY_OPTIONS;
     return read_expect(h) ? REASON_NONE : REASON_BAD_EXPECTATION;
 }
 

@@ -1,7 +1,10 @@
 """What a hostile peer tries that the tables of test_10 to test_15 do not have: desynchronised connections, protocols
 that are switched to without being asked for, ends and resets in every place."""
+import json
 import os
+import select
 import signal
+import time
 
 from harness import *
 
@@ -99,3 +102,178 @@ def test_9110_7_8_a_101_for_another_protocol(t):
     with t.case("HTTP/1.0"):
         origin.on["/ws"] = lambda conn, request: (conn.send(SWITCH.replace(b"1.1", b"1.0", 1)), conn.gone(), False)[2]
         made_up(sidecar.request("/ws", fields=WEBSOCKET), 502)
+
+
+# ---- the same in every place ----------------------------------------------------------------------------------------
+
+REFUSED = [
+    (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400), (b"GET /\x80 HTTP/1.1\r\nHost: a\r\n\r\n", 400), (b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", 505),
+    (b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400), (b"GET / HTTP/1.1\r\nHost: a\r\nX : b\r\n\r\n", 400), (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501), (b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", 405),
+    (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405), (b"GET / HTTP/1.1\r\nHost: a\r\nExpect: x\r\n\r\n", 417), (b"GET /" + b"t" * 20000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 2000 + b"\r\n", 431), (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100000 + b"\r\n\r\n", 431),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nx\r\n", 400),
+    (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nT: a\r\n b\r\n\r\n", 400),
+]
+
+
+def test_9112_9_3_2_whatever_is_refused_behind_requests_that_were_not(t):
+    """Those before are answered, in order; then the refusal and the end. Nothing of it, or behind it, is forwarded. In one piece, and cut
+    anywhere."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin)
+    origin.on["/slow"] = lambda conn, request: (time.sleep(0.01), conn.reply(body=b"slow"))[1]   # so that what follows waits in the sidecar
+    before_it = make_request("/slow") + make_request("/p", "POST", body=b"x" * 3000) + make_request("/slow")
+    for data, status in REFUSED:
+        for size in (None, 1000):
+            with t.case("%r %d%s" % (data[:60], status, ", in pieces" if size else "")):
+                before = origin.count()
+                with sidecar.client() as client:
+                    everything = before_it + data + make_request("/smuggled")
+                    try:
+                        client.pieces(everything, size) if size else client.send(everything)
+                    except (BrokenPipeError, ConnectionResetError):
+                        pass
+                    equal([client.response().body for _ in range(3)], [b"slow", b"ok", b"slow"], "the answers before")
+                    made_up(client.response(), status)
+                    client.closed()
+                equal([r.target for r in origin.requests[before:]], ["/slow", "/p", "/slow"], "requests at the origin")
+
+
+def test_9112_9_6_a_refusal_on_a_unix_socket(t):
+    origin = t.origin()
+    path = os.path.join(t.directory, "s")
+    sidecar = t.sidecar(origin, {"listen.address": "unix:" + path})
+    for data, status in REFUSED:
+        with t.case("%r %d" % (data[:60], status)):
+            with RawClient(path) as client:
+                client.send_if_open(data + make_request("/smuggled"))
+                equal(client.response().status, status, "status")
+                client.closed()
+    equal(origin.count(), 0, "requests at the origin")
+
+
+def test_9110_7_6_1_more_options_than_are_compared(t):
+    """So many names in Connection that not all can be dropped: refused, on either side, and not forwarded with some of them."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin)
+    for count, status in [(32, 200), (33, 431)]:
+        with t.case("request, %d" % count):
+            names = ", ".join("x-%d" % n for n in range(count))
+            equal(sidecar.request("/", fields=[("Connection", names), ("X-31", "secret")]).status, status, "status")
+            check(not any(r.has("X-31") for r in origin.requests), "a field that Connection names was forwarded")
+        with t.case("answer, %d" % count):
+            origin.on["/o"] = make_response(200, [("Connection", ", ".join("x-%d" % n for n in range(count))), ("X-31", "secret")], b"ok")
+            response = sidecar.request("/o")
+            equal((response.status, response.has("X-31")), (200 if status == 200 else 502, False), "status")
+
+
+# ---- answers ---------------------------------------------------------------------------------------------------------
+
+def test_9110_15_statuses_outside_the_classes(t):
+    """600 to 999 are no class, and taken for what they say: passed on, with their body, framed by us."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {"retry.max_attempts": 2, "circuit_breaker.enable_circuit_breaker": True, "cache.enabled": True, "cache.default_ttl": 60})
+    for status in (199, 200, 299, 600, 799, 999):
+        with t.case(status):
+            interim = make_response(status, [], b"", length=False) if status < 200 else b""
+            origin.on["/s%d" % status] = interim + make_response(200 if status < 200 else status, [], b"body")
+            response = sidecar.request("/s%d" % status)
+            equal((response.status, response.body), (200 if status < 200 else status, b"body"), "answer")
+    equal(sidecar.admin("/metrics")[0], 200, "metrics")
+
+
+def test_9110_15_2_a_body_behind_an_interim_answer_is_no_answer(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin)
+    final = OK + b"Content-Length: 2\r\n\r\nok"
+    for name, data in [("103 with a body", b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nhello" + final),
+                       ("100 with chunks", b"HTTP/1.1 100 Continue\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" + final),
+                       ("an empty line between", b"HTTP/1.1 103 Early Hints\r\n\r\n\r\n" + final),
+                       ("folded", b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n b\r\n\r\n" + final),
+                       ("without an end", b"HTTP/1.1 103 Early Hints\r\n" + b"X: y\r\n" * 20000)]:
+        with t.case(name):
+            origin.on["/i"] = lambda conn, request, d=data: (conn.send(d), conn.gone(), False)[2]
+            made_up(sidecar.request("/i"), 502)
+            equal(sidecar.request("/next").body, b"ok", "the next answer")
+
+
+def test_too_many_fields_in_an_answer(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin)
+    for count, status in [(1000, 200), (1025, 502), (20000, 502)]:
+        with t.case(count):
+            origin.on["/f"] = lambda conn, request, n=count: (conn.send(OK + b"a:b\r\n" * (n - 1) + b"Content-Length: 2\r\n\r\nok"), True)[1]
+            equal(sidecar.request("/f").status, status, "status")
+            equal(sidecar.request("/next").body, b"ok", "the next answer")
+
+
+def drip(conn, data, pause=0.02):
+    """A byte now and then, until the sidecar has had enough. The pace of the origin is what is tested."""
+    for byte in data:
+        conn.send(bytes([byte]))
+        if select.select([conn.sock], [], [], pause)[0]:
+            return
+    conn.gone()
+
+
+def test_9112_9_5_an_answer_that_drips(t):
+    """Its head counts as a whole against response_timeout, interim answers too; its body may take any time as long as it moves."""
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {"upstream.response_timeout": "300ms", "upstream.stream_idle_timeout": "2s"})
+    for name, data in [("status line", b"HTTP/1.1 200 " + b"O" * 1000), ("field", OK + b"X: " + b"x" * 1000),
+                       ("interim answers", b"HTTP/1.1 103 E\r\n\r\n" * 15)]:
+        with t.case(name):
+            origin.on["/d"] = lambda conn, request, d=data: (drip(conn, d), False)[1]
+            made_up(sidecar.request("/d"), 504)
+    with t.case("body"):
+        origin.on["/d"] = lambda conn, request: (conn.send(OK + b"Content-Length: 30\r\n\r\n"), drip(conn, b"x" * 30), False)[2]
+        equal(sidecar.request("/d").body, b"x" * 30, "body")
+
+
+def test_9112_9_5_a_request_that_never_ends_is_answered_by_who_is_tired_of_it(t):
+    """The origin refuses while the body still comes, and closes or resets: the client sees that answer, once, and an end."""
+    origin = t.origin()
+
+    def serve(conn):
+        request = conn.request(body=False)
+        conn.origin.record(request)
+        conn.reply(413, body=b"too much")
+        {"close": conn.close, "half": conn.half_close, "reset": conn.reset, "keep": lambda: None}[request.target[1:]]()
+        if conn.open:
+            conn.gone()
+    origin.script = serve
+    sidecar = t.sidecar(origin)
+    for how in ("close", "half", "keep", "reset"):
+        for fields in ([("Content-Length", str(64 << 20))], [("Transfer-Encoding", "chunked")]):
+            with t.case("%s, %s" % (how, fields[0][0])):
+                with sidecar.client() as client:
+                    client.send(make_request("/" + how, "POST", fields))
+                    piece = b"x" * 16384
+                    try:
+                        while not select.select([client.sock], [], [], 0)[0]:
+                            client.send(b"%x\r\n%s\r\n" % (len(piece), piece) if len(fields[0][1]) == 7 else piece)
+                    except (BrokenPipeError, ConnectionResetError):
+                        pass
+                    try:
+                        response = client.response("POST")
+                        check((response.status, response.body) == (413, b"too much") or how == "reset" and response.status == 502, repr(response))
+                    except Incomplete as cut:      # the reset came before all of it was read
+                        check(how == "reset" and cut.message and cut.message.status == 413, repr(cut))
+
+
+# ---- the log -----------------------------------------------------------------------------------------------------------
+
+def test_the_access_log_is_json_whatever_comes(t):
+    sidecar = t.sidecar(t.origin(), {"log.access": True})
+    rows = [("/a\"b\\c<>`{|}~", []), ("/%00%0a\"", []), ("/x", [("User-Agent", "\"\\\t\x80\xff\u00e9"), ("Referer", "\xff\"\\")]), ("/y", [("X-Request-Id", "a\"b\\c")]),
+            ("/z", [("traceparent", "\"\\")])]
+    for target, fields in rows:
+        equal(sidecar.request(target, fields=fields).status, 200, "status")
+    sidecar.raw(b"GET /bad\"\\ HTTP/9.9\r\n\r\n")
+    wait_for(lambda: len(access_lines(sidecar)) >= len(rows) + 1, "the lines of the access log")
+
+
+def access_lines(sidecar):
+    return [entry for entry in map(json.loads, sidecar.log + sidecar.out) if "status" in entry]
