@@ -175,8 +175,7 @@ static bool input_waits(const struct client *c)
 static void client_close_softly(struct client *c)
 {
     client_in_clear(c);
-    if (!c->stream.tls)
-        shutdown(c->stream.fd, SHUT_WR);
+    stream_end(&c->stream);
     client_set_state(c, CLIENT_LINGER);
     client_write_on(c, false);
     client_read_on(c, true);
@@ -582,8 +581,8 @@ static void drained(struct client *c)
     client_write_on(c, false);
     if (c->state == CLIENT_TUNNEL && !c->d.exchange)
         client_free(c);
-    else if (c->end_writing && !c->stream.tls)
-        shutdown(c->stream.fd, SHUT_WR);
+    else if (c->end_writing)
+        stream_end(&c->stream);
     else if (c->state == CLIENT_BUSY && !c->d.exchange)
         client_process(c);
 }

@@ -210,8 +210,8 @@ static void down_half_close(struct downstream *d)
 {
     struct client *c = client_of(d);
     c->end_writing = true;
-    if (c->out.bytes == 0 && !c->stream.tls)
-        shutdown(c->stream.fd, SHUT_WR);
+    if (c->out.bytes == 0)
+        stream_end(&c->stream);
 }
 
 const struct downstream_ops CLIENT_OPS = {

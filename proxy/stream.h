@@ -31,7 +31,8 @@ enum {
 
 ssize_t tls_read(struct tls_session *tls, void *buf, size_t n);
 ssize_t tls_writev(struct tls_session *tls, const struct iovec *iov, int count);
-void tls_close(struct tls_session *tls);         /* sends close_notify when it can at once; frees */
+void tls_end(struct tls_session *tls);           /* sends close_notify when it can at once, and has not yet */
+void tls_close(struct tls_session *tls);         /* tls_end; frees */
 bool tls_pending(const struct tls_session *tls); /* bytes wait in here: no readiness event will come for them;
                                                     false once tls_read said STREAM_AGAIN */
 bool tls_more(const struct tls_session *tls); /* see stream_more() */
@@ -77,6 +78,14 @@ static inline ssize_t stream_writev(struct stream *s, struct iovec *iov, int cou
             continue;
         return errno == EAGAIN || errno == EWOULDBLOCK ? STREAM_AGAIN : STREAM_ERROR;
     }
+}
+
+/* Nothing more will be written, and the peer is told; reading goes on. All bytes must have been taken. */
+static inline void stream_end(struct stream *s)
+{
+    if (s->tls)
+        tls_end(s->tls);
+    shutdown(s->fd, SHUT_WR);
 }
 
 /* Closes both; safe on a closed stream. */

@@ -694,16 +694,21 @@ ssize_t tls_writev(struct tls_session *s, const struct iovec *iov, int count)
     }
 }
 
+void tls_end(struct tls_session *s)
+{
+    forget_errors();
+    /* Behind half a record a close_notify would be garbage; and a second call would read. */
+    if (s->established && !s->failed && !s->retry && !(SSL_get_shutdown(s->ssl) & SSL_SENT_SHUTDOWN))
+        SSL_shutdown(s->ssl);
+    forget_errors();
+}
+
 void tls_close(struct tls_session *s)
 {
     if (!s)
         return;
-    forget_errors();
-    /* Behind half a record a close_notify would be garbage. */
-    if (s->established && !s->failed && !s->retry)
-        SSL_shutdown(s->ssl);
-    else
-        SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    tls_end(s);
+    SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
     forget_errors();
     tls_context_unref(s->context);

@@ -304,8 +304,8 @@ static void up_half_close(struct upstream *u)
 {
     struct h1_upstream *h = of(u);
     h->end_writing = true;
-    if (h->out.bytes == 0 && !h->stream.tls)
-        shutdown(h->stream.fd, SHUT_WR);
+    if (h->out.bytes == 0)
+        stream_end(&h->stream);
 }
 
 static void up_pause(struct upstream *u, bool paused)
@@ -656,8 +656,8 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     }
     if (h->out.bytes == 0) {
         write_on(h, false);
-        if (h->end_writing && !h->stream.tls)
-            shutdown(h->stream.fd, SHUT_WR);
+        if (h->end_writing)
+            stream_end(&h->stream);
     }
     if (h->u.exchange && h->out.bytes <= LOW_MARK && before > LOW_MARK)
         exchange_upstream_drained(h->u.exchange);

@@ -1,5 +1,7 @@
 """Upstream connections: reuse, limits, the wait for one, and connections that die while nobody looks."""
 import os
+import re
+import signal
 import socket
 import threading
 import time
@@ -252,6 +254,34 @@ def test_a_name_that_does_not_exist_is_502(t):
     response = sidecar.request("/")
     check(response.status in (502, 504), "status %d" % response.status)
     check("dns" in response.get("Proxy-Status", ""), response.get("Proxy-Status"))
+
+
+def test_pain_19_a_name_server_that_says_nothing(t):
+    """Each request waits for its own bound, is told why, and the sidecar is ready, and ends, all the same."""
+    in_new_namespace("net", "mnt")
+    path = os.path.join(t.directory, "resolv.conf")
+    with open(path, "w") as out:
+        out.write("nameserver 127.0.0.1\n")
+    command_or_skip("mount", "--bind", path, "/etc/resolv.conf")
+    t.at_end(command_or_skip, "umount", "/etc/resolv.conf")
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 53))
+    sidecar = t.sidecar("http://api.silent.test:80", {"pool.acquire_timeout": "300ms", "upstream.connect_timeout": "300ms", "retry.max_attempts": 2})
+    equal(sidecar.admin("/health/ready")[0], 200, "ready")
+    started = time.monotonic()
+    clients = [t.client(sidecar) for _ in range(20)]
+    for client in clients:
+        client.send(make_request("/"))
+    for client in clients:
+        response = client.response()
+        check(response.status in (503, 504), "status %d" % response.status)
+        check(re.search("dns_timeout|connection_limit_reached", response.get("Proxy-Status")), response.get("Proxy-Status"))
+    check(time.monotonic() - started < 5, "%.1f s" % (time.monotonic() - started))
+    started = time.monotonic()
+    sidecar.signal(signal.SIGINT)
+    sidecar.wait_exit()
+    check(time.monotonic() - started < 3, "%.1f s to end" % (time.monotonic() - started))
+    silent.close()
 
 
 def test_connect_failures_do_not_eat_the_pool(t):

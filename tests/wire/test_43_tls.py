@@ -258,6 +258,99 @@ def test_listening_with_tls(t):
         check(sidecar.alive(), "it ended")
 
 
+def handshake(sidecar, authority, alpn=None, name="localhost", most=None):
+    """(ALPN chosen, status of a request), or the error."""
+    context = ssl.create_default_context(cafile=authority.certificate)
+    context.check_hostname = False
+    if alpn:
+        context.set_alpn_protocols(alpn)
+    if most:
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, most
+    try:
+        with context.wrap_socket(socket.create_connection(sidecar.address, PATIENCE), server_hostname=name) as sock:
+            return sock.selected_alpn_protocol(), ask(sock).status
+    except (ssl.SSLError, ConnectionResetError) as error:
+        return error
+
+
+def test_9110_7_8_the_end_of_a_tunnel_passes_through_tls(t):
+    """An application that dies leaves no tunnel behind: TLS on either side hears of the end, and may have the last word."""
+    authority = Authority(t)
+
+    def script(conn):
+        conn.request()
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        conn.sock.suppress_ragged_eofs = False
+        conn.send(b"got " + conn.gone())
+    asked = make_request("/ws", fields=[("Connection", "Upgrade"), ("Upgrade", "websocket")])
+    with t.case("upstream"):
+        origin = t.origin(script, tls=authority.server())
+        sidecar = t.sidecar(origin, {"upstream.tls.ca_file": authority.certificate})
+        with sidecar.client() as client:
+            equal(client.send(asked).response().status, 101, "status")
+            client.send(b"abc").half_close()
+            equal(client.exactly(7), b"got abc", "what the origin had to say")
+            client.closed()
+        equal(origin.connections[0].reader.ended, "eof", "end at the origin")
+    with t.case("client"):
+        certificate, key = authority.issue("listen", "DNS:localhost")
+        ends = threading.Event()
+
+        def close_first(conn):
+            conn.request()
+            conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nbye")
+            conn.half_close()
+            ends.wait(PATIENCE)
+        sidecar = t.sidecar(t.origin(close_first), {"listen.tls.certificate_file": certificate, "listen.tls.key_file": key})
+        with tls_client(sidecar, authority) as sock:
+            sock.suppress_ragged_eofs = False
+            sock.sendall(asked)
+            reader = Reader(sock)
+            equal(read_response(reader).status, 101, "status")
+            equal((reader.rest(), reader.ended), (b"bye", "eof"), "what follows")
+        ends.set()
+
+
+def test_7301_3_2_what_a_client_may_offer(t):
+    """ALPN: http/1.1 or none; who speaks others only is told so, and served nothing. Any server name; TLS 1.2 at least."""
+    authority = Authority(t)
+    sidecar = listening(t, authority)
+    for name, more, wanted in [("http/1.1", {"alpn": ["http/1.1"]}, ("http/1.1", 200)), ("h2 and http/1.1", {"alpn": ["h2", "http/1.1"]}, ("http/1.1", 200)),
+                               ("none", {}, (None, 200)), ("another server name", {"name": "api.promptops.ai"}, (None, 200)), ("no server name", {"name": None}, (None, 200)),
+                               ("TLS 1.2", {"most": ssl.TLSVersion.TLSv1_2}, (None, 200))]:
+        with t.case(name):
+            equal(handshake(sidecar, authority, **more), wanted, "protocol and status")
+    for name, more in [("h2 only", {"alpn": ["h2"]}), ("nonsense", {"alpn": ["x"]}), ("TLS 1.1", {"most": ssl.TLSVersion.TLSv1_1})]:
+        with t.case(name):
+            check(isinstance(handshake(sidecar, authority, **more), Exception), "it was served")
+
+
+def test_9112_9_6_a_refusal_over_tls_is_seen_whole(t):
+    """The answer, a close_notify, and no reset, whatever else the client sends; nothing is forwarded."""
+    authority = Authority(t)
+    origin = t.origin()
+    certificate, key = authority.issue("listen", "DNS:localhost")
+    sidecar = t.sidecar(origin, {"listen.tls.certificate_file": certificate, "listen.tls.key_file": key})
+    for data, status in [(b"GET / HTTP/1.1\r\n\r\n", 400), (b"GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+                         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", 400), (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 100000, 431)]:
+        with t.case("%r" % data[:50]), tls_client(sidecar, authority) as sock:
+            sock.suppress_ragged_eofs = False
+            sender = t.thread(send_over, sock, data + b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n" * 1000)
+            reader = Reader(sock)
+            equal(read_response(reader).status, status, "status")
+            equal((reader.rest(), reader.ended), (b"", "eof"), "what follows")
+            sender.result()
+    equal(origin.count(), 0, "requests at the origin")
+
+
+def send_over(sock, data):
+    try:
+        sock.sendall(data)
+    except OSError:
+        pass
+
+
 def test_listening_wants_a_client_certificate(t):
     authority, stranger = Authority(t), Authority(t, "stranger")
     sidecar = listening(t, authority, {"listen.tls.client_ca_file": authority.certificate})
