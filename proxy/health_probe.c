@@ -208,7 +208,7 @@ int health_probe(const char *url, const struct config *cfg, FILE *out, FILE *err
         return EXIT_RUN_TIME;
     }
     const char *body = strstr(answer, "\r\n\r\n");
-    bool good = strncmp(answer, "HTTP/1.1 200", 12) == 0;
+    bool good = strncmp(answer, "HTTP/1.1 200", 12) == 0 && (answer[12] == ' ' || answer[12] == '\r');
     fprintf(good ? out : err, "%s\n", body && body[4] ? body + 4 : answer);
     return good ? EXIT_GOOD : EXIT_RUN_TIME;
 }

@@ -6,7 +6,6 @@
 #define TESTS_UNIT_PROXY_CERTIFICATES_H
 
 #include <check.h>
-#include <dirent.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
@@ -14,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "tests/unit/proxy/scratch.h"
 
 #define DAY (24L * 60 * 60)
 
@@ -29,27 +30,6 @@ struct identity_wish {
     const char *san;   /* "DNS:localhost,IP:127.0.0.1", or NULL */
     long begins, ends; /* seconds from now; both 0: yesterday and in ten days */
 };
-
-static void scratch_make(char dir[64])
-{
-    snprintf(dir, 64, "/tmp/sidecar-test-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static void scratch_remove(const char *dir)
-{
-    DIR *d = opendir(dir);
-    struct dirent *e;
-    char path[512];
-    while (d && (e = readdir(d))) {
-        snprintf(path, sizeof(path), "%s/%.200s", dir, e->d_name);
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlink(path);
-    }
-    if (d)
-        closedir(d);
-    rmdir(dir);
-}
 
 static void add_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
 {

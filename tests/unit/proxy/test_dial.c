@@ -25,16 +25,6 @@ static char dir[64];
 static struct event_base *base;
 static int fds_before;
 
-static int open_fds(void)
-{
-    int n = 0;
-    DIR *d = opendir("/proc/self/fd");
-    while (readdir(d))
-        n++;
-    closedir(d);
-    return n;
-}
-
 static void setup(void)
 {
     scratch_make(dir);
