@@ -6,7 +6,6 @@
 #include "proxy/exchange.h"
 
 #include <event2/event.h>
-#include <stdarg.h>
 
 #include "policy/http_date.h"
 #include "policy/wheel.h"
@@ -76,11 +75,6 @@ void worker_set_timer(struct worker *w, struct timer *timer, tick_t due)
 void worker_cancel_timer(struct worker *w, struct timer *timer)
 {
     wheel_cancel(w->wheel, &timer->node);
-}
-
-void worker_post(struct worker *w, struct letter *letter)
-{
-    mailbox_post(&w->box, letter);
 }
 
 static void pass(tick_t t)
