@@ -113,7 +113,8 @@ static void append(char *to, const char *p, size_t n)
 {
     size_t at = strlen(to);
     ck_assert_uint_lt(at + n, TEXT);
-    memcpy(to + at, p, n);
+    if (n > 0)
+        memcpy(to + at, p, n);
     to[at + n] = '\0';
 }
 
