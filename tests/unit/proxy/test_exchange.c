@@ -6,7 +6,6 @@
 #include "proxy/exchange.h"
 
 #include <event2/event.h>
-#include <stdarg.h>
 
 #include "policy/http_date.h"
 #include "policy/wheel.h"
@@ -78,11 +77,6 @@ void worker_cancel_timer(struct worker *w, struct timer *timer)
     wheel_cancel(w->wheel, &timer->node);
 }
 
-void worker_post(struct worker *w, struct letter *letter)
-{
-    mailbox_post(&w->box, letter);
-}
-
 static void pass(tick_t t)
 {
     tick_t end = now + t;
@@ -119,7 +113,8 @@ static void append(char *to, const char *p, size_t n)
 {
     size_t at = strlen(to);
     ck_assert_uint_lt(at + n, TEXT);
-    memcpy(to + at, p, n);
+    if (n > 0)
+        memcpy(to + at, p, n);
     to[at + n] = '\0';
 }
 
