@@ -91,5 +91,6 @@ def test_a_slow_name_server_is_found(t):
     Load(t, sidecar, lambda client, dice: client.request("/"), pause=0.005)
     r = proposed(sidecar, "network-dns")
     near(r["current_value"], 0.3, 1.5, "seconds of a lookup")
-    near(r["estimate"]["improvement"], 0.6, 1, "of the time to the first connection, over windows of which the first knew too little")
+    wait_for(lambda: (advice(sidecar, "network-dns") or r)["estimate"]["improvement"] >= 0.6, "a share of the time to the first connection, once windows that knew too little are outweighed", timeout=35)
+    near(advice(sidecar, "network-dns")["estimate"]["improvement"], 0.6, 1, "share")
     near(sidecar.metric("promptops_upstream_connect_seconds_sum", phase="dns") / sidecar.metric("promptops_upstream_connect_seconds_count", phase="dns"), 0.3, 1.5, "the metric")
