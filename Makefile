@@ -8,6 +8,9 @@ Q := $(if $(filter 1,$(V)),,@)
 JOBS ?= $(shell nproc)
 PARALLEL = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
+# npm trusts whom the system trusts: node by itself knows its own list only.
+export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
+
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 HARDEN := -fstack-protector-strong -fPIE -fno-plt
 LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
@@ -87,6 +90,7 @@ $(BUILD)/cache-sim: $(call obj,$(CACHE_SIM_SRC) $(POLICY_SRC))
 include metrics/dashboard/dashboard.mk
 
 # Unit tests: tests/unit/ROOM/test_X.c tests ROOM/X.c, each a Check program of its own.
+.SECONDARY: $(call obj,$(UNIT_SRC))
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ $(LIBS_PROXY) $(LIBS_TEST)

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -729,10 +730,22 @@ static void tell_ready(struct control *c)
     supervisor_tell(text);
 }
 
+/*
+ * Tables made at the start are filled as they are used, if ever. glibc's calloc() clears what it takes from the
+ * top of its heap, which makes it resident; fresh mappings are clear as they come. So the start maps each table,
+ * and work, whose blocks come and go, does not.
+ */
+static void map_tables(bool yes)
+{
+    mallopt(M_MMAP_THRESHOLD, yes ? 16 << 10 : 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
+}
+
 static bool start(struct control *c)
 {
     char err[512];
     int workers = c->cfg->workers ? (int)c->cfg->workers : cpus_available();
+    map_tables(true);
     raise_limits();
     signal(SIGPIPE, SIG_IGN);
     c->base = event_base_new();
@@ -764,6 +777,7 @@ static bool start(struct control *c)
     if (!start_admin(c))
         return false;
     harden(c);
+    map_tables(false);
     set_stage(c, STAGE_SERVING);
     tell_ready(c);
     return true;

@@ -1,13 +1,15 @@
 /*
  * Signing with HMAC and OpenSSL's SHA-256. Invariants: a key is read into secret memory and handed to OpenSSL
  * from there for the time of one signature; OpenSSL wipes its contexts when they are freed, and none is kept;
- * what is fetched from OpenSSL is fetched once, and only read afterwards.
+ * what is fetched from OpenSSL is fetched once, at its first use, since waking OpenSSL takes 2 MiB, and only
+ * read afterwards.
  */
 #include "proxy/signer.h"
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,14 +17,37 @@
 #include "proxy/file_watch.h"
 #include "proxy/secret.h"
 
+struct digest_method {
+    _Atomic(EVP_MD *) sha256; /* NULL: not fetched yet */
+};
+
 struct signer {
     enum signer_scheme scheme;
     enum timestamp_form form;
     bool replace;
     struct secret *api_key, *secret_key; /* NULL: none */
     struct secret *credential;           /* the line that shows the key */
-    EVP_MD *sha256;
+    struct digest_method *method;               /* workers share it */
 };
+
+/* OpenSSL's SHA-256; NULL without memory. */
+static EVP_MD *sha256_of(const struct signer *s)
+{
+    EVP_MD *none = NULL, *there = atomic_load_explicit(&s->method->sha256, memory_order_acquire);
+    if (there)
+        return there;
+    EVP_MD *fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (!fetched || atomic_compare_exchange_strong(&s->method->sha256, &none, fetched))
+        return fetched;
+    EVP_MD_free(fetched); /* another worker was first */
+    return none;
+}
+
+static bool begin(const struct signer *s, EVP_MD_CTX *ctx)
+{
+    const EVP_MD *sha256 = sha256_of(s);
+    return sha256 && EVP_DigestInit_ex2(ctx, sha256, NULL);
+}
 
 /* ---- keys ---- */
 
@@ -90,10 +115,10 @@ struct signer *signer_new(const struct signer_options *options, char *err, size_
     s->scheme = options->scheme;
     s->form = options->form;
     s->replace = options->replace;
-    s->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    if (!s->sha256)
+    s->method = calloc(1, sizeof(*s->method));
+    if (s->method && signer_holds_key(s) && !sha256_of(s))
         snprintf(err, err_size, "OpenSSL offers no SHA-256, or is out of memory");
-    else if (take_keys(s, options, err, err_size))
+    else if (s->method && take_keys(s, options, err, err_size))
         return s;
     ERR_clear_error();
     signer_free(s);
@@ -106,7 +131,9 @@ void signer_free(struct signer *s)
         return;
     drop_keys(s);
     secret_free(s->credential);
-    EVP_MD_free(s->sha256);
+    if (s->method)
+        EVP_MD_free(atomic_load(&s->method->sha256));
+    free(s->method);
     free(s);
 }
 
@@ -178,7 +205,7 @@ static bool key_block(const struct signer *s, EVP_MD_CTX *ctx, struct slice key,
         memcpy(block, key.p, key.n);
         return true;
     }
-    return EVP_DigestInit_ex2(ctx, s->sha256, NULL) && EVP_DigestUpdate(ctx, key.p, key.n) &&
+    return begin(s, ctx) && EVP_DigestUpdate(ctx, key.p, key.n) &&
            EVP_DigestFinal_ex(ctx, block, NULL);
 }
 
@@ -188,7 +215,7 @@ static bool begin_pad(const struct signer *s, EVP_MD_CTX *ctx, unsigned char blo
 {
     for (size_t i = 0; i < BLOCK_BYTES; i++)
         block[i] ^= pad;
-    return EVP_DigestInit_ex2(ctx, s->sha256, NULL) && EVP_DigestUpdate(ctx, block, BLOCK_BYTES);
+    return begin(s, ctx) && EVP_DigestUpdate(ctx, block, BLOCK_BYTES);
 }
 
 /*
@@ -314,7 +341,7 @@ struct body_digest *body_digest_new(const struct signer *s)
     if (!d)
         return NULL;
     d->ctx = EVP_MD_CTX_new();
-    if (d->ctx && EVP_DigestInit_ex2(d->ctx, s->sha256, NULL))
+    if (d->ctx && begin(s, d->ctx))
         return d;
     ERR_clear_error();
     body_digest_free(d);
