@@ -99,6 +99,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 unit: export CK_TIMEOUT_MULTIPLIER := $(if $(filter asan ubsan tsan coverage,$(MODE)),10,1)
 .PHONY: unit-programs
 unit-programs: $(UNIT_BIN)
+	@:
 unit: $(UNIT_BIN)         ## build and run the unit tests (T=policy/test_x for one)
 	$(Q)set -e; for t in $(if $(T),$(BUILD)/unit/$(T),$(UNIT_BIN)); do $$t; done
 
@@ -179,6 +180,7 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libsidecar.a
 
 .PHONY: fuzz-programs fuzz-programs-here
 fuzz-programs-here: $(FUZZ)
+	@:
 fuzz-programs:
 	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=fuzz CC="$(FUZZ_CC)" BUILD=$(BUILD)-fuzz fuzz-programs-here
 
