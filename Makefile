@@ -99,6 +99,7 @@ $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsidecar.a
 unit: export CK_TIMEOUT_MULTIPLIER := $(if $(filter asan ubsan tsan coverage,$(MODE)),10,1)
 .PHONY: unit-programs
 unit-programs: $(UNIT_BIN)
+	@:
 unit: $(UNIT_BIN)         ## build and run the unit tests (T=policy/test_x for one)
 	$(Q)set -e; for t in $(if $(T),$(BUILD)/unit/$(T),$(UNIT_BIN)); do $$t; done
 
@@ -125,7 +126,8 @@ test: packages-test       ## install what is missing, build, and pass every test
 
 PREFIX ?= /usr/local
 install: all              ## install the programs below PREFIX (/usr/local)
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+	$(if $(Q),@echo "  INSTALL $(DESTDIR)$(PREFIX)")
+	$(Q)install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	$(Q)perf=$(BUILD)/promptops-perf; share=$(DESTDIR)$(PREFIX)/share; \
 	  put() { install -d "$$(dirname "$$1")" && shift_to="$$1" && shift && "$$perf" "$$@" >"$$shift_to"; }; \
 	  put $$share/man/man1/promptops-perf.1 manual && \
@@ -139,7 +141,7 @@ install: all              ## install the programs below PREFIX (/usr/local)
 VERSION := $(shell sed -n 's/.*SIDECAR_VERSION "\(.*\)"/\1/p' proxy/version.h)
 
 image:                    ## the container image promptops-sidecar:VERSION (podman)
-	podman build --format docker --timestamp 0 -f deploy/Dockerfile -t promptops-sidecar:$(VERSION) --build-arg VERSION=$(VERSION) .
+	$(Q)podman build --format docker --timestamp 0 -f deploy/Dockerfile -t promptops-sidecar:$(VERSION) --build-arg VERSION=$(VERSION) .
 
 deb: packages             ## the Debian package, into build/
 	$(Q)deploy/install-packages.sh package
@@ -159,7 +161,8 @@ lint: all                 ## include rules, banned calls, lengths, headers alone
 	$(Q)sh tests/lint/readme_options.sh $(BUILD)/promptops-sidecar README.md
 
 fmt:                      ## format the C sources (clang-format)
-	clang-format -i $$(git ls-files '*.c' '*.h')
+	$(Q)deploy/install-packages.sh develop
+	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 wire: all                 ## end-to-end tests with a scripted client and origin (T=name for some)
 	$(Q)SIDECAR=$(BUILD)/promptops-sidecar python3 tests/wire/run.py $(T)
@@ -179,6 +182,7 @@ $(BUILD)/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/libsidecar.a
 
 .PHONY: fuzz-programs fuzz-programs-here
 fuzz-programs-here: $(FUZZ)
+	@:
 fuzz-programs:
 	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=fuzz CC="$(FUZZ_CC)" BUILD=$(BUILD)-fuzz fuzz-programs-here
 
@@ -189,6 +193,7 @@ fuzz-smoke:               ## a short run of every fuzzer
 	$(Q)$(MAKE) --no-print-directory fuzz RUNS=20000
 
 coverage:                 ## line coverage of the unit tests
+	$(Q)deploy/install-packages.sh test develop
 	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=coverage BUILD=$(BUILD)-coverage unit-programs
 	$(Q)$(MAKE) --no-print-directory MODE=coverage BUILD=$(BUILD)-coverage unit
 	$(Q)lcov -q -c -d $(BUILD)-coverage -o $(BUILD)-coverage/all.info && lcov -q -r $(BUILD)-coverage/all.info '/usr/*' '*/tests/*' -o $(BUILD)-coverage/ours.info && lcov --summary $(BUILD)-coverage/ours.info

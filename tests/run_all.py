@@ -22,7 +22,8 @@ ASAN = BUILD + "-asan"
 PROCESSORS = len(os.sched_getaffinity(0))
 PYTHON = "/usr/bin/python3"
 LIMIT = 1800    # seconds for one part
-QUIET = re.compile(rb"^  (AR|CC|LINK|FUZZ|RUN|SIM|VITE|NPM) ")    # what a build says that goes well
+# What goes well and says so: lines of builds, of Check, and of Node's runner of tests.
+QUIET = re.compile(rb"^make(\[\d+\])?: Nothing to be done|^  (CC|LINK|SIM|VITE|NPM) |^Running suite|^100%: Checks|^ *(# Subtest: |ok \d+ - |--- *$|duration_ms: |type: |\.\.\.$|1\.\.\d+$)|^TAP version")
 
 
 def make(*words, parallel=False):

@@ -8,7 +8,7 @@ import { openPage, startBrowser } from './lib/browser.mjs';
 import { QUICK_ADVICE, startOrigin, startSidecar, stopAll, until } from './lib/service.mjs';
 
 const TOKEN = 's3cret-of-the-operator';
-const LIMIT = { timeout: 90_000 };
+const LIMIT = { timeout: 180_000 };
 let origin, sidecar, browser, load, directory;
 
 /** Eight clients at once, without pause, until stopped: two connections are too few for them. */

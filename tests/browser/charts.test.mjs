@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 import { chartsOf, coloursDrawn, drawnOption, exported, openPage, startBrowser } from './lib/browser.mjs';
 import { QUICK_ADVICE, startOrigin, startSidecar, stopAll, until } from './lib/service.mjs';
 
-const LIMIT = { timeout: 90_000 };
+const LIMIT = { timeout: 180_000 };
 let origin, sidecar, browser;
 
 before(async () => {

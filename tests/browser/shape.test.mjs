@@ -7,7 +7,7 @@ import { DESKTOP, openPage, PHONE, startBrowser } from './lib/browser.mjs';
 import { startOrigin, startSidecar, stopAll, until } from './lib/service.mjs';
 
 const PAGES = ['overview', 'requests', 'cache', 'network', 'alerts', 'recommendations', 'configuration'];
-const LIMIT = { timeout: 90_000 };
+const LIMIT = { timeout: 180_000 };
 let origin, sidecar, browser;
 
 before(async () => {

@@ -13,6 +13,7 @@ $(BUILD)/oom/promptops-sidecar: $(call obj,proxy/main.c) $(BUILD)/obj/tests/oom/
 
 .PHONY: oom oom-here oom-programs
 oom-programs: $(OOM_BIN) $(BUILD)/oom/promptops-sidecar $(BUILD)/promptops-origin
+	@:
 oom:                      ## fail every allocation in turn, in parts and in the whole program (address sanitizer)
 	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=asan BUILD=$(BUILD)-asan oom-programs
 	$(Q)$(MAKE) --no-print-directory MODE=asan BUILD=$(BUILD)-asan oom-here

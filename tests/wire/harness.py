@@ -76,6 +76,12 @@ def command_or_skip(*words):
     return done.stdout.decode("utf-8", "replace")
 
 
+def loaded(function):
+    """Marks a test that keeps the sidecar under load all the while, and measures: only some of these run at once."""
+    function.loaded = True
+    return slow(150)(function)
+
+
 def alone(function):
     """Runs a test with no other beside it: it measures time or memory."""
     function.alone = True

@@ -23,11 +23,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 sys.dont_write_bytecode = True
 
-TIME_LIMIT = 40
+TIME_LIMIT = 60
 PROCESSORS = len(os.sched_getaffinity(0))
 JOBS = 2 + 3 * PROCESSORS    # they mostly wait
-LONG = 150                   # seconds of limit: those with that put the sidecar under load and measure what it does;
-LONG_JOBS = 1 + PROCESSORS   # so many of them run at once
+LOADED = 1 + PROCESSORS      # of those that keep the sidecar under load
 AGAIN = 4    # so many tests that failed are run again, alone; more are no accident
 FINAL = ("sanitizer report", "crashed", "the sidecar ended with")
 
@@ -180,11 +179,8 @@ def indent(text):
 
 def next_of(waiting, running):
     """The first that may run beside those that do; None: none may, or none is left."""
-    long_ones = sum(getattr(one.function, "time_limit", 0) >= LONG for one in running)
-    for one in waiting:
-        if long_ones < LONG_JOBS or getattr(one[1], "time_limit", 0) < LONG:
-            return one
-    return None
+    full = sum(hasattr(one.function, "loaded") for one in running) >= LOADED
+    return next((one for one in waiting if not (full and hasattr(one[1], "loaded"))), None)
 
 
 def run_all(tests, jobs, totals):

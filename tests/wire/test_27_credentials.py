@@ -213,7 +213,7 @@ def everything_said(t, sidecar):
     return said
 
 
-@slow(120)    # it reads the whole memory of eight processes, again and again
+@slow(240)    # it reads the whole memory of eight processes, again and again
 def test_the_keys_go_nowhere_else(t):
     """Not into logs, admin answers, printed configuration, answers of ours, nor into memory that a core dump holds."""
     authority = Authority(t)

@@ -81,7 +81,8 @@ def estimate_holds(sidecar, name, key, value):
     equal(one["change"]["key"], key, "key")
     done = tried(sidecar, name)
     equal((done["state"], done["experiment"]["verdict"]), ("applied", "improved"), "state: %r" % done)
-    check(abs(done["measured_improvement"] - estimate) <= POINTS, "estimated %.3f, measured %.3f" % (estimate, done["measured_improvement"]))
+    within = POINTS + (done["experiment"]["margin"] or 0)    # of what was measured: a busy machine measures less surely
+    check(abs(done["measured_improvement"] - estimate) <= within, "estimated %.3f, measured %.3f" % (estimate, done["measured_improvement"]))
     equal(option(sidecar, key), (value, "admin"), "the setting")
     return done
 
@@ -99,7 +100,7 @@ def cacheable(conn):
         conn.reply(fields=[("Cache-Control", "max-age=3600")], body=request.target.encode() * 8)
 
 
-@slow(150)
+@loaded
 def test_a_cache_that_is_too_small(t):
     sidecar = t.sidecar(t.origin(cacheable), dict(QUICK, **{"cache.enabled": True, "cache.strategy": "lru", "cache.max_size": 20}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/%d" % dice.randrange(60)).status, 200, "status"))
@@ -110,7 +111,7 @@ def test_a_cache_that_is_too_small(t):
     estimate_holds(sidecar, "cache-size", "cache.max_size", 40)
 
 
-@slow(150)
+@loaded
 def test_a_lifetime_that_is_too_short(t):
     origin = t.origin(lambda conn: [(conn.request(), conn.reply(body=b"the same")) for _ in itertools.count()])
     sidecar = t.sidecar(origin, dict(QUICK, **{"cache.enabled": True, "cache.default_ttl": "1s", "cache.stale_while_revalidate": 0, "performance.experiment_slice": "5s", "performance.recommendation_interval": "8s"}))
@@ -118,7 +119,7 @@ def test_a_lifetime_that_is_too_short(t):
     estimate_holds(sidecar, "cache-ttl", "cache.default_ttl", "4s")
 
 
-@slow(150)
+@loaded
 def test_a_lifetime_that_is_right(t):
     """What changes each time is not to be kept for longer."""
     numbers = itertools.count()
@@ -129,14 +130,14 @@ def test_a_lifetime_that_is_right(t):
     equal(advice(sidecar, "cache-ttl"), None, "a recommendation")
 
 
-@slow(150)
+@loaded
 def test_a_pool_that_is_too_small(t):
     sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
     estimate_holds(sidecar, "pool-size", "pool.max_size", 8)
 
 
-@slow(150)
+@loaded
 def test_a_retry_storm(t):
     def half(conn):
         while True:
@@ -149,7 +150,7 @@ def test_a_retry_storm(t):
     check(done["measured_improvement"] > 0.3, done)
 
 
-@slow(150)
+@loaded
 def test_a_circuit_breaker_that_is_off(t):
     def failing(conn):
         while True:
@@ -161,7 +162,7 @@ def test_a_circuit_breaker_that_is_off(t):
     estimate_holds(sidecar, "circuit-breaker", "circuit_breaker.enable_circuit_breaker", True)
 
 
-@slow(150)
+@loaded
 def test_a_harmful_change_is_taken_back(t):
     busy = [0]
     lock = threading.Lock()
@@ -193,7 +194,7 @@ def test_a_harmful_change_is_taken_back(t):
     check(any(line["who"] != "optimizer" for line in lines), "the request is not in the audit log")
 
 
-@slow(150)
+@loaded
 def test_by_hand_and_by_itself(t):
     sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
@@ -211,7 +212,7 @@ def test_by_hand_and_by_itself(t):
     equal(advice(sidecar, "pool-size"), None, "what was dismissed")
 
 
-@slow(150)
+@loaded
 def test_applied_without_being_asked(t):
     sidecar = t.sidecar(t.origin(late), dict(QUICK, **{"pool.strategy": "fixed", "pool.max_size": 2, "performance.optimization_auto_apply": True}))
     Load(t, sidecar, lambda client, dice: equal(client.request("/").status, 200, "status"), clients=8)
@@ -222,7 +223,7 @@ def test_applied_without_being_asked(t):
     check("Somebody else" in advice(sidecar, "pool-size")["experiment"]["why"], advice(sidecar, "pool-size"))
 
 
-@slow(150)
+@loaded
 def test_nothing_to_recommend(t):
     for name, ask in (("no traffic", None), ("random traffic", lambda client, dice: equal(client.request("/%d" % dice.getrandbits(60)).status, 200, "status"))):
         with t.case(name):
@@ -233,7 +234,7 @@ def test_nothing_to_recommend(t):
             equal(sidecar.admin("/api/v1/recommendations")[2]["recommendations"], [], "recommendations")
 
 
-@slow(150)
+@loaded
 def test_the_command_line(t):
     from test_53_perf import perf
     busy = {"id": "busy", "metric_type": "MEMORY_USAGE", "condition": "> 1", "severity": "error", "message": "m"}
@@ -260,7 +261,7 @@ def test_the_command_line(t):
     equal(perf(sidecar, "alerts", "remove", "busy")[0], 0, "remove")
 
 
-@slow(150)
+@loaded
 def test_prompts_that_are_asked_for_together(t):
     """Misses at the same time are seen; applied, batching proves itself on the live upstream within its turns, and is kept."""
     if not FULL:

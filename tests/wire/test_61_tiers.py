@@ -393,14 +393,15 @@ def test_without_compression_or_tiering_nothing_is_compressed(t):
             origin = t.origin()
             origin.default = lambda conn, request: conn.reply(200, FRESH, request.target.encode() * 1000)
             sidecar = t.sidecar(origin, {**PLAIN, "cache.max_memory_bytes": "1MiB", name: False})
+            tiers = lambda: sidecar.admin("/api/v1/cache")[2]["tiers"]
             began = time.monotonic()
             with sidecar.client() as client:
-                while time.monotonic() - began < 2.5:
+                def wanted():
                     for i in range(400):
                         client.request("/c%d" % i, fields=ME)
-            tiers = sidecar.admin("/api/v1/cache")[2]["tiers"]
-            equal(tiers["cold"]["entries"], 0, "cold entries")
-            check(tiers["price_ns_per_byte_second"] > 0, "memory is wanted")
+                    return time.monotonic() - began > 2.5 and tiers()["price_ns_per_byte_second"] > 0
+                wait_for(wanted, "memory is wanted")
+            equal(tiers()["cold"]["entries"], 0, "cold entries")
 
 
 def test_a_purge_that_was_told_survives_kill_9(t):

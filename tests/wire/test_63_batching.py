@@ -224,7 +224,7 @@ def test_members_that_a_batch_leaves_out_refute(t):
     prove(sidecar, state="refuted")
     kind = batching(sidecar)["kinds"][0]
     equal(kind["difference"], "members are missing in the batch", "difference")
-    check(sidecar.logged("batch_get does not answer as get_prompt does"), "a line in the log")
+    wait_for(lambda: sidecar.logged("batch_get does not answer as get_prompt does"), "a line in the log")
     wait_for(lambda: any(a["id"] == "batching_refuted" for a in sidecar.admin("/api/v1/alerts")[2]["alerts"] if a["state"] == "firing"), "the alert")
     before = api.origin.count()
     answers = all_at_once(t, sidecar, ["cold-%d" % i for i in range(10)])

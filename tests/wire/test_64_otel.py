@@ -384,7 +384,7 @@ def test_off_costs_no_spans(t):
     wait_for(lambda: len(c.spans()) == 2, "spans once it is on")
 
 
-@slow(60)
+@slow(120)
 def test_spans_that_find_no_room_are_counted(t):
     c = collector(t, "grpc", lambda kind, number: "hang" if kind == "TraceRequest" else None)
     sidecar = start(t, c, t.origin(), dict(TRACED, **{"cache.enabled": True, "cache.default_ttl": 60}))

@@ -20,7 +20,7 @@ export const DESKTOP = { viewport: { width: 1360, height: 860 } };
 export async function openPage(browser, origin, hash = '#/overview?range=5m', { options = DESKTOP, expected } = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
-  page.setDefaultTimeout(15_000);
+  page.setDefaultTimeout(30_000); // only used up by what fails: the machine may be busy
   const wrong = [];
   const add = (text) => expected?.test(text) || wrong.push(text);
   page.on('pageerror', (error) => add(error.stack ?? String(error)));
