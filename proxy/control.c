@@ -367,8 +367,10 @@ static void check_drain(struct control *c)
         last = c->since;
     bool idle =
         now - last >= c->cfg->drain_idle && metric_signed(control_gauge(c, METRIC_ACTIVE_REQUESTS)) == 0;
-    if (c->leaving) /* connections that are kept open are theirs to close: they may be about to ask */
-        idle = atomic_load(&c->service.clients) == 0;
+    /* Connections that are kept open are theirs to close: they may be about to ask. Not for long, when others
+     * wait until we have ended. */
+    if (c->leaving)
+        idle = atomic_load(&c->service.clients) == 0 || (c->supervised && idle);
     if (c->stage == STAGE_DRAINING && (idle || now - c->since >= c->cfg->drain_timeout))
         stop_now(c);
     else if (c->stage == STAGE_STOPPING && !c->forced && now - c->since >= c->cfg->drain_timeout) {
@@ -386,10 +388,10 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
     (void)what;
     switch (number) {
     case SIGTERM:
-        if (c->stage < STAGE_DRAINING)
-            control_drain(c);
-        else
+        if (c->stage >= STAGE_DRAINING)
             stop_now(c);
+        else if (!control_yield(c))
+            control_drain(c);
         return;
     case SIGINT:
         stop_now(c);

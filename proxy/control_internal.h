@@ -57,7 +57,9 @@ struct control {
     tick_t noted;       /* of the last note in `recent` */
     bool forced;        /* what is in flight was cut */
     bool reload_failed; /* the last reload was refused: said by readiness views */
-    bool leaving;       /* draining because another process accepts now: it ends when the clients have left */
+    bool leaving;       /* draining, and accepting no more: it ends when the clients have left */
+    bool supervised;    /* the application's sockets are a supervisor's: what we do not accept waits in them */
+    bool admin_supervised; /* the admin port's too */
     unsigned workers_running;
     uint64_t lookups; /* of the upstream's name, that are counted */
     struct { /* to those who hear the live stream */
@@ -83,6 +85,12 @@ bool control_listen(struct control *c, int workers, char *err, size_t err_size) 
 
 /* We serve: the process before may leave, and the next one may come. / Whatever is left of it. */
 void control_handover(struct control *c);
+
+/*
+ * The supervisor wants us to end, and its sockets stay open: connections wait in them for the process that it
+ * starts next, so none is accepted any more. False: the sockets are our own, nothing was done.
+ */
+bool control_yield(struct control *c);
 void control_sockets_end(struct control *c);
 
 /* control_admin.c: what the admin port shows. */
@@ -151,7 +159,7 @@ bool control_change(void *ctx, const struct config *fresh, char *err, size_t err
 /* control.c: for the admin port. */
 void control_drain(struct control *c);
 
-/* control.c: another process accepts now. */
+/* control.c: accepts no more, since another process does or will: ends when the clients have left. */
 void control_leave(struct control *c);
 
 /* Numbers summed over the workers' blocks. */

@@ -21,7 +21,9 @@ bool control_inherit(struct control *c, char *err, size_t err_size)
     c->handover_fd = -1;
     if (!supervisor_sockets(&c->inherited, err, err_size))
         return false;
+    c->supervised = c->inherited.listen_count > 0;
     if (c->inherited.listen_count || c->inherited.admin >= 0) {
+        c->admin_supervised = c->inherited.admin >= 0;
         log_write(c->service.log, LOG_INFO, "control", "%d listening sockets were handed over%s",
                   c->inherited.listen_count + (c->inherited.admin >= 0),
                   c->inherited.admin >= 0 ? ", one of them for the admin port" : "");
@@ -118,6 +120,20 @@ static void leave(void *ctx)
     admin_leave(c->admin);
     admin_say_goodbye(c->admin); /* who hears the live stream comes anew, to the next process */
     control_leave(c);
+}
+
+bool control_yield(struct control *c)
+{
+    if (!c->supervised || c->stage != STAGE_SERVING)
+        return false;
+    log_write(c->service.log, LOG_INFO, "control",
+              "draining: connections wait in the supervisor's sockets, those that are there are finished");
+    supervisor_tell("STOPPING=1");
+    if (c->admin_supervised)
+        admin_leave(c->admin);
+    admin_say_goodbye(c->admin);
+    control_leave(c);
+    return true;
 }
 
 void control_handover(struct control *c)

@@ -79,6 +79,11 @@ class Kubelet:
     def full_name(self, container):
         return "%s-%s" % (self.name, container["name"])
 
+    def field(self, path):
+        """The downward API."""
+        return {"metadata.name": self.name, "metadata.namespace": "default", "metadata.uid": "6f1c0d0e-0000-4000-8000-000000000001", "spec.nodeName": "node-1",
+                "status.podIP": POD_ADDRESS}[path]
+
     def create(self, container):
         security = {**self.spec.get("securityContext", {}), **container.get("securityContext", {})}
         words = ["podman", "create", "--pod", self.name, "--name", self.full_name(container)]
@@ -95,8 +100,9 @@ class Kubelet:
         limit = container.get("resources", {}).get("limits", {}).get("memory")
         if limit:
             words += ["-m", limit.replace("Mi", "m").replace("Gi", "g")]
+        words += ["-e", "KUBERNETES_SERVICE_HOST=10.96.0.1"]
         for pair in container.get("env", []):
-            words += ["-e", "%s=%s" % (pair["name"], pair["value"])]
+            words += ["-e", "%s=%s" % (pair["name"], pair["value"] if "value" in pair else self.field(pair["valueFrom"]["fieldRef"]["fieldPath"]))]
         for mount in container.get("volumeMounts", []):
             words += ["-v", "%s:%s%s" % (self.volumes[mount["name"]], mount["mountPath"], ":ro" if mount.get("readOnly") else "")]
         for host, path in container.get("testMounts", {}).items():

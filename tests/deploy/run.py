@@ -135,6 +135,20 @@ def test_pods_are_hardened(_):
     assert seen == 6, seen
 
 
+def test_pods_say_who_they_are(_):
+    """Each attribute k8s.* that the program reads from the environment and the downward API can tell is set, in every variant."""
+    with open(os.path.join(ROOT, "proxy", "telemetry_resource.c")) as text:
+        read = set(re.findall(r'\{"k8s[.\w]+", \{"(\w+)"', text.read())) - {"DEPLOYMENT_NAME", "CLUSTER_NAME"}
+    assert {"POD_NAME", "POD_NAMESPACE", "POD_UID", "NODE_NAME", "CONTAINER_NAME"} == read, read
+    fields = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace", "POD_UID": "metadata.uid", "NODE_NAME": "spec.nodeName"}
+    for objects in [kustomize(f) for f in FOLDERS] + [template().stdout, template("workload=Job").stdout]:
+        for pod in pods_of(objects):
+            said = {e["name"]: e.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath") for c in pod["initContainers"] if c["name"] == "promptops-sidecar" for e in c["env"]}
+            assert read <= set(said) and all(said[name] == path for name, path in fields.items()), said
+    policy = template("injection.enabled=true").stdout
+    assert 'Object.spec.initContainers.env.valueFrom.fieldRef{fieldPath: "metadata.uid"}' in policy, "not injected"
+
+
 def test_configurations_are_good(directory):
     texts = [d["data"]["sidecar.yaml"] for f in FOLDERS if f != "monitoring" for d in yaml.safe_load_all(kustomize(f)) if d["kind"] == "ConfigMap"]
     for settings in ((), ("auth.scheme=signed",), ("auth.scheme=passthrough",), ("ownName.enabled=true",), ("config.cache.default_ttl=5m",)):

@@ -105,6 +105,104 @@ def test_more_sockets_than_workers_are_all_served(t):
     check(sidecar.alive(), "it ended")
 
 
+# As ACTIVATE, but the sockets are those of the test, which keeps them: they outlive the program.
+HANDED = """
+import os, socket, sys
+door = socket.socket(socket.AF_UNIX)
+door.connect(sys.argv[1])
+fds = socket.recv_fds(door, 1, 2)[1]
+for number, fd in enumerate(fds):
+    os.dup2(fd, 100 + number)
+for number in range(len(fds)):
+    os.dup2(100 + number, 3 + number)
+    os.set_inheritable(3 + number, True)
+os.closerange(5, 200)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="2", LISTEN_FDNAMES="listen:admin")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def keeper_of_sockets(t):
+    """Two listening sockets, given to each who connects to the path: (that path, the sockets)."""
+    kept = [socket.create_server(("127.0.0.1", 0), backlog=256) for _ in range(2)]
+    path = os.path.join(t.directory, "door")
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(path)
+    door.listen(4)
+
+    def give():
+        while True:
+            try:
+                peer, _ = door.accept()
+            except OSError:
+                return
+            with peer:
+                socket.send_fds(peer, [b"x"], [s.fileno() for s in kept])
+    threading.Thread(target=give, daemon=True).start()
+
+    def close():
+        door.shutdown(socket.SHUT_RDWR)
+        for s in kept + [door]:
+            s.close()
+    t.at_end(close)
+    return path, kept
+
+
+def test_a_restart_by_the_supervisor_loses_no_request(t):
+    """It is told to end and started again, on sockets that stay open: who keeps a connection and who comes anew are all served, and
+    it does not take drain_timeout, though somebody always asks."""
+    origin, stop = t.origin(), threading.Event()
+    path, kept = keeper_of_sockets(t)
+    address, served = kept[0].getsockname(), [0, 0]
+
+    def start():
+        return t.sidecar(origin, {"workers": 2, "drain_timeout": "60s"}, wrapper=[sys.executable, "-c", HANDED, path])
+
+    def keeps():
+        client = None
+        while not stop.is_set():
+            client = client or RawClient(address)
+            response = client.request("/kept")
+            equal(response.status, 200, "status")
+            served[0] += 1
+            if "close" in response.members("Connection"):
+                client.close()
+                client = None
+        if client:
+            client.close()
+
+    def comes_anew():
+        while not stop.is_set():
+            with RawClient(address) as client:
+                equal(client.request("/new").status, 200, "status")
+            served[1] += 1
+    sidecar = start()
+    equal(sidecar.address, address, "where it listens")
+    threads = [t.thread(keeps) for _ in range(3)] + [t.thread(comes_anew) for _ in range(3)]
+    for _ in range(3):
+        counts = list(served)
+        wait_for(lambda: served[0] > counts[0] + 20 and served[1] > counts[1] + 20, "requests")
+        sidecar.signal(signal.SIGTERM)
+        equal(sidecar.wait_exit(), 0, "exit code")
+        sidecar = start()
+    counts = list(served)
+    wait_for(lambda: served[0] > counts[0] + 20 and served[1] > counts[1] + 20, "requests through the last one")
+    stop.set()
+    for thread in threads:
+        thread.result()
+
+
+def test_who_keeps_still_does_not_hold_up_a_restart(t):
+    """A connection that is kept open and not used ends after drain_idle: others wait for the next process."""
+    path, kept = keeper_of_sockets(t)
+    sidecar = t.sidecar(t.origin(), {"drain_timeout": "60s", "drain_idle": "100ms"}, wrapper=[sys.executable, "-c", HANDED, path])
+    with RawClient(kept[0].getsockname()) as client:
+        equal(client.request("/").status, 200, "status")
+        sidecar.signal(signal.SIGTERM)
+        equal(sidecar.wait_exit(), 0, "exit code")
+        check(client.closed(), "the connection is still open")
+
+
 def test_a_descriptor_that_is_no_socket_is_refused(t):
     environment = {"LISTEN_FDS": "1"}
     code, _, errors = run_once(["-c", 'LISTEN_PID=$$ exec "$@" 3</dev/null', "sh", BINARY, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",

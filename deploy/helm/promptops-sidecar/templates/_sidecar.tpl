@@ -30,6 +30,12 @@ image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.App
 imagePullPolicy: {{ .Values.image.pullPolicy }}
 restartPolicy: Always
 args: [--config, /etc/promptops/config/sidecar.yaml]
+env:
+  - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+  - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+  - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
+  - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+  - {name: CONTAINER_NAME, value: promptops-sidecar}
 ports:
   - {name: promptops-admin, containerPort: {{ include "promptops.port" . }}}
 startupProbe:
