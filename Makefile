@@ -123,6 +123,7 @@ install: all              ## install the programs below PREFIX (/usr/local)
 	$(Q)perf=$(BUILD)/promptops-perf; share=$(DESTDIR)$(PREFIX)/share; \
 	  put() { install -d "$$(dirname "$$1")" && shift_to="$$1" && shift && "$$perf" "$$@" >"$$shift_to"; }; \
 	  put $$share/man/man1/promptops-perf.1 manual && \
+	  deploy/manual.sh $(BUILD)/promptops-sidecar >$$share/man/man1/promptops-sidecar.1 && \
 	  put $$share/bash-completion/completions/promptops-perf completion bash && \
 	  put $$share/zsh/site-functions/_promptops-perf completion zsh && \
 	  put $$share/fish/vendor_completions.d/promptops-perf.fish completion fish
@@ -139,10 +140,11 @@ deb: packages             ## the Debian package, into build/
 	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-sidecar $(BUILD)/promptops-perf
 	$(Q)BUILD=$(BUILD) deploy/debian/build.sh $(VERSION)
 
-test-deploy:              ## build the image and run real pods (podman; needs root)
-	$(Q)deploy/install-packages.sh build deploy
-	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-origin
+test-deploy:              ## the image, real pods, the package on a booted systemd (as root)
+	$(Q)deploy/install-packages.sh build package deploy
+	$(Q)$(MAKE) --no-print-directory $(BUILD)/promptops-origin $(BUILD)/promptops-sidecar $(BUILD)/promptops-perf
 	$(Q)BUILD=$(BUILD) /usr/bin/python3 tests/deploy/test_containers.py $(T)
+	$(Q)$(if $(T),,BUILD=$(BUILD) /usr/bin/python3 tests/deploy/test_system.py)
 
 # ---- what a developer runs ---------------------------------------------------------------------
 .PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire

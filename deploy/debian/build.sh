@@ -21,7 +21,13 @@ install -D -m 0644 "$top/deploy/debian/sidecar.yaml" "$root/etc/promptops-sideca
 install -D -m 0644 "$top/README.md" "$root/usr/share/doc/promptops-sidecar/README.md"
 install -D -m 0644 -t "$root/usr/share/doc/promptops-sidecar/prometheus" "$top"/deploy/prometheus/promptops.rules.yml
 install -D -m 0644 -t "$root/usr/share/doc/promptops-sidecar/grafana" "$top"/deploy/grafana/promptops-sidecar.json
+install -D -m 0644 -t "$root/usr/share/doc/promptops-sidecar" "$top/deploy/debian/copyright"
+{
+    printf 'promptops-sidecar (%s) unstable; urgency=medium\n\n  * Version %s. What changed is told by the history of the sources.\n\n' "$version" "$version"
+    printf ' -- PromptOps <support@promptops.ai>  %s\n' "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
+} | gzip -9n >"$root/usr/share/doc/promptops-sidecar/changelog.gz"
 mkdir -p "$root/usr/share/man/man1" "$root/usr/share/bash-completion/completions"
+"$top/deploy/manual.sh" "$build/promptops-sidecar" | gzip -9n >"$root/usr/share/man/man1/promptops-sidecar.1.gz"
 "$build/promptops-perf" manual | gzip -9n >"$root/usr/share/man/man1/promptops-perf.1.gz"
 "$build/promptops-perf" completion bash >"$root/usr/share/bash-completion/completions/promptops-perf"
 
@@ -42,8 +48,9 @@ Section: net
 Priority: optional
 Homepage: https://promptops.ai
 Description: caching reverse proxy beside an application, in front of the PromptOps API
- It pools connections, caches answers, joins equal requests, retries within a budget, and answers from what it has
- while the API is down. An admin port shows what it did; promptops-perf is its command line.
+ It pools connections, caches answers, joins equal requests, retries within a
+ budget, and answers from what it has while the API is down. An admin port
+ shows what it did; promptops-perf is its command line.
 CONTROL
 echo /etc/promptops-sidecar/sidecar.yaml >"$root/DEBIAN/conffiles"
 install -m 0755 "$top/deploy/debian/postinst" "$top/deploy/debian/prerm" "$top/deploy/debian/postrm" "$root/DEBIAN/"

@@ -25,7 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 IMAGE = "localhost/promptops-sidecar:test"
 MANIFESTS = os.path.join(ROOT, "deploy", "kubernetes")
-base = None
+base = sources = None
 
 
 def settle_podman(directory):
@@ -49,15 +49,23 @@ def make_base(directory):
     if run("podman", "image", "exists", tag, check=False).returncode:
         print("  making the base image (a Debian root; about two minutes) ...", flush=True)
         path = os.path.join(directory, "base.tar")
-        run("mmdebstrap", "--variant=minbase", "--include=" + ",".join(wanted), "bookworm", path, timeout=900)
+        run("mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io", "--include=" + ",".join(wanted), "bookworm", path, timeout=3600)
         run("podman", "import", "-q", path, tag, timeout=300)
         os.unlink(path)
     return tag
 
 
+def take_sources(directory):
+    """What is built: a copy, so that a file that is edited meanwhile does not make two builds differ."""
+    path = os.path.join(directory, "sources")
+    os.mkdir(path)
+    run("sh", "-c", 'git -C "$1" ls-files -z -co --exclude-standard | (cd "$1" && xargs -0 ls -d 2>/dev/null) | tar -C "$1" -c -T - | tar -x -C "$2"', "sh", ROOT, path)
+    return path
+
+
 def build_image(tag, *more):
     run("podman", "build", "--network", "host", "--format", "docker", "--timestamp", "0", "--build-arg", "BASE=" + base, "--build-arg", "VERSION=test",
-        "-f", os.path.join(ROOT, "deploy", "Dockerfile"), "-t", tag, *more, ROOT, timeout=1200)
+        "-f", os.path.join(sources, "deploy", "Dockerfile"), "-t", tag, *more, sources, timeout=3600)
 
 
 def digest(tag):
@@ -269,12 +277,13 @@ def with_name_of_the_api(directory, folder, **change):
 
 
 def main():
-    global base
+    global base, sources
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="deploy-") as directory:
         os.chmod(directory, 0o755)
         settle_podman(directory)
         base = make_base(directory)
+        sources = take_sources(directory)
         started = time.monotonic()
         build_image(IMAGE)
         build_image(IMAGE + "-redirect", "--target", "redirect")
