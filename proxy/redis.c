@@ -7,7 +7,9 @@
  * connection;
  * - what the server sends is bounded before it is believed: bytes of a reply, items of a list, nesting
  *   (hiredis: 7). Anything that is no answer to a command ends the connection;
- * - after AUTH and SELECT were answered well the connection is up, not before.
+ * - after AUTH and SELECT were answered well the connection is up, not before;
+ * - with Sentinels each connection begins by asking one where the master is (`asking`), and the server that it
+ *   names must say itself that it is one: after a failover the next connection finds the new one.
  */
 #include "proxy/redis.h"
 
@@ -52,6 +54,9 @@ struct redis {
     tick_t retry_at, pause;
     unsigned greeting;            /* answers still missing before it is up */
     bool up, busy, broken, fresh; /* fresh: nothing was answered on this connection yet */
+    bool asking;                  /* the connection is one to a Sentinel */
+    struct address_list *master;  /* what it said: one address; NULL: it did not yet */
+    uint32_t sentinel;            /* of the addresses of the Sentinels, the one to begin with */
     uint64_t connects;
     char trouble[TROUBLE_MAX];
 };
@@ -150,6 +155,14 @@ static void breaks(struct redis *r, const char *what)
     if (r->broken)
         return;
     set_trouble(r, what, (struct slice){"", 0});
+    r->broken = true;
+}
+
+static void breaks_because(struct redis *r, const char *what, struct slice more)
+{
+    if (r->broken)
+        return;
+    set_trouble(r, what, more);
     r->broken = true;
 }
 
@@ -256,6 +269,8 @@ static void answered(struct redis *r, const struct redis_reply *reply)
     r->first = (r->first + 1) % REDIS_QUEUE_MAX;
     r->count--;
     tell(&c, reply);
+    if (r->o.address->master[0] && reply->kind == REDIS_ERROR && redis_says(reply, "READONLY"))
+        breaks(r, "the server is a master no longer");
 }
 
 static void read_some(struct redis *r)
@@ -285,6 +300,9 @@ static void read_some(struct redis *r)
         event_active(r->readable, EV_READ, 1);
 }
 
+static void end_connection(struct redis *r);
+static void connect_to(struct redis *r, struct address_list *list, uint32_t first);
+
 static void on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct redis *r = arg;
@@ -296,7 +314,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
         read_some(r);
     r->busy = false;
     if (r->broken)
-        give_up(r);
+        end_connection(r);
 }
 
 /* ---- connecting ------------------------------------------------------------------------------------------
@@ -324,27 +342,116 @@ static void greeted(void *arg, const struct redis_reply *reply)
     r->o.changed(r->o.arg, true);
 }
 
+/* The answer to ROLE. */
+static void role_told(void *arg, const struct redis_reply *reply)
+{
+    struct redis *r = arg;
+    if (reply && reply->kind == REDIS_LIST && reply->count > 0 && !redis_says(reply->items[0], "master"))
+        breaks(r, "the Sentinel named a server that is no master");
+    else
+        greeted(r, reply);
+}
+
+static bool authenticate(struct redis *r, const char *user, const char *password, redis_answered *done)
+{
+    struct slice auth[3] = {SLICE("AUTH")};
+    size_t n = 1;
+    if (*user)
+        auth[n++] = (struct slice){user, strlen(user)};
+    auth[n++] = (struct slice){password, strlen(password)};
+    return enqueue(r, auth, n, GREETING_TIMEOUT, done, r);
+}
+
 static void greet(struct redis *r)
 {
     const struct redis_address *a = r->o.address;
     char number[16];
-    struct slice auth[3] = {SLICE("AUTH")}, words[2] = {SLICE("SELECT")};
-    size_t n = 1;
+    struct slice words[2] = {SLICE("SELECT")};
     bool ok = true;
-    if (a->user[0])
-        auth[n++] = (struct slice){a->user, strlen(a->user)};
-    auth[n++] = (struct slice){a->password, strlen(a->password)};
     words[1] = (struct slice){number, (size_t)snprintf(number, sizeof(number), "%u", a->db)};
     r->greeting = 2;
     if (a->password[0] || a->user[0]) {
         r->greeting++;
-        ok = enqueue(r, auth, n, GREETING_TIMEOUT, greeted, r);
+        ok = authenticate(r, a->user, a->password, greeted);
+    }
+    if (a->master[0]) {
+        r->greeting++;
+        ok = ok && enqueue(r, &SLICE("ROLE"), 1, GREETING_TIMEOUT, role_told, r);
     }
     ok = ok && enqueue(r, words, 2, GREETING_TIMEOUT, greeted, r);
     words[0] = SLICE("PING");
     ok = ok && enqueue(r, words, 1, GREETING_TIMEOUT, greeted, r);
     if (!ok)
         breaks(r, "out of memory");
+}
+
+/* ---- Sentinels ------------------------------------------------------------------------------------------- */
+
+/* Takes "127.0.0.1", "6379". False: no memory, or no address. */
+static bool take_master(struct redis *r, struct slice host, struct slice port)
+{
+    struct endpoint e = {.kind = ENDPOINT_TCP};
+    struct address at;
+    unsigned number = 0;
+    for (size_t i = 0; i < port.n && number <= 65535; i++) {
+        if (port.p[i] < '0' || port.p[i] > '9')
+            return false;
+        number = number * 10 + (unsigned)(port.p[i] - '0');
+    }
+    if (number == 0 || number > 65535 || host.n == 0 || host.n >= sizeof(e.host) || memchr(host.p, 0, host.n))
+        return false;
+    memcpy(e.host, host.p, host.n);
+    e.port = (uint16_t)number;
+    if (!endpoint_literal(&e, &at))
+        return false;
+    r->master = address_list_new(&at, 1);
+    return r->master != NULL;
+}
+
+static void master_named(void *arg, const struct redis_reply *reply)
+{
+    struct redis *r = arg;
+    if (!reply)
+        breaks(r, "the Sentinel does not answer");
+    else if (reply->kind == REDIS_ERROR)
+        breaks_because(r, "the Sentinel refused: ", reply->text);
+    else if (reply->kind != REDIS_LIST || reply->count != 2 || reply->items[0]->kind != REDIS_TEXT ||
+             reply->items[1]->kind != REDIS_TEXT)
+        breaks(r, "the Sentinel knows no master of this name");
+    else if (!take_master(r, reply->items[0]->text, reply->items[1]->text))
+        breaks_because(r, "the Sentinel names its master otherwise than by an address: ", reply->items[0]->text);
+    else
+        r->broken = true; /* in order: the next connection is to the master */
+}
+
+static void sentinel_greeted(void *arg, const struct redis_reply *reply)
+{
+    struct redis *r = arg;
+    if (reply && reply->kind == REDIS_ERROR)
+        breaks_because(r, "the Sentinel refused: ", reply->text);
+}
+
+static void ask_sentinel(struct redis *r)
+{
+    const struct redis_address *a = r->o.address;
+    struct slice words[] = {SLICE("SENTINEL"), SLICE("get-master-addr-by-name"), {a->master, strlen(a->master)}};
+    if ((a->sentinel_password[0] && !authenticate(r, "", a->sentinel_password, sentinel_greeted)) ||
+        !enqueue(r, words, ARRAY_LEN(words), GREETING_TIMEOUT, master_named, r))
+        breaks(r, "out of memory");
+}
+
+/* What is broken, as on_event() leaves it: one to a Sentinel that has answered is followed by the one to the
+ * master. */
+static void end_connection(struct redis *r)
+{
+    if (!r->asking || !r->master) {
+        give_up(r);
+        return;
+    }
+    close_stream(r);
+    fail_all(r);
+    r->broken = r->asking = false;
+    connect_to(r, r->master, 0);
 }
 
 static void dialled(void *arg, const struct dial_result *result)
@@ -363,27 +470,38 @@ static void dialled(void *arg, const struct dial_result *result)
     r->writable = event_new(r->o.base, r->stream.fd, EV_WRITE, on_event, r);
     if (!r->parser || !r->readable || !r->writable || event_add(r->readable, NULL) != 0)
         breaks(r, "out of memory");
+    else if (r->asking)
+        ask_sentinel(r);
     else
         greet(r);
     if (r->broken)
         give_up(r);
 }
 
-static void connect_now(struct redis *r)
+/* `list` may be NULL: not known yet. */
+static void connect_to(struct redis *r, struct address_list *list, uint32_t first)
 {
-    struct address_list *list = resolver_get(r->o.resolver);
     struct dial_request request = {
-        .base = r->o.base, .addresses = list, .tls = r->o.tls, .timeout = CONNECT_TIMEOUT};
+        .base = r->o.base, .addresses = list, .first = first, .tls = r->o.tls, .timeout = CONNECT_TIMEOUT};
     r->retry_at = TICK_NEVER;
     r->fresh = true;
     if (list)
         r->dial = dial_start(&request, dialled, r);
-    address_list_unref(list);
     if (r->dial)
         return;
     set_trouble(r, list ? "out of memory" : "its name is not known yet", (struct slice){"", 0});
     resolver_kick(r->o.resolver);
     give_up(r);
+}
+
+static void connect_now(struct redis *r)
+{
+    struct address_list *list = resolver_get(r->o.resolver);
+    address_list_unref(r->master); /* of the last time; NULL is well */
+    r->master = NULL;
+    r->asking = r->o.address->master[0] != '\0';
+    connect_to(r, list, r->asking ? r->sentinel++ : 0); /* another one each time: it may be the one that is cut off */
+    address_list_unref(list);
 }
 
 /* ---- time ------------------------------------------------------------------------------------------------
@@ -468,6 +586,7 @@ void redis_free(struct redis *r)
     fail_all(r);
     if (r->timer)
         event_free(r->timer);
+    address_list_unref(r->master);
     free(r->out);
     free(r->queue);
     free(r);

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { REDIS_PORT = 6379, MAX_DB = 65535 };
+enum { REDIS_PORT = 6379, SENTINEL_PORT = 26379, MAX_DB = 65535 };
+
+enum form { SERVER, SOCKET, SENTINEL };
 
 struct parse {
     struct redis_address *out;
@@ -85,7 +87,10 @@ static bool read_option(struct parse *p, const char *text, size_t n)
         p->out->verify = false;
         return true;
     }
-    return wrong(p, "behind the ? only db=N, ca_file=PATH and verify=no are known");
+    if (n > 18 && strncmp(text, "sentinel_password=", 18) == 0)
+        return decode(text + 18, n - 18, p->out->sentinel_password, sizeof(p->out->sentinel_password)) ||
+               wrong(p, "sentinel_password is too long or badly encoded");
+    return wrong(p, "behind the ? only db=N, ca_file=PATH, verify=no and sentinel_password=P are known");
 }
 
 static bool read_options(struct parse *p, const char *text)
@@ -99,13 +104,13 @@ static bool read_options(struct parse *p, const char *text)
     return true;
 }
 
-static bool read_host(struct parse *p, const char *text, size_t n)
+static bool read_host(struct parse *p, const char *text, size_t n, unsigned port)
 {
     struct endpoint *e = &p->out->endpoint;
     const char *host = text, *end = text + n, *stop;
-    unsigned port = REDIS_PORT;
     if (memchr(text, ',', n))
-        return wrong(p, "it names several servers; Redis Cluster and Sentinel are not supported: name one");
+        return wrong(p, "it names several hosts: name one, whose name may lead to several addresses; Redis Cluster "
+                        "is not supported");
     if (n > 0 && *text == '[') {
         host = text + 1;
         stop = memchr(host, ']', n - 1);
@@ -130,7 +135,18 @@ static bool read_host(struct parse *p, const char *text, size_t n)
     return true;
 }
 
-static bool read_place(struct parse *p, const char *text, bool path)
+/* What the master is called among the Sentinels. */
+static bool read_master(struct parse *p, const char *text, size_t n)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    if (n == 0 || n >= sizeof(p->out->master) || strspn(text, allowed) < n)
+        return wrong(p, "it names no master: redis+sentinel://host:port/MASTER, of letters, digits and ._- (63 at "
+                        "most)");
+    memcpy(p->out->master, text, n);
+    return true;
+}
+
+static bool read_place(struct parse *p, const char *text, enum form form)
 {
     size_t all = strcspn(text, "?#"), n;
     const char *at = memrchr(text, '@', all);
@@ -144,7 +160,7 @@ static bool read_place(struct parse *p, const char *text, bool path)
         all -= (size_t)(at + 1 - text);
         text = at + 1;
     }
-    if (path) {
+    if (form == SOCKET) {
         p->out->endpoint.kind = ENDPOINT_UNIX;
         if (all < 2 || *text != '/' || all >= 108 ||
             !decode(text, all, p->out->endpoint.host, sizeof(p->out->endpoint.host)))
@@ -153,26 +169,32 @@ static bool read_place(struct parse *p, const char *text, bool path)
     }
     const char *slash = memchr(text, '/', all);
     n = slash ? (size_t)(slash - text) : all;
+    if (form == SENTINEL)
+        return read_master(p, slash ? slash + 1 : "", slash ? all - n - 1 : 0) &&
+               read_host(p, text, n, SENTINEL_PORT);
     if (slash && all > n + 1 && !number(slash + 1, all - n - 1, MAX_DB, &p->out->db))
         return wrong(p, "its database is no number from 0 to 65535");
-    return read_host(p, text, n);
+    return read_host(p, text, n, REDIS_PORT);
 }
 
 static bool read_all(struct parse *p, const char *text)
 {
     if (strncmp(text, "redis://", 8) == 0)
-        return read_place(p, text + 8, false);
+        return read_place(p, text + 8, SERVER);
     if (strncmp(text, "redis+unix://", 13) == 0)
-        return read_place(p, text + 13, true);
+        return read_place(p, text + 13, SOCKET);
+    if (strncmp(text, "redis+sentinel://", 17) == 0)
+        return read_place(p, text + 17, SENTINEL);
     if (strncmp(text, "rediss://", 9) == 0) {
         p->out->endpoint.tls = true;
-        return read_place(p, text + 9, false);
+        return read_place(p, text + 9, SERVER);
     }
-    if (strstr(text, "sentinel") == text + 6 || strstr(text, "cluster") == text + 6 ||
-        strncmp(text, "rediss+", 7) == 0)
-        return wrong(p, "Redis Cluster and Sentinel are not supported: name one server by redis://host:port");
+    if (strncmp(text, "redis-sentinel://", 17) == 0 || strncmp(text, "rediss+sentinel://", 18) == 0)
+        return wrong(p, "Sentinels are named by redis+sentinel://host[:port]/MASTER, without TLS");
+    if (strstr(text, "cluster") == text + 6 || strncmp(text, "rediss+", 7) == 0)
+        return wrong(p, "Redis Cluster is not supported: name one server by redis://host:port");
     return wrong(p, "it is no URL of a Redis server; allowed: redis://[user:password@]host[:port][/db], "
-                    "rediss://..., redis+unix:///path");
+                    "rediss://..., redis+unix:///path, redis+sentinel://host[:port]/MASTER");
 }
 
 bool redis_url_parse(const char *text, struct redis_address *out, char *err, size_t err_size)

@@ -2,7 +2,7 @@
 import time
 
 from harness import *
-from lib.redis import Redis
+from lib.redis import Redis, Sentinels
 from test_30_cache import PLAIN, Counted
 
 ME, YOU = [("Authorization", "Bearer po_secret_of_me_24chars")], [("Authorization", "Bearer po_of_somebody_else")]
@@ -346,3 +346,42 @@ def test_a_wrong_url_is_said(t):
     with t.case("a file that is not there"):
         code, out, errors = run_once(["--set", "cache.redis_url=rediss://:hunter2@h?ca_file=/nowhere", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
         check(code == 1 and "/nowhere" in out + errors and "hunter2" not in out + errors, out + errors)
+
+
+# ---- Sentinel -------------------------------------------------------------------------------------------------------
+
+
+@slow(60)
+def test_the_master_is_asked_of_a_sentinel(t):
+    """What one sidecar stores the other finds: before and after the master is killed, and after it was made a replica for a while. No
+    request waits or fails meanwhile."""
+    sentinels = Sentinels(t.directory)
+    t.at_end(sentinels.close)
+    origin = t.origin()
+    sidecars = [t.sidecar(origin, {**PLAIN, "cache.redis_url": sentinels.url}) for _ in range(2)]
+    tries = []
+
+    def found():
+        """Does the second find what the first has fetched a moment ago?"""
+        path = "/try-%d" % len(tries)
+        tries.append(Counted(origin, path, FRESH))
+        began = time.monotonic()
+        equal(sidecars[0].request(path, fields=ME).status, 200, "status")
+        time.sleep(0.02)                # it is stored behind the answer's back
+        equal(sidecars[1].request(path, fields=ME).status, 200, "status")
+        check(time.monotonic() - began < 5, "a request waited")
+        return len(tries[-1].seen) == 1
+    wait_for(found, "what is shared through the first master", 30)
+    first = sentinels.master()
+    first.kill()
+    wait_for(lambda: not any(used(s) for s in sidecars), "the level to be left alone", 30)
+    check(not found(), "found without a master")
+    wait_for(lambda: sentinels.master() not in (None, first), "another master", 30)
+    wait_for(found, "what is shared through the second master", 30)
+    second = sentinels.master()
+    second.call("REPLICAOF", "127.0.0.1", "1")
+    wait_for(lambda: (found(), not used(sidecars[0]))[1], "a replica to be noticed", 30)
+    second.call("REPLICAOF", "NO", "ONE")
+    wait_for(found, "what is shared when it is the master again", 30)
+    for sidecar in sidecars:            # connections to the new master, not leaks
+        sidecar.base_sockets = sidecar.sockets()

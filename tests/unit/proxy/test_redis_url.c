@@ -46,6 +46,15 @@ START_TEST(options_behind_the_question_mark)
     ck_assert_uint_eq(a.db, 7);
     ck_assert_str_eq(a.ca_file, "/a b");
     ck_assert(!a.verify);
+    ck_assert_str_eq(a.master, "");
+    ck_assert(redis_url_parse("redis+sentinel://me:pw@s.example/my-master?db=3&sentinel_password=a%20b", &a, err,
+                              sizeof(err)));
+    ck_assert_str_eq(a.endpoint.host, "s.example");
+    ck_assert_int_eq(a.endpoint.port, 26379);
+    ck_assert_str_eq(a.master, "my-master");
+    ck_assert_str_eq(a.password, "pw");
+    ck_assert_str_eq(a.sentinel_password, "a b");
+    ck_assert_uint_eq(a.db, 3);
 }
 END_TEST
 
@@ -55,7 +64,12 @@ START_TEST(what_is_refused_shows_no_secret)
         {"", "no URL"},
         {"http://h", "no URL"},
         {"redis-sentinel://hunter2@h/mymaster", "Sentinel"},
-        {"redis+sentinel://h", "Sentinel"},
+        {"redis+sentinel://h", "no master"},
+        {"redis+sentinel://h/", "no master"},
+        {"redis+sentinel://h/a/b", "no master"},
+        {"redis+sentinel://:hunter2@/m", "no host"},
+        {"rediss+sentinel://:hunter2@h/m", "without TLS"},
+        {"redis+sentinel://h/m?sentinel_password=hunter2%0a", "encoded"},
         {"redis-cluster://h", "Cluster"},
         {"redis://a:1,b:2", "Cluster"},
         {"redis://", "no host"},

@@ -87,3 +87,50 @@ class Redis:
     def entries(self):
         """Names of stored answers."""
         return sorted(k for k in self.call("KEYS", "promptops:*") if not k.endswith((b":purges", b":places")))
+
+
+class Sentinels:
+    """A master and a replica on free ports, and a real Sentinel that watches them."""
+    NAME = "prompts"
+
+    def __init__(self, directory, *more):
+        self.ports = []
+        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+        self.ports = [s.getsockname()[1] for s in held]
+        for s in held:
+            s.close()
+        address = ["--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0", *more]
+        self.servers = [Redis(directory, *address, "--port", str(self.ports[0])),
+                        Redis(directory, *address, "--port", str(self.ports[1]), "--replicaof", "127.0.0.1", str(self.ports[0]))]
+        path = os.path.join(directory, "sentinel.conf")
+        self.socket = os.path.join(directory, "sentinel.sock")
+        with open(path, "w") as out:
+            out.write("port %d\nbind 127.0.0.1\nunixsocket %s\ndir %s\nsentinel monitor %s 127.0.0.1 %d 1\nsentinel down-after-milliseconds %s 300\n"
+                      "sentinel failover-timeout %s 2000\n" % (self.ports[2], self.socket, directory, self.NAME, self.ports[0], self.NAME, self.NAME))
+        self.process = subprocess.Popen(["redis-server", path, "--sentinel"], stdout=subprocess.DEVNULL)
+        wait_for(lambda: self.ask("SENTINEL", "REPLICAS", self.NAME), "the Sentinel knows the replica", 30)
+
+    @property
+    def url(self):
+        return "redis+sentinel://127.0.0.1:%d/%s" % (self.ports[2], self.NAME)
+
+    def ask(self, *words):
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(5)
+                s.connect(self.socket)
+                s.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words))
+                return self.servers[0].read(s.makefile("rb"))
+        except (OSError, RuntimeError):
+            return None
+
+    def master(self):
+        """The server that the Sentinel names now."""
+        found = self.ask("SENTINEL", "get-master-addr-by-name", self.NAME)
+        return self.servers[self.ports.index(int(found[1]))] if found else None
+
+    def close(self):
+        self.process.kill()
+        self.process.wait()
+        for server in self.servers:
+            server.close()
