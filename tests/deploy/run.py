@@ -7,10 +7,13 @@
 
 Programs from $BUILD (build). Prints `N passed, N failed, N skipped`. The image and pods: test_containers.py.
 """
+import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -198,6 +201,29 @@ def test_schema_takes_what_the_program_prints(directory):
 # ---- Prometheus, Grafana --------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def running(*settings):
+    """A sidecar in front of the stand-in: {"listening": address, "admin_listening": address}."""
+    with subprocess.Popen([os.path.join(BUILD, "promptops-origin"), "--listen", "127.0.0.1:0", "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as origin:
+        address = re.search(r"listening on (\S+)", origin.stdout.readline()).group(1)
+        words = [w for s in ("security.core_dumps=true",) + settings for w in ("--set", s)]
+        command = [SIDECAR, "--upstream", "http://" + address, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *words]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sidecar:
+            try:
+                where = {}
+                while len(where) < 2:
+                    line = sidecar.stderr.readline()
+                    assert line, "the sidecar did not start"
+                    entry = json.loads(line)
+                    if "address" in entry:
+                        where[entry["event"]] = entry["address"]
+                yield where
+            finally:
+                sidecar.terminate()
+                sidecar.send_signal(2)
+                origin.kill()
+
+
 class Exported:
     """What a running sidecar exports: {name: [labels]} of /metrics, after some traffic."""
     samples = None
@@ -210,23 +236,10 @@ class Exported:
 
     @staticmethod
     def scrape():
-        with subprocess.Popen([os.path.join(BUILD, "promptops-origin"), "--listen", "127.0.0.1:0", "--no-auth"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as origin:
-            address = re.search(r"listening on (\S+)", origin.stdout.readline()).group(1)
-            command = [SIDECAR, "--upstream", "http://" + address, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "security.core_dumps=true"]
-            with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as sidecar:
-                try:
-                    where = {}
-                    while len(where) < 2:
-                        entry = json.loads(sidecar.stderr.readline())
-                        if "address" in entry:
-                            where[entry["event"]] = entry["address"]
-                    for _ in range(2):
-                        get(where["listening"], "/v1/client/prompts/prompt-1")
-                    text = get(where["admin_listening"], "/metrics")
-                finally:
-                    sidecar.terminate()
-                    sidecar.send_signal(2)
-                    origin.kill()
+        with running() as where:
+            for _ in range(2):
+                get(where["listening"], "/v1/client/prompts/prompt-1")
+            text = get(where["admin_listening"], "/metrics")
         run("promtool", "check", "metrics", given=text, good=False)
         found = {}
         for name, labels in re.findall(r"^(\w+)(?:\{([^}]*)\})? ", text, re.M):
@@ -362,6 +375,53 @@ def test_redis_examples(directory):
         if name.startswith("sidecar") and name.endswith(".yaml"):
             with open(os.path.join(folder, name)) as text:
                 check_configuration(text.read(), directory)
+
+
+def test_redis_example_lets_sidecars_do_what_they_need(directory):
+    """A real Redis with the example's configuration and users: the cache and the budget are shared through it, and it refuses nothing."""
+    def openssl(*words):
+        run("openssl", *words, cwd=directory)
+    openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "tls.key", "-out", "tls.crt", "-subj", "/CN=localhost",
+            "-addext", "subjectAltName=DNS:localhost", "-days", "2")
+    with open(os.path.join(DEPLOY, "redis", "redis.conf")) as text:
+        conf = text.read()
+    for old, new in (("bind 0.0.0.0", "bind 127.0.0.1"), ("tls-port 6380", "tls-port %d" % free_port()), ("tls-ca-cert-file /etc/redis/tls/ca.crt", "tls-ca-cert-file %s/tls.crt" % directory),
+                     ("/etc/redis/tls", directory), ("/etc/redis", directory)):
+        assert old in conf, old
+        conf = conf.replace(old, new)
+    with open(os.path.join(directory, "redis.conf"), "w") as out:
+        out.write(conf)
+    port = re.search(r"tls-port (\d+)", conf).group(1)
+    with open(os.path.join(DEPLOY, "redis", "users.acl")) as text:
+        users = text.read()
+    user, password = re.search(r"^user (\S+) on >(\S+)", users, re.M).groups()
+    with open(os.path.join(directory, "users.acl"), "w") as out:
+        out.write(users + "user watcher on nopass +acl\n")
+    url = "rediss://%s:%s@localhost:%s/0?ca_file=%s/tls.crt" % (user, password, port, directory)
+    admin = os.path.join(directory, "admin.sock")
+    redis = subprocess.Popen(["redis-server", "redis.conf", "--unixsocket", admin], cwd=directory, stdout=subprocess.DEVNULL)
+    try:
+        with running("cache.redis_url=" + url, "rate_limit.share_through_redis=true") as where:
+            names = itertools.count(1)
+
+            def shared():
+                get(where["listening"], "/v1/client/prompts/prompt-%d" % next(names))
+                view = json.loads(get(where["admin_listening"], "/api/v1/cache"))["shared"]
+                return view["in_use"] and view["stores"] > 0 and view["connects"] >= 3
+            end = time.monotonic() + 20
+            while not shared():
+                assert time.monotonic() < end, get(where["admin_listening"], "/api/v1/cache")
+                time.sleep(0.1)
+            refused = run("redis-cli", "-s", admin, "--user", "watcher", "--pass", "x", "--no-auth-warning", "ACL", "LOG").stdout.strip()
+            assert refused == "", refused
+    finally:
+        redis.kill()
+        redis.wait()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        return held.getsockname()[1]
 
 
 def test_debian_package(directory):

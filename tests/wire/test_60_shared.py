@@ -338,7 +338,7 @@ def test_records_that_lie_purge_nothing_of_a_credential(t):
 
 
 def test_a_wrong_url_is_said(t):
-    for url, word in {"http://x": "no URL", "redis+sentinel://h/m": "Sentinel", "redis://a:1,b:2": "Cluster", "redis://:hunter2@h:x": "port"}.items():
+    for url, word in {"http://x": "no URL", "redis+sentinel://h": "no master", "rediss+sentinel://h/m": "without TLS", "redis://a:1,b:2": "Cluster", "redis://:hunter2@h:x": "port"}.items():
         with t.case(url):
             code, out, errors = run_once(["--set", "cache.redis_url=" + url, "--check"])
             equal(code, 2, "exit code")
