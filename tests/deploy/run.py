@@ -313,6 +313,31 @@ def test_every_alert_has_a_runbook(_):
     assert not missing, "no runbook in deploy/README.md for: %s" % ", ".join(missing)
 
 
+def test_the_guide_names_what_there_is(_):
+    """Keys, metrics, commands and files that deploy/README.md names exist; each reference to a runbook leads to one."""
+    with open(os.path.join(DEPLOY, "README.md")) as text:
+        guide = text.read()
+    keys = set(re.findall(r"^ *([a-z_]+(?:\.[a-z_]+)*)[:=]", run(SIDECAR, "--help").stdout, re.M))
+    sections = {k.split(".")[0] for k in keys if "." in k}
+    quoted = re.findall(r"`([^`\n]+)`", guide)
+    for key in [q for q in quoted if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", q) and q.split(".")[0] in sections]:
+        assert key in keys or any(k.startswith(key + ".") for k in keys), "no option %s" % key
+    for key in re.findall(r"config --(?:un)?set ([a-z_.]+)", guide):
+        assert key in keys, "no option %s" % key
+    for name in set(re.findall(r"\bpromptops_\w+", guide)):
+        assert name in all_names() or re.sub(r"_(bucket|sum|count)$", "", name) in all_names(), "%s is not exported" % name
+    commands = set(re.findall(r"^  (\w+)", run(os.path.join(BUILD, "promptops-perf"), "--help").stdout, re.M))
+    for words in re.findall(r"`(?:perf|promptops-perf) ([a-z]+)", guide):
+        assert words in commands, "promptops-perf has no %s" % words
+    headings = set(re.findall(r"^### (\w+)$", guide, re.M))
+    with open(os.path.join(ROOT, "policy", "alert_rules.def")) as text:
+        alerts = set(re.findall(r'^ALERT\("(\w+)"', text.read(), re.M))
+    for name in quoted:
+        assert name not in alerts or name in headings, "no runbook %s" % name
+    for path in set(re.findall(r"(?<![\w/])deploy/[a-z][\w./-]+\w", guide)):
+        assert os.path.exists(os.path.join(ROOT, path)), "no %s" % path
+
+
 # ---- without Kubernetes -----------------------------------------------------------------------------------------
 
 

@@ -162,6 +162,15 @@ static const char *warning_about(const char *const lines[4], size_t i)
     return text;
 }
 
+START_TEST(what_protects_the_process_is_switched_off)
+{
+    ck_assert(strstr(warning_about(FILE_OF("security.seccomp=false"), 0), "security.seccomp"));
+    ck_assert(strstr(warning_about(FILE_OF("security.core_dumps=true"), 0), "security.core_dumps"));
+    ck_assert(strstr(warning_about(FILE_OF("cache.redis_url=redis+sentinel://:p@h/m"), 0), "no TLS with Sentinels"));
+    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis+sentinel://h/m"), 0));
+}
+END_TEST
+
 START_TEST(the_port_of_the_other_protocol)
 {
     const char *on = "performance.opentelemetry_enabled=true";
@@ -233,6 +242,7 @@ int main(void)
     tcase_add_test(t, partitions_of_one_request);
     tcase_add_test(t, a_key_in_the_clear);
     tcase_add_test(t, the_port_of_the_other_protocol);
+    tcase_add_test(t, what_protects_the_process_is_switched_off);
     tcase_add_test(t, a_key_for_everybody);
     tcase_add_test(t, other_dangers);
     tcase_add_test(t, dangers_that_are_refused);
