@@ -5,6 +5,7 @@
 
 The include rules are ARCHITECTURE.md section 1; the lengths are the house budget.
 """
+import json
 import os
 import re
 import shutil
@@ -113,6 +114,18 @@ def check_symbols():
             breach(o, 1, "policy/ calls %s" % symbol)
 
 
+def check_node(folder):
+    """Each package there runs on the Node 18 that Debian 12 has; npm only warns of one that does not."""
+    path = os.path.join(folder, "package-lock.json")
+    with open(path) as f:
+        packages = json.load(f)["packages"]
+    for name, package in packages.items():
+        wanted = package.get("engines", {}).get("node", "*")
+        least = [int(n) for n in re.findall(r"(?:^|\|\|)[\s>=^~]*(\d+)", wanted)]
+        if least and 18 not in least and min(least) > 18:
+            breach(path, 1, "%s wants node %s, but Debian 12 has 18" % (name, wanted))
+
+
 def main():
     sources = files("*.c", "*.h", "*.def")
     for path in sources:
@@ -120,6 +133,8 @@ def main():
     check_functions([p for p in sources if p.endswith(".c")])
     check_headers([p for p in sources if re.match(r"^(policy|metrics|proxy)/[^/]*\.h$", p)])
     check_symbols()
+    check_node("metrics/dashboard")
+    check_node("tests/browser")
     print("\n".join(breaches) if breaches else "lint: %d files, no breach" % len(sources))
     sys.exit(1 if breaches else 0)
 

@@ -40,11 +40,11 @@ export function duration(s: number | null | undefined): string {
   return `${digits(s / 86400)} d`;
 }
 
-/** A span of whole seconds as it is said: 3 min 41 s, 5 h 12 min. For what goes by, not for what was measured. */
-export function span(s: number | null | undefined): string {
+/** A span of whole seconds as it is said: 3 min 41 s, 5 h 12 min; `roughly`: 3 min. For what goes by, not for what was measured. */
+export function span(s: number | null | undefined, roughly = false): string {
   if (s == null || !Number.isFinite(s)) return NONE;
   const whole = Math.round(s);
-  const two = (big: number, one: string, small: number, other: string) => `${big} ${one}${small ? ` ${small} ${other}` : ''}`;
+  const two = (big: number, one: string, small: number, other: string) => `${big} ${one}${small && !roughly ? ` ${small} ${other}` : ''}`;
   if (whole < 120) return `${whole} s`;
   if (whole < 7200) return two(Math.floor(whole / 60), 'min', whole % 60, 's');
   if (whole < 172800) return two(Math.floor(whole / 3600), 'h', Math.floor((whole % 3600) / 60), 'min');

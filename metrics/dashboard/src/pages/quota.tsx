@@ -13,14 +13,15 @@ export function QuotaMeters({ all }: { all?: boolean }) {
         key.windows.map((w) => (
           <Meter
             name={`${keys.length > 1 ? `${key.key}, a` : 'A'}${w.window === 'hour' ? 'n' : ''} ${w.window}`}
+            note={`anew in ${show.span(w.resets_in, true)}`}
             value={w.remaining}
             max={w.limit}
-            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}, anew in ${show.span(w.resets_in)}`}
+            text={`${show.whole(w.remaining)} of ${show.whole(w.limit)}`}
             mood={w.remaining < w.limit * 0.1 ? 'bad' : w.remaining < w.limit * 0.3 ? 'warn' : 'good'}
           />
         )),
       )}
-      <p class="source">{told ? 'As the API tells with its answers.' : 'Counted here, against rate_limit.per_minute, per_hour and per_day: the API does not tell what is left.'}</p>
+      {all && <p class="source">{told ? 'As the API tells with its answers.' : 'Counted here, against rate_limit.per_minute, per_hour and per_day: the API does not tell what is left.'}</p>}
       {all && (
         <dl class="facts two">
           {keys.map((key) => (

@@ -54,15 +54,18 @@ export function Empty({ children }: { children: ComponentChildren }) {
 }
 
 /** A share as a bar; the words beside it say the number. */
-export function Meter({ name, value, max, text, mood }: { name: string; value: number; max: number; text: string; mood: 'good' | 'warn' | 'bad' | 'plain' }) {
+export function Meter({ name, note, value, max, text, mood }: { name: string; note?: string; value: number; max: number; text: string; mood: 'good' | 'warn' | 'bad' | 'plain' }) {
   const share = max > 0 ? Math.max(0, Math.min(1, value / max)) : 0;
   return (
     <div class="meter">
       <div class="meter-words">
-        <span>{name}</span>
+        <span>
+          {name}
+          {note && <small class="soft"> {note}</small>}
+        </span>
         <b>{text}</b>
       </div>
-      <svg viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label={`${name}: ${text}`}>
+      <svg viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label={`${name}: ${text}${note ? `, ${note}` : ''}`}>
         <rect class="rest" width="100" height="6" rx="1" />
         <rect class={mood} width={100 * share} height="6" rx="1" />
       </svg>
