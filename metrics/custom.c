@@ -274,12 +274,23 @@ static int add_metric(struct custom *c, const struct custom_sample *s)
     m->name = strdup(s->name);
     m->family = strdup(family);
     m->type = s->type;
+    m->newest = NAN;
     if (!m->name || !m->family) {
         metric_free(m);
         return -1;
     }
     c->metrics[c->metric_count] = m;
     return (int)c->metric_count++;
+}
+
+int custom_know(struct custom *c, const char *name, enum custom_type type)
+{
+    struct custom_sample s = {.name = name, .type = type};
+    struct custom_error error;
+    if ((unsigned)type >= CUSTOM_TYPES || !custom_check(c, &s, 1, &error))
+        return -1;
+    int known = custom_find(c, name);
+    return known >= 0 ? known : add_metric(c, &s);
 }
 
 static int by_key(const void *a, const void *b)

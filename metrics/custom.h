@@ -61,6 +61,10 @@ bool custom_type_find(const char *name, enum custom_type *out);
 bool custom_check(const struct custom *c, const struct custom_sample *samples, size_t n,
                   struct custom_error *error);
 
+/* Makes a name known that has no value yet, as one that was kept over a restart; a gauge's newest is NAN then. Its number;
+ * -1: it is no name, is known with another type, or finds no room. */
+int custom_know(struct custom *c, const char *name, enum custom_type type);
+
 /* Counts a sample that was judged. *folded: its attributes found no room. False: out of memory. */
 bool custom_add(struct custom *c, const struct custom_sample *sample, int64_t now, bool *folded);
 
@@ -69,7 +73,7 @@ struct custom_metric {
     char *name;
     char *family; /* in /metrics: with prefix, legal, without _total */
     enum custom_type type;
-    double newest;             /* of a gauge: posted last, in any series */
+    double newest;             /* of a gauge: posted last, in any series; NAN before that */
     size_t series_count;       /* the folded one not counted */
     struct real_sketch second; /* what was posted since custom_second_over() */
 };

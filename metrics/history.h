@@ -98,6 +98,12 @@ typedef bool history_see(void *arg, int64_t from, const struct hist_counts *sket
 void history_sketches(struct history *h, const struct history_series *s, int64_t from, int64_t to,
                       int64_t step, history_see *see, void *arg);
 
+/* The same of a custom metric. */
+struct real_sketch;
+typedef bool history_see_real(void *arg, int64_t from, const struct real_sketch *sketch);
+void history_reals(struct history *h, const struct history_series *s, int64_t from, int64_t to, int64_t step,
+                   history_see_real *see, void *arg);
+
 /* True when samples of the type are single events (requests, round trips, batches), not seconds. */
 bool history_of_events(enum metric_type type);
 
@@ -111,7 +117,7 @@ struct history_cursor {
 bool history_next(struct history *h, struct history_cursor *c, struct history_series *s,
                   struct history_point *out);
 
-/* Appends everything that is kept, but for custom metrics, as bytes; out->failed when out of memory. */
+/* Appends everything that is kept as bytes; out->failed when out of memory. */
 struct text;
 void history_save(const struct history *h, struct text *out);
 

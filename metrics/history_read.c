@@ -201,6 +201,25 @@ void history_sketches(struct history *h, const struct history_series *s, int64_t
     walk(h, s, from, to, width, see_sketch, &all);
 }
 
+struct reals {
+    history_see_real *see;
+    void *arg;
+};
+
+static bool see_real(void *arg, struct history *h, int64_t from, int64_t covered)
+{
+    const struct reals *r = arg;
+    (void)covered;
+    return !h->cell.real.count || r->see(r->arg, from, &h->cell.real);
+}
+
+void history_reals(struct history *h, const struct history_series *s, int64_t from, int64_t to, int64_t width,
+                   history_see_real *see, void *arg)
+{
+    struct reals all = {see, arg};
+    walk(h, s, from, to, width, see_real, &all);
+}
+
 bool history_of_events(enum metric_type type)
 {
     return history_type(type)->kind == HISTORY_EACH;

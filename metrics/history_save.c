@@ -1,18 +1,19 @@
 /*
  * History as bytes, for a file that outlives the process.
  *
- * Invariants: times are those of the wall clock; operations are told by their names, since their numbers are
- * the process's own; custom metrics are not saved. What is read is believed in nothing: every length is
+ * Invariants: times are those of the wall clock; operations and custom metrics are told by their names, since their
+ * numbers are the process's own. What is read is believed in nothing: every length is
  * checked, a checksum must agree, records must follow each other and lie in the past, and after an error the
  * history is as it was.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "metrics/history_inner.h"
 
-static const char MAGIC[8] = "PPHIST1\n";
-enum { NAME_MOST = 255, ENTRIES_MOST = 8192, RECORD_MOST = 1 << 22 };
+static const char MAGIC[8] = "PPHIST2\n";
+enum { NAME_MOST = 255, JOINED_MOST = 24, ENTRIES_MOST = 8192, RECORD_MOST = 1 << 22 };
 
 static uint64_t checksum(const uint8_t *p, size_t n)
 {
@@ -24,10 +25,21 @@ static uint64_t checksum(const uint8_t *p, size_t n)
 
 /* ---- writing ---- */
 
-/* An operation's number is in the key; what is no operation of requests is left out. */
-static bool saved_key(uint64_t key)
+static void put_name(struct text *t, const char *name)
 {
-    return key < (uint64_t)(METRICS_MAX_OPERATIONS + 1) * HISTORY_TYPES || history_is_part(key);
+    size_t n = strlen(name) < NAME_MOST ? strlen(name) : NAME_MOST;
+    history_put(t, n);
+    text_bytes(t, name, n);
+}
+
+static void put_custom_names(struct text *t, const struct custom *c)
+{
+    size_t known = c ? custom_metrics(c) : 0;
+    history_put(t, known);
+    for (size_t i = 0; i < known; i++) {
+        put_name(t, custom_metric_at(c, i)->name);
+        history_put(t, custom_metric_at(c, i)->type);
+    }
 }
 
 static void put_record(struct text *t, const struct history *h, const struct history_record *r, struct text *room)
@@ -36,8 +48,6 @@ static void put_record(struct text *t, const struct history *h, const struct his
     uint64_t key;
     text_clear(room);
     while (history_entry(&p, &key, &content, &end)) {
-        if (!saved_key(key))
-            continue;
         history_put(room, key + 1);
         history_put(room, (uint64_t)(end - content));
         text_bytes(room, (const char *)content, (size_t)(end - content));
@@ -56,12 +66,9 @@ void history_save(const struct history *h, struct text *out)
     unsigned known = metrics_operations(h->metrics);
     text_bytes(out, MAGIC, sizeof MAGIC);
     history_put(out, known);
-    for (unsigned i = 0; i < known; i++) {
-        const char *name = metrics_operation_name(h->metrics, (uint16_t)i);
-        size_t n = strlen(name) < NAME_MOST ? strlen(name) : NAME_MOST;
-        history_put(out, n);
-        text_bytes(out, name, n);
-    }
+    for (unsigned i = 0; i < known; i++)
+        put_name(out, metrics_operation_name(h->metrics, (uint16_t)i));
+    put_custom_names(out, h->custom);
     for (int i = 0; i < HISTORY_LEVELS; i++) {
         const struct history_level *l = &h->levels[i];
         history_put(out, l->count);
@@ -117,9 +124,22 @@ struct loader {
     struct source in;
     uint16_t number[METRICS_MAX_OPERATIONS]; /* in this process, of what has this number in the bytes */
     unsigned known;
+    int custom[CUSTOM_NAMES]; /* likewise; -1: it finds no room here */
+    size_t custom_known;
     struct entry *entries; /* ENTRIES_MOST */
     struct history_level levels[HISTORY_LEVELS];
 };
+
+static bool take_name(struct source *s, char out[NAME_MOST + 1])
+{
+    uint64_t n = take(s);
+    const uint8_t *p = n <= NAME_MOST ? take_bytes(s, n) : NULL;
+    if (!p || memchr(p, 0, (size_t)n))
+        return false;
+    memcpy(out, p, (size_t)n);
+    out[n] = '\0';
+    return true;
+}
 
 static bool read_names(struct loader *l)
 {
@@ -129,14 +149,28 @@ static bool read_names(struct loader *l)
         return false;
     l->known = (unsigned)known;
     for (unsigned i = 0; i < l->known; i++) {
-        uint64_t n = take(&l->in);
-        const uint8_t *p = n <= NAME_MOST ? take_bytes(&l->in, n) : NULL;
-        if (!p || memchr(p, 0, (size_t)n))
+        if (!take_name(&l->in, name))
             return false;
-        memcpy(name, p, (size_t)n);
-        name[n] = '\0';
         /* The metrics are not written to, but for the name of an operation. */
         l->number[i] = metrics_operation((struct metrics *)(uintptr_t)l->h->metrics, name);
+    }
+    return true;
+}
+
+static bool read_custom_names(struct loader *l)
+{
+    char name[NAME_MOST + 1];
+    uint64_t known = take(&l->in);
+    if (l->in.failed || known > CUSTOM_NAMES)
+        return false;
+    l->custom_known = (size_t)known;
+    for (size_t i = 0; i < l->custom_known; i++) {
+        if (!take_name(&l->in, name))
+            return false;
+        uint64_t type = take(&l->in);
+        if (l->in.failed || type >= CUSTOM_TYPES)
+            return false;
+        l->custom[i] = l->h->custom ? custom_know(l->h->custom, name, (enum custom_type)type) : -1;
     }
     return true;
 }
@@ -157,11 +191,52 @@ static bool sound_content(const uint8_t *p, size_t n)
     return !s.failed;
 }
 
+static double take_double(struct source *s)
+{
+    double v = NAN;
+    const uint8_t *p = take_bytes(s, sizeof v);
+    if (p)
+        memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* Sum, least, greatest, joinings, then steps and counts: as history_put_real() writes them. */
+static bool sound_real(const uint8_t *p, size_t n)
+{
+    struct source s = {p, p + n, false};
+    double sum = take_double(&s), least = take_double(&s), greatest = take_double(&s);
+    uint64_t joined = take(&s), buckets = 0;
+    int64_t at = 0;
+    if (!isfinite(sum) || !isfinite(least) || !isfinite(greatest) || least > greatest || joined > JOINED_MOST)
+        return false;
+    for (; !s.failed && s.p < s.end; buckets++) {
+        uint64_t step = take(&s), count = take(&s);
+        if (step > UINT32_MAX || !count || count > UINT64_C(1) << 48 || buckets == REAL_SKETCH_BUCKETS)
+            return false;
+        int64_t moved = at + ((int64_t)(step >> 1) ^ -(int64_t)(step & 1));
+        if ((buckets && moved <= at) || moved > REAL_SKETCH_INDEX || moved < -REAL_SKETCH_INDEX)
+            return false;
+        at = moved;
+    }
+    return !s.failed && buckets;
+}
+
+static bool moved_custom(const struct loader *l, uint64_t slot, uint64_t *key)
+{
+    uint64_t i = slot - 1 - HISTORY_CUSTOM;
+    if (slot < 1 + HISTORY_CUSTOM || i >= l->custom_known || l->custom[i] < 0)
+        return false;
+    *key = history_key(HISTORY_CUSTOM + l->custom[i], METRIC_TYPE_CUSTOM_METRIC);
+    return true;
+}
+
 /* The key in this process; false when it is none. */
 static bool moved_key(const struct loader *l, uint64_t *key)
 {
     uint64_t slot = *key / HISTORY_TYPES, type = *key % HISTORY_TYPES;
-    if (type >= METRIC_TYPE_COUNT || type == METRIC_TYPE_CUSTOM_METRIC)
+    if (type == METRIC_TYPE_CUSTOM_METRIC)
+        return moved_custom(l, slot, key);
+    if (type >= METRIC_TYPE_COUNT)
         return false;
     if (!slot || history_is_part(*key))
         return true;
@@ -189,9 +264,10 @@ static uint8_t *read_packed(struct loader *l, const uint8_t *p, uint64_t n, size
             break;
         uint64_t length = take(&s);
         const uint8_t *content = take_bytes(&s, length);
-        if (!content || count == ENTRIES_MOST || !sound_content(content, (size_t)length))
-            return NULL;
         key--;
+        if (!content || count == ENTRIES_MOST ||
+            !(history_is_real(key) ? sound_real : sound_content)(content, (size_t)length))
+            return NULL;
         if (moved_key(l, &key))
             l->entries[count++] = (struct entry){key, content, (size_t)length};
     }
@@ -254,7 +330,7 @@ static void free_levels(struct history_level *levels)
 
 static bool read_all(struct loader *l, int64_t now)
 {
-    if (!read_names(l))
+    if (!read_names(l) || !read_custom_names(l))
         return false;
     for (int i = 0; i < HISTORY_LEVELS; i++)
         if (!read_level(l, i, now))

@@ -10,7 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { REAL_SKETCH_BUCKETS = 256 };
+enum {
+    REAL_SKETCH_BUCKETS = 256,
+    REAL_SKETCH_INDEX = 2047 << 6 /* no index is further from 0 */
+};
 
 struct real_bucket {
     int32_t index; /* by growing value; 0 is zero */

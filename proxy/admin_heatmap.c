@@ -3,11 +3,13 @@
  * each range of values.
  *
  * Invariants: the rows reach from the least to the greatest sample of the whole range, in equal ratios for
- * single events and in equal widths for what is sampled once a second; every sample is in exactly one cell.
+ * single events (and custom metrics above zero that spread widely) and in equal widths for the rest; every sample is in exactly one cell.
  */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "metrics/real_sketch.h"
 #include "proxy/admin_range.h"
 #include "proxy/log.h"
 
@@ -34,6 +36,15 @@ static bool see_bounds(void *arg, int64_t from, const struct hist_counts *sketch
     return true;
 }
 
+static bool see_real_bounds(void *arg, int64_t from, const struct real_sketch *sketch)
+{
+    struct heat *h = arg;
+    (void)from;
+    h->least = fmin(h->least, sketch->min);
+    h->greatest = fmax(h->greatest, sketch->max);
+    return true;
+}
+
 /* Bounds of the rows: rows + 1 of them, growing. */
 static void make_bounds(struct heat *h, bool ratios)
 {
@@ -56,18 +67,12 @@ static unsigned row_of(const struct heat *h, double value)
     return row;
 }
 
-static bool see_column(void *arg, int64_t from, const struct hist_counts *sketch, double scale)
+static void put_column(struct heat *h, int64_t from)
 {
-    struct heat *h = arg;
     char when[LOG_TIME_BYTES];
     uint64_t count = 0;
     for (unsigned i = 0; i < h->rows; i++)
-        h->cells[i] = 0;
-    for (unsigned i = 0; i < HIST_BUCKETS; i++)
-        if (sketch->v[i]) {
-            h->cells[row_of(h, hist_middle(i) / scale)] += sketch->v[i];
-            count += sketch->v[i];
-        }
+        count += h->cells[i];
     log_time(from + h->q->offset, when);
     view_object(h->v, NULL);
     view_text(h->v, "time", when);
@@ -77,7 +82,37 @@ static bool see_column(void *arg, int64_t from, const struct hist_counts *sketch
         view_uint(h->v, NULL, h->cells[i]);
     view_end(h->v);
     view_end(h->v);
+    memset(h->cells, 0, sizeof h->cells);
+}
+
+static bool see_column(void *arg, int64_t from, const struct hist_counts *sketch, double scale)
+{
+    struct heat *h = arg;
+    for (unsigned i = 0; i < HIST_BUCKETS; i++)
+        if (sketch->v[i])
+            h->cells[row_of(h, hist_middle(i) / scale)] += sketch->v[i];
+    put_column(h, from);
     return true;
+}
+
+static bool see_real_column(void *arg, int64_t from, const struct real_sketch *sketch)
+{
+    struct heat *h = arg;
+    for (uint16_t i = 0; i < sketch->used; i++)
+        h->cells[row_of(h, real_sketch_middle(sketch->buckets[i].index, sketch->joined))] += sketch->buckets[i].count;
+    put_column(h, from);
+    return true;
+}
+
+/* Custom metrics may be below zero, or one value only: then it has a row of some width about it. */
+static bool widened(struct heat *h)
+{
+    if (h->greatest == h->least) {
+        double half = h->least ? fabs(h->least) / 128 : 0.5;
+        h->least -= half;
+        h->greatest += half;
+    }
+    return h->greatest > h->least;
 }
 
 static void put_heat(struct admin_request *r, struct heat *h)
@@ -85,16 +120,22 @@ static void put_heat(struct admin_request *r, struct heat *h)
     const struct range *q = h->q;
     int64_t from = q->from - q->offset, to = q->to - q->offset;
     admin_put_range(r, h->v, q);
-    history_sketches(r->sources->history, &q->series, from, to, q->step, see_bounds, h);
-    bool any = h->greatest > h->least;
+    bool real = q->series.type == METRIC_TYPE_CUSTOM_METRIC;
+    if (real)
+        history_reals(r->sources->history, &q->series, from, to, q->step, see_real_bounds, h);
+    else
+        history_sketches(r->sources->history, &q->series, from, to, q->step, see_bounds, h);
+    bool any = real ? widened(h) : h->greatest > h->least;
     if (any)
-        make_bounds(h, history_of_events(q->series.type));
+        make_bounds(h, real ? h->least > 0 && h->greatest > 10 * h->least : history_of_events(q->series.type));
     view_array(h->v, "bounds");
     for (unsigned i = 0; any && i <= h->rows; i++)
         view_real(h->v, NULL, h->bounds[i]);
     view_end(h->v);
     view_array(h->v, "columns");
-    if (any)
+    if (any && real)
+        history_reals(r->sources->history, &q->series, from, to, q->step, see_real_column, h);
+    else if (any)
         history_sketches(r->sources->history, &q->series, from, to, q->step, see_column, h);
     view_end(h->v);
 }
@@ -105,10 +146,6 @@ void admin_show_heatmap(struct admin_request *r)
     uint64_t rows = ROWS_DEFAULT;
     if (!admin_query_number(r, "buckets", ROWS_MOST, &rows) || !admin_read_range(r, &q))
         return;
-    if (q.series.type == METRIC_TYPE_CUSTOM_METRIC) {
-        admin_refuse_query(r, "metric_type", "has no heat map", "Custom metrics have points: GET /api/v1/metrics.");
-        return;
-    }
     if (rows < ROWS_LEAST) {
         admin_refuse_query(r, "buckets", "is too small", "Give 2 to 100.");
         return;

@@ -784,6 +784,7 @@ static bool start(struct control *c)
         return fail(c, "out of memory", NULL);
     if (!start_admin(c))
         return false;
+    cpus_give_way(); /* behind the workers: a scrape or an export must not be felt on the data path */
     harden(c);
     map_tables(false);
     set_stage(c, STAGE_SERVING);

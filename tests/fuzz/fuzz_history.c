@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "metrics/text.h"
 
@@ -21,9 +22,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!m)
         m = metrics_new(&config);
     struct history *h = history_new(m, 100 * SECOND, 200 * SECOND, 1 << 16);
+    struct custom *custom = custom_new();
     struct text file = {0}, again = {0};
+    history_follow(h, custom);
     uint64_t sum = UINT64_C(0xcbf29ce484222325);
-    text_bytes(&file, "PPHIST1\n", 8);
+    text_bytes(&file, "PPHIST2\n", 8);
     text_bytes(&file, (const char *)data, size);
     for (size_t i = 0; i < file.n; i++)
         sum = (sum ^ (uint8_t)file.p[i]) * UINT64_C(0x100000001b3);
@@ -41,5 +44,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     text_dispose(&file);
     text_dispose(&again);
     history_free(h);
+    custom_free(custom);
     return 0;
 }

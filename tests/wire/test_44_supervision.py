@@ -361,3 +361,16 @@ def test_what_the_process_gives_up(t):
                 check("Seccomp:\t2" in status.read(), "thread %s has no filter" % task)
     off = t.sidecar(t.origin(), {"security.seccomp": False, "security.core_dumps": True})
     equal(status_of(off, "Seccomp"), "0", "Seccomp")
+
+
+def test_the_control_thread_gives_way(t):
+    """Where they share a processor, who looks at the sidecar is not to be felt by who uses it."""
+    sidecar = t.sidecar(t.origin(), {"workers": 2})
+
+    def nice(thread):
+        with open("/proc/%d/task/%s/stat" % (sidecar.pid, thread)) as f:
+            return int(f.read().rsplit(")", 1)[1].split()[16])
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    wait_for(lambda: nice(sidecar.pid) == min(19, usual + 5), "the control thread's niceness")
+    others = [nice(thread) for thread in os.listdir("/proc/%d/task" % sidecar.pid) if thread != str(sidecar.pid)]
+    check(others.count(usual) >= 2, "workers: %r" % others)

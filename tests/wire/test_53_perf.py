@@ -85,6 +85,46 @@ def test_what_is_not_there_is_told_plainly(t):
     equal(perf(sidecar, "cache", "entries")[0], 0, "cache entries")
 
 
+def test_every_command_and_flag(t):
+    """What the manual names is understood, and works on a live sidecar."""
+    sidecar = t.sidecar(t.origin(), {"cache.enabled": True, "preset": "promptops"})
+    for i in range(30):
+        equal(sidecar.request("/v1/client/prompts/p%d" % (i % 5)).status, 200, "status")
+    url, out = "http://%s/" % sidecar.host_port, os.path.join(t.directory, "out.csv")
+    for line in ("summary", "summary --window 30", "summary --format json", "summary --format csv", "summary --no-color", "monitor --duration 1 --interval 1", "export --format json",
+                 "export --format csv --output " + out, "export --format json --metric-type REQUEST_LATENCY --start-time -30m --end-time -0m",
+                 "export --format csv --metric-type THROUGHPUT --start-time 2024-01-01T00:00:00", "optimize", "optimize --cache", "optimize --retry", "optimize --pool", "optimize --auto-apply",
+                 "benchmark --duration 1 --concurrent 2 --rate 50 --url " + url, "benchmark --iterations 20 --prompt-id p1 --url " + url,
+                 "benchmark --iterations 10 --header X:1 --max-p99 60000 --max-errors 1 --url " + url, "analyze", "analyze --recommendations", "analyze --issues", "analyze --trends", "analyze --requests",
+                 "config --show", "config --get cache.max_size", "config --set server_timing=true", "config --unset server_timing", "config --check " + sidecar.config_path, "cache stats", "cache entries",
+                 "cache entries --sort bytes --limit 3", "cache purge --key /v1/client/prompts/p1", "cache purge --prefix /v1/", "cache purge --tag prompt:p1", "cache purge --all", "alerts", "alerts history",
+                 "alerts --state firing", "debug", "completion bash", "completion zsh", "completion fish", "manual", "--help", "summary --help"):
+        with t.case(line):
+            code, told, errors = perf(sidecar, *line.split())
+            equal(code, 0, "exit code: " + errors)
+            check(told or "--output" in line, "nothing was told")
+    check(open(out).read().startswith("time,"), "the exported file")
+
+
+def test_every_wrong_usage_names_the_remedy(t):
+    sidecar = t.sidecar(t.origin(), {"cache.enabled": True})
+    usage = ("", "nope", "summary --window x", "summary --window -5", "summary --window", "summary --nope", "summary more", "export --format xml", "export --start-time yesterday --format json", "optimize more",
+             "benchmark --rate x", "benchmark --duration 0", "benchmark --concurrent 0", "benchmark --iterations -1", "benchmark --url ftp://x", "benchmark --url nonsense", "benchmark --max-p99 x", "config",
+             "config --check", "config --set cache.max_size", "config --show --get x", "cache", "cache nope", "cache purge", "cache purge --key a --all", "monitor --interval 0",
+             "monitor --duration x", "monitor --port 80", "monitor --web --port 99999", "completion tcsh", "completion", "analyze more", "--format", "alerts silence", "debug --seconds x")
+    refused = ("export --format json --metric-type NOPE", "export --format json --start-time -10m --end-time -20m --metric-type THROUGHPUT", "config --get nope", "config --set nope=1",
+               "config --set cache.max_size=x", "cache entries --sort nope", "cache entries --limit x", "analyze --request nope")
+    for code, lines in ((2, usage), (1, refused)):
+        for line in lines:
+            with t.case(line or "nothing"):
+                got, told, errors = perf(sidecar, *line.split())
+                equal((got, told), (code, ""), "exit code and output; it said " + errors)
+                check(errors.startswith("promptops-perf: ") and len(errors) > 30, errors)
+    equal(perf(sidecar, "config", "--check", "/nonexistent")[0], 2, "a file that is not there")
+    for words in (("--admin", "http://127.0.0.1:1", "summary"), ("--token-file", "/nonexistent", "summary")):
+        check(perf(sidecar, *words)[0] in (1, 2), words)
+
+
 def test_monitor_by_a_browser(t):
     """--web serves the admin port on another, with the token added, for this page only."""
     token = os.path.join(t.directory, "token")

@@ -119,6 +119,10 @@ def test_history_outlives_a_restart(t):
     idle = series(first, "CONNECTION_POOL_SIZE", "&step=1s&start_time=-5m&state=idle")
     equal((idle["state"], idle["points"][-1]["max"]), ("idle", 1), "connections that are idle")
     equal(first.admin("/api/v1/metrics?metric_type=CONNECTION_POOL_SIZE&state=lazy")[0], 400, "no such state")
+    for value in (3, -4, 5):
+        equal(first.admin("/api/v1/custom-metrics", "POST", {"name": "app.queue", "value": value, "type": "gauge"})[0], 200, "posted")
+    posted = "/api/v1/metrics?metric_type=CUSTOM_METRIC&name=app.queue&step=1s&start_time=-5m"
+    wait_for(lambda: sum(p["count"] for p in first.admin(posted)[2]["points"]) == 3, "the posted values")
     first.signal(2)
     equal(first.wait_exit(), 0, "exit code")
     equal(os.stat(path).st_mode & 0o777, 0o600, "mode")
@@ -130,6 +134,12 @@ def test_history_outlives_a_restart(t):
     equal(sum(p["count"] for p in series(again, "REQUEST_LATENCY", "&step=1h&start_time=-2h")["points"]), 10, "in the coarse points, too")
     equal(sum(p["count"] for p in series(again, "NETWORK_LATENCY", "&step=1s&start_time=-5m&phase=first_byte")["points"]), 10, "of the phase")
     check(series(again, "CONNECTION_POOL_SIZE", "&step=1s&start_time=-5m&state=in_flight")["points"], "of what was in flight")
+    points = again.admin(posted)[2]["points"]
+    equal((sum(p["count"] for p in points), min(p["min"] for p in points), max(p["max"] for p in points)), (3, -4, 5), "custom metrics")
+    heat = again.admin(posted.replace("/metrics?", "/metrics/heatmap?") + "&buckets=9")[2]
+    equal((len(heat["bounds"]), sum(c["count"] for c in heat["columns"]), sum(sum(c["counts"]) for c in heat["columns"])), (10, 3, 3), "their heat map")
+    equal((heat["bounds"][0], heat["bounds"][-1]), (-4, 5), "from the least to the greatest")
+    equal(again.admin("/api/v1/alerts/q", "PUT", {"metric_type": "CUSTOM_METRIC", "metric_name": "app.queue", "condition": "> 0"})[2]["value"], None, "an alert has no value before one is posted again")
     again.request("/v1/client/prompts/p1")
     wait_for(lambda: sum(p["count"] for p in series(again, "REQUEST_LATENCY", more)["points"]) == 11, "what came after")
     again.signal(2)

@@ -1,4 +1,5 @@
 /* metrics/history*.c: points add up at every resolution, quantiles hold their bound, memory its budget. */
+#include "metrics/custom.h"
 #include "metrics/history.h"
 #include "metrics/text.h"
 
@@ -272,6 +273,66 @@ static void seal(struct text *bytes)
 }
 
 /* What was saved is what is read; of what was damaged nothing is, and nothing changes. */
+static void post(struct custom *c, const char *name, enum custom_type type, double value)
+{
+    struct custom_sample s = {.name = name, .type = type, .value = value};
+    struct custom_error error;
+    bool folded;
+    ck_assert(custom_check(c, &s, 1, &error));
+    ck_assert(custom_add(c, &s, 1, &folded));
+}
+
+static bool gather(void *arg, int64_t from, const struct real_sketch *sketch)
+{
+    (void)from;
+    real_sketch_merge(arg, sketch);
+    return true;
+}
+
+/* Names, numbers and values of custom metrics come back, though the process that reads knows others. */
+START_TEST(custom_metrics_are_saved)
+{
+    struct custom *mine = custom_new(), *theirs = custom_new();
+    struct real_sketch expected = {0}, found = {0};
+    history_follow(h, mine);
+    for (int i = 0; i < 100; i++) {
+        post(mine, "app.jobs", CUSTOM_COUNTER, 2);
+        post(mine, "app.heat", CUSTOM_GAUGE, i - 50.5);
+        real_sketch_add(&expected, i - 50.5, 1);
+        tick(&gauges);
+    }
+    struct text bytes = {0};
+    history_save(h, &bytes);
+    struct history *other = history_new(m, now + 7, WALL + now + 7 - BEGIN, 1 << 20);
+    ck_assert_int_eq(custom_know(theirs, "first.here", CUSTOM_GAUGE), 0);
+    history_follow(other, theirs);
+    ck_assert(history_load(other, bytes.p, bytes.n, now + 7));
+    int number = custom_find(theirs, "app.heat");
+    ck_assert_int_eq(number, 2);
+    ck_assert(isnan(custom_metric_at(theirs, 2)->newest));
+    struct history_series s = {METRIC_TYPE_CUSTOM_METRIC, HISTORY_CUSTOM + number};
+    struct history_point p;
+    ck_assert(history_window(other, &s, 200 * SECOND, now + 7, &p));
+    ck_assert_uint_eq(p.count, 100);
+    ck_assert(fabs(p.mean - -1) < 1e-9 && p.min == -50.5 && p.max == 48.5);
+    history_reals(other, &s, now - 200 * SECOND, now, SECOND, gather, &found);
+    ck_assert_uint_eq(found.count, expected.count);
+    ck_assert(real_sketch_quantile(&found, 0.25) == real_sketch_quantile(&expected, 0.25));
+    for (size_t i = 8; i < bytes.n - 8; i++) { /* whatever comes of it, nothing is overrun */
+        bytes.p[i] ^= 0xff;
+        seal(&bytes);
+        if (history_load(other, bytes.p, bytes.n, now + 7))
+            (void)history_window(other, &s, 300 * SECOND, now + 7, &p);
+        bytes.p[i] ^= 0xff;
+    }
+    text_dispose(&bytes);
+    history_free(other);
+    history_follow(h, NULL);
+    custom_free(mine);
+    custom_free(theirs);
+}
+END_TEST
+
 START_TEST(saved_and_damaged)
 {
     for (int i = 0; i < 200; i++) {
@@ -324,6 +385,7 @@ int main(void)
     tcase_add_test(t, budget_and_retention_hold);
     tcase_add_test(t, an_export_gives_each_second_once);
     tcase_add_test(t, saved_and_damaged);
+    tcase_add_test(t, custom_metrics_are_saved);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
