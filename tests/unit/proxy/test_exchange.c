@@ -37,8 +37,7 @@ static struct wheel wheel;
 static char down_head[SIZE], up_head[SIZE], lines[SIZE];
 static struct field fields[FIELDS];
 
-/* ---- the worker
- * -------------------------------------------------------------------------------------------------- */
+/* ---- the worker ---- */
 
 void worker_read_now(struct worker *w)
 {
@@ -67,7 +66,7 @@ struct slice worker_date(struct worker *w)
     return (struct slice){w->date, HTTP_DATE_LEN};
 }
 
-void worker_set_timer(struct worker *w, struct timer *timer, tick_t due)
+void worker_move_timer(struct worker *w, struct timer *timer, tick_t due)
 {
     wheel_set(w->wheel, &timer->node, due);
 }
@@ -91,8 +90,7 @@ static void pass(tick_t t)
     } while (now < end);
 }
 
-/* ---- the upstream: each call gets the next connection, or waits
- * ------------------------------------------------------ */
+/* ---- the upstream: each call gets the next connection, or waits ---- */
 
 struct answerer {
     struct upstream u; /* first */
@@ -369,6 +367,12 @@ static void down_half_close(struct downstream *d)
     down_of(d)->half_closed = true;
 }
 
+static void down_peer(const struct downstream *d, char *out, size_t size)
+{
+    (void)d;
+    snprintf(out, size, "unix");
+}
+
 static void down_finished(struct downstream *d, bool whole)
 {
     ck_assert(!down_of(d)->finished);
@@ -377,9 +381,9 @@ static void down_finished(struct downstream *d, bool whole)
     down_of(d)->whole = whole;
 }
 
-static const struct downstream_ops down_ops = {down_interim, down_reply,  down_body,       down_file,
-                                               down_end,     down_flush,  down_abort,      down_backlog,
-                                               down_want,    down_tunnel, down_half_close, down_finished};
+static const struct downstream_ops down_ops = {
+    down_interim, down_reply, down_body,   down_file,       down_end,  down_flush,   down_abort,
+    down_backlog, down_want,  down_tunnel, down_half_close, down_peer, down_finished};
 
 /* A request without a body, or the head of one whose body follows. */
 static struct asker *client_asks(int i, const char *text)

@@ -42,7 +42,7 @@ void worker_read_now(struct worker *w)
     w->now = now;
 }
 
-void worker_set_timer(struct worker *w, struct timer *timer, tick_t due)
+void worker_move_timer(struct worker *w, struct timer *timer, tick_t due)
 {
     wheel_set(w->wheel, &timer->node, due);
 }
