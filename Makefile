@@ -66,7 +66,7 @@ $(BUILD)/obj/%.o: %.c
 	@mv $(@:.o=.d.new) $(@:.o=.d) # whole, for another make that reads it meanwhile
 
 $(BUILD)/libsidecar.a: $(LIB)
-	@rm -f $@; ar rcs $@ $^
+	@rm -f $@.new; ar rcs $@.new $^ && mv $@.new $@
 
 $(BUILD)/promptops-sidecar: $(call obj,proxy/main.c) $(BUILD)/libsidecar.a
 	$(if $(Q),@echo "  LINK  $@")

@@ -230,9 +230,10 @@ bool control_adopt(struct control *c, const struct config *fresh, struct file_wa
         publication_unref(p);
         return false;
     }
-    if (signer_holds_key(p->signer) && !signer_same_key(p->signer, c->published->signer))
-        log_write(c->service.log, LOG_INFO, "auth", "from now on requests are sent with another key");
+    bool another_key = signer_holds_key(p->signer) && !signer_same_key(p->signer, c->published->signer);
     order_all(&c->service, ORDER_PUBLISH, p);
+    if (another_key)
+        log_write(c->service.log, LOG_INFO, "auth", "from now on requests are sent with another key");
     publication_unref(c->published);
     c->published = p;
     const struct config *before = c->cfg;

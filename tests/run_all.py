@@ -92,7 +92,7 @@ PARTS = [
     Part("browser", ["env", "BUILD=" + BUILD, "tests/browser/run.sh"], ["build"]),
     Part("fuzzers", make("fuzz-smoke"), ["fuzzers build"], nice=10),
     Part("out of memory", make("oom"), ["ASan build", "ASan unit tests"], nice=5),
-    Part("ASan wire tests", wire("smoke", "framing", "response", "pool", build=ASAN), ["ASan build"], cores=0.5),
+    Part("ASan wire tests", wire("smoke", "framing", "response", "test_22_pool", "pooled", build=ASAN), ["ASan build"], cores=0.5),
     Part("stand-in API", python("tests/origin/test_origin.py", BUILD=BUILD), ["build"], cores=0.5),
     Part("real clients", python("tests/clients/run.py", BUILD=BUILD), ["build"], cores=0.5),
     Part("what is shipped", python("tests/deploy/run.py", BUILD=BUILD), ["build"]),

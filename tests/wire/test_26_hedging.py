@@ -210,7 +210,9 @@ def test_a_stored_answer_out_of_a_hedge(t):
     for _ in range(2):
         equal(sidecar.request("/slow", fields=KEY).body, b"second", "answer")
     equal(origin.count("/slow"), 2, "sent")
-    settles(lambda: hedges(sidecar), (1, 1), "sent, won")
+    # On a busy machine the copy may come to the origin before the first does, which wins then.
+    first_is_first = [r.connection for r in origin.requests if r.target == "/slow"] == sorted(r.connection for r in origin.requests if r.target == "/slow")
+    settles(lambda: hedges(sidecar), (1, int(first_is_first)), "sent, won")
 
 
 @alone
