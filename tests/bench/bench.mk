@@ -6,7 +6,9 @@ $(BUILD)/bench-%: $(BUILD)/obj/tests/bench/tools/bench-%.o $(call obj,tests/benc
 	$(Q)$(CC) $(LDFLAGS) -o $@ $^ -lssl -lcrypto
 
 .SECONDARY: $(call obj,$(wildcard tests/bench/tools/*.c))
-.PHONY: bench-tools bench
+.PHONY: bench-tools bench bench-instructions
 bench-tools: $(BENCH_TOOLS)
 bench: bench-tools $(PROGRAMS)  ## measure against nginx, HAProxy and the do-nothing programs (ARGS=--quick)
 	$(Q)BUILD=$(BUILD) python3 tests/bench/bench.py $(ARGS)
+bench-instructions: bench-tools $(BUILD)/promptops-sidecar $(BUILD)/promptops-origin  ## count instructions and system calls of a request
+	$(Q)BUILD=$(BUILD) python3 tests/bench/instructions.py $(ARGS)
