@@ -25,6 +25,7 @@ struct reply {
     uint64_t length;
     bool show_length;  /* tell `length` although no body follows (HEAD, 304) */
     bool length_given; /* the runs have a Content-Length of their own */
+    bool line_given;   /* the first run begins with an HTTP/1.1 status line: stored heads are kept so */
     bool close;        /* do not keep the connection after this */
 };
 

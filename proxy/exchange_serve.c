@@ -86,15 +86,17 @@ size_t exchange_own_lines(struct exchange *x, const struct cache_status *status,
 {
     struct compose c = compose_into(out, cap);
     if (status) {
-        char text[CACHE_STATUS_MAX];
         COMPOSE(&c, "Cache-Status: ");
-        compose_add(&c, text, cache_status_write(text, sizeof(text), status));
+        c.full |= c.end - c.p < CACHE_STATUS_MAX;
+        if (!c.full)
+            c.p += cache_status_write(c.p, CACHE_STATUS_MAX, status);
         COMPOSE(&c, "\r\n");
     }
     if (x_config(x)->server_timing)
         server_timing(x, &c);
-    COMPOSE(&c, "Via: 1.1 " VIA_PSEUDONYM "\r\n");
-    compose_line(&c, SLICE("X-Request-Id"), x->request_id);
+    COMPOSE(&c, "Via: 1.1 " VIA_PSEUDONYM "\r\nX-Request-Id: ");
+    compose_slice(&c, x->request_id);
+    COMPOSE(&c, "\r\n");
     return c.full ? 0 : compose_size(&c);
 }
 
@@ -167,20 +169,18 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
         return;
     }
     entry_answer(entry, &x->req, worker_wall(w), &answer);
-    struct reply reply = {.status = (uint16_t)answer.status, .runs = runs, .run_count = 2};
+    struct reply reply = {.status = (uint16_t)answer.status, .runs = runs, .run_count = 2, .length_given = true};
     if (answer.kind == ANSWER_WHOLE) {
-        runs[0] = fields_of(entry_head(entry), &reply.reason);
+        runs[0] = entry_head_with_length(entry);
         bool no_body = x->req.method == METHOD_HEAD || answer.status == 204 || answer.status == 304;
+        reply.line_given = true;
         reply.framing = no_body ? BODY_NONE : BODY_LENGTH; /* an empty body has a length too */
-        reply.length = entry_length(entry);
-        reply.show_length = x->req.method == METHOD_HEAD;
     } else {
         size_t n = entry_answer_head(entry, &answer, c.p, (size_t)(c.end - c.p));
         struct slice usual; /* the phrase is the codec's own */
         runs[0] = fields_of((struct slice){c.p, n}, &usual);
         c.p += n;
         reply.framing = answer.has_body ? BODY_LENGTH : BODY_NONE;
-        reply.length_given = true;
     }
     char *own = c.p;
     age_and_own(x, entry, &status, &c);

@@ -28,6 +28,7 @@
 enum {
     MAX_METHOD = 64,  /* bytes of a method's name; the longest registered has 17 */
     MAX_NAMED = 32,   /* names in Connection that are not in field.def */
+    BLOCK = 16,       /* bytes that are looked at together */
     SHORT_LINE = 256, /* the part of an unfinished line that is judged each time that bytes come */
     VERSION_LEN = 8   /* HTTP/1.1 */
 };
@@ -112,44 +113,64 @@ static inline unsigned unusual(const char *p)
     return 0xffff ^ (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(is_letter, is_digit), is_joint));
 }
 
-/* Moves p on to the first byte for which `stops` has a bit and does `found` there, or less than 16 before end. */
-#define SKIP_BLOCKS(p, end, stops, found)                                                                    \
-    for (; (end) - (p) >= 16; (p) += 16) {                                                                   \
-        unsigned mask = stops(p);                                                                            \
-        if (mask != 0) {                                                                                     \
-            (p) += __builtin_ctz(mask);                                                                      \
-            found;                                                                                           \
-        }                                                                                                    \
+/*
+ * The first byte of p[0 ... end - p) for which `stops` has a bit, or end. The last bytes are looked at with those before
+ * them, as far back as `begin`, where the bytes begin; what is shorter than a block is left to `slow`.
+ */
+static inline const char *first_stop(const char *begin, const char *p, const char *end, unsigned (*stops)(const char *),
+                                     const char *(*slow)(const char *p, const char *end))
+{
+    for (; end - p >= BLOCK; p += BLOCK) {
+        unsigned mask = stops(p);
+        if (mask != 0)
+            return p + __builtin_ctz(mask);
     }
+    if (end - begin < BLOCK)
+        return slow(p, end);
+    unsigned mask = stops(end - BLOCK) >> (p - (end - BLOCK));
+    return mask != 0 ? p + __builtin_ctz(mask) : end;
+}
 #else
-#define SKIP_BLOCKS(p, end, stops, found)
+#define first_stop(begin, p, end, stops, slow) ((void)(begin), slow(p, end))
 #endif
 
-/* The first control byte other than HTAB, or end. */
-static inline const char *find_control(const char *p, const char *end)
+static const char *control_slow(const char *p, const char *end)
 {
-    SKIP_BLOCKS(p, end, controls, return p) /* exactly OCTET_CONTROL */
     while (p < end && !octet_is(*p, OCTET_CONTROL))
         p++;
     return p;
 }
 
-/* The first byte that no target may have (SP included), or end. */
-static inline const char *find_target_end(const char *p, const char *end)
+static const char *target_slow(const char *p, const char *end)
 {
-    SKIP_BLOCKS(p, end, target_ends, return p) /* exactly what is not OCTET_TARGET */
     while (p < end && octet_is(*p, OCTET_TARGET))
         p++;
     return p;
 }
 
-/* The first byte that is not of a token, or end. */
-static inline const char *find_token_end(const char *p, const char *end)
+static inline const char *token_slow(const char *p, const char *end)
 {
-    SKIP_BLOCKS(p, end, unusual, break)
     while (p < end && octet_is(*p, OCTET_TOKEN))
         p++;
     return p;
+}
+
+/* The first control byte other than HTAB, or end. The bytes from `begin` on may be read, here and below. */
+static inline const char *find_control(const char *begin, const char *p, const char *end)
+{
+    return first_stop(begin, p, end, controls, control_slow); /* exactly OCTET_CONTROL */
+}
+
+/* The first byte that no target may have (SP included), or end. */
+static inline const char *find_target_end(const char *begin, const char *p, const char *end)
+{
+    return first_stop(begin, p, end, target_ends, target_slow); /* exactly what is not OCTET_TARGET */
+}
+
+/* The first byte that is not of a token, or end: an unusual byte may be of one, and others may follow. */
+static inline const char *find_token_end(const char *begin, const char *p, const char *end)
+{
+    return token_slow(first_stop(begin, p, end, unusual, token_slow), end);
 }
 
 static enum method method_lookup(const char *p, size_t n)
@@ -246,8 +267,9 @@ static enum reason request_line(struct reader *r, const struct line *line)
 {
     struct head *h = r->head;
     const char *buf = r->buf;
-    uint32_t space =
-        (uint32_t)(find_token_end(buf + line->at, buf + r->n) - buf); /* not behind stop: that is a control */
+    bool get = line->stop - line->at >= 4 && memcmp(buf + line->at, "GET ", 4) == 0; /* known at a glance */
+    uint32_t space = get ? line->at + 3 /* else not behind stop: that is a control */
+                         : (uint32_t)(find_token_end(buf, buf + line->at, buf + r->n) - buf);
     if (space - line->at > MAX_METHOD)
         return REASON_BAD_REQUEST_LINE;
     if (space == line->stop)
@@ -256,7 +278,7 @@ static enum reason request_line(struct reader *r, const struct line *line)
         return REASON_BAD_REQUEST_LINE;
 
     uint32_t target = space + 1;
-    uint32_t end = (uint32_t)(find_target_end(buf + target, buf + r->n) - buf);
+    uint32_t end = (uint32_t)(find_target_end(buf, buf + target, buf + r->n) - buf);
     if (end - target > r->limits->max_target)
         return REASON_TARGET_TOO_LONG;
     if (end == line->stop)
@@ -324,7 +346,7 @@ static enum reason field_line(struct reader *r, const struct line *line, uint32_
         return REASON_NONE; /* not an empty line: that ends the head */
     if (index >= h->field_max)
         return r->side->too_many;
-    uint32_t colon = (uint32_t)(find_token_end(buf + line->at, buf + r->n) - buf);
+    uint32_t colon = (uint32_t)(find_token_end(buf, buf + line->at, buf + r->n) - buf);
     if (colon - line->at > UINT16_MAX)
         return r->side->too_large;
     if (colon == line->stop)
@@ -401,7 +423,7 @@ static enum reason read_lines(struct reader *r, struct h1_scan *scan)
 {
     uint32_t at = scan->line, from = scan->at, lines = scan->lines;
     for (;;) {
-        uint32_t stop = (uint32_t)(find_control(r->buf + from, r->buf + r->n) - r->buf);
+        uint32_t stop = (uint32_t)(find_control(r->buf, r->buf + from, r->buf + r->n) - r->buf);
         struct line line = {at, stop, ending_at(r, stop)};
         if (line.ending == END_CUT)
             return await_more(r, scan, &line, lines);
@@ -486,26 +508,40 @@ static bool is_named(const struct head *h, const struct options *o, int field)
     return false;
 }
 
-/* Sets keep_alive, upgrade, te_trailers and the fields' hop marks. */
-static bool read_connection(struct head *h)
+static bool takes_trailers(const struct head *h)
+{
+    struct list_cursor cursor = {0};
+    struct slice member;
+    while (head_list_next(h, FIELD_TE, &cursor, &member))
+        if (slice_equal_nocase(member, SLICE("trailers")))
+            return true;
+    return false;
+}
+
+/* What Connection says: sets keep_alive, upgrade and the hop marks of the fields it names. */
+static bool obey_connection(struct head *h)
 {
     struct options o;
     o.close = o.keep_alive = o.upgrade = false;
     o.count = 0;
     o.ids = 0;
-    if (head_has(h, FIELD_CONNECTION) && !read_options(h, &o))
+    if (!read_options(h, &o))
         return false;
     h->keep_alive = !o.close && (h->minor > 0 || o.keep_alive);
     h->upgrade = o.upgrade && h->minor > 0 && head_has(h, FIELD_UPGRADE);
     bool named = o.count > 0 || o.ids != 0;
     for (int i = 0; named && i < h->field_count; i++)
         h->fields[i].hop |= is_named(h, &o, i);
+    return true;
+}
 
-    struct list_cursor cursor = {0};
-    struct slice member;
-    while (head_list_next(h, FIELD_TE, &cursor, &member))
-        if (slice_equal_nocase(member, SLICE("trailers")))
-            h->te_trailers = true;
+/* Sets keep_alive, upgrade, te_trailers and the fields' hop marks. */
+static bool read_connection(struct head *h)
+{
+    h->keep_alive = h->minor > 0;
+    if (head_has(h, FIELD_CONNECTION) && !obey_connection(h))
+        return false;
+    h->te_trailers = head_has(h, FIELD_TE) && takes_trailers(h);
     return true;
 }
 
@@ -566,6 +602,7 @@ static enum codings read_codings(const struct head *h)
 
 static bool read_number(struct slice v, uint64_t *number)
 {
+    enum { NEVER_TOO_LARGE = 18 }; /* so many digits always fit */
     uint64_t sum = 0;
     if (v.n == 0)
         return false;
@@ -573,7 +610,7 @@ static bool read_number(struct slice v, uint64_t *number)
         if (!octet_is_digit(v.p[i]))
             return false;
         uint64_t digit = (uint64_t)(v.p[i] - '0');
-        if (sum > ((uint64_t)INT64_MAX - digit) / 10)
+        if (i >= NEVER_TOO_LARGE && sum > ((uint64_t)INT64_MAX - digit) / 10)
             return false;
         sum = sum * 10 + digit;
     }
@@ -681,6 +718,8 @@ static bool read_expect(struct head *h)
 {
     struct list_cursor cursor = {0};
     struct slice member;
+    if (!head_has(h, FIELD_EXPECT))
+        return true;
     while (h->minor > 0 && head_list_next(h, FIELD_EXPECT, &cursor, &member)) {
         if (!slice_equal_nocase(member, SLICE("100-continue")))
             return false;

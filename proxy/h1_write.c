@@ -1,6 +1,6 @@
 /*
- * Writing of heads. Invariant: nothing is written behind out + cap; a head that does not fit
- * gives 0, and the caller fails the message instead of cutting it.
+ * Writing of heads. Invariant: nothing is written behind out + cap; a head that might not fit
+ * (by FRAME_MAX) gives 0, and the caller fails the message instead of cutting it.
  */
 #include "proxy/h1_write.h"
 
@@ -8,35 +8,39 @@
 
 #include "policy/decimal.h"
 
-struct writer {
-    char *p, *end;
-    bool full;
-};
+/* What a head takes at most beside its runs and the parts of its start line: all the words below, and a number. */
+enum { FRAME_MAX = 160 };
 
-static void add(struct writer *w, const char *p, size_t n)
+/* The callers below have counted: it fits. */
+static inline char *add(char *to, struct slice s)
 {
-    if (n > (size_t)(w->end - w->p)) {
-        w->full = true;
-        w->end = w->p; /* nothing fits any more */
-        return;
-    }
-    if (n)
-        memcpy(w->p, p, n);
-    w->p += n;
+    if (s.n)
+        memcpy(to, s.p, s.n);
+    return to + s.n;
 }
 
-#define ADD(w, literal) add(w, literal, sizeof(literal) - 1)
+#define ADD(to, literal) (memcpy(to, literal, sizeof(literal) - 1), (to) + sizeof(literal) - 1)
 
-static void add_number(struct writer *w, uint64_t v)
+static size_t runs_size(const struct slice *runs, int count)
 {
-    char digits[DECIMAL_MAX];
-    add(w, digits, decimal_write(digits, v));
+    size_t n = 0;
+    for (int i = 0; i < count; i++)
+        n += runs[i].n;
+    return n;
 }
 
-static void add_runs(struct writer *w, const struct slice *runs, int count)
+static inline char *add_runs(char *to, const struct slice *runs, int count)
 {
     for (int i = 0; i < count; i++)
-        add(w, runs[i].p, runs[i].n);
+        to = add(to, runs[i]);
+    return to;
+}
+
+static inline char *add_length(char *to, uint64_t length)
+{
+    to = ADD(to, "Content-Length: ");
+    to += decimal_write(to, length);
+    return ADD(to, "\r\n");
 }
 
 const char *h1_reason_phrase(unsigned status)
@@ -83,62 +87,64 @@ const char *h1_reason_phrase(unsigned status)
     return "";
 }
 
-size_t h1_write_reply(char *out, size_t cap, const struct reply *r, unsigned flags)
+static char *add_status_line(char *to, const struct reply *r)
 {
-    struct writer w = {out, out + cap, false};
     struct slice reason = r->reason;
-    char code[4] = {(char)('0' + r->status / 100 % 10), (char)('0' + r->status / 10 % 10),
-                    (char)('0' + r->status % 10), ' '};
-    ADD(&w, "HTTP/1.1 ");
-    add(&w, code, sizeof(code));
     if (!reason.p) {
         reason.p = h1_reason_phrase(r->status);
         reason.n = strlen(reason.p);
     }
-    add(&w, reason.p, reason.n);
-    ADD(&w, "\r\n");
-    add_runs(&w, r->runs, r->run_count);
+    to = ADD(to, "HTTP/1.1 ");
+    to[0] = (char)('0' + r->status / 100 % 10);
+    memcpy(to + 1, decimal_pairs + r->status % 100 * 2, 2);
+    to[3] = ' ';
+    return ADD(add(to + 4, reason), "\r\n");
+}
+
+size_t h1_write_reply(char *out, size_t cap, const struct reply *r, unsigned flags)
+{
+    char *p = out;
+    if (r->reason.n + runs_size(r->runs, r->run_count) + FRAME_MAX > cap)
+        return 0;
+    if (!r->line_given)
+        p = add_status_line(p, r);
+    p = add_runs(p, r->runs, r->run_count);
     if (!(flags & H1_INTERIM)) {
-        if (flags & H1_CHUNKED) {
-            ADD(&w, "Transfer-Encoding: chunked\r\n");
-        } else if (!r->length_given && (r->framing == BODY_LENGTH || r->show_length)) {
-            ADD(&w, "Content-Length: ");
-            add_number(&w, r->length);
-            ADD(&w, "\r\n");
-        }
+        if (flags & H1_CHUNKED)
+            p = ADD(p, "Transfer-Encoding: chunked\r\n");
+        else if (!r->length_given && (r->framing == BODY_LENGTH || r->show_length))
+            p = add_length(p, r->length);
         if (flags & H1_CLOSE)
-            ADD(&w, "Connection: close\r\n");
+            p = ADD(p, "Connection: close\r\n");
         else if (flags & H1_KEEP_ALIVE)
-            ADD(&w, "Connection: keep-alive\r\n");
+            p = ADD(p, "Connection: keep-alive\r\n");
     }
-    ADD(&w, "\r\n");
-    return w.full ? 0 : (size_t)(w.p - out);
+    p = ADD(p, "\r\n");
+    return (size_t)(p - out);
 }
 
 size_t h1_write_call(char *out, size_t cap, const struct call *c, unsigned flags)
 {
-    struct writer w = {out, out + cap, false};
-    add(&w, c->method.p, c->method.n);
-    ADD(&w, " ");
-    add(&w, c->base_path.p, c->base_path.n);
-    add(&w, c->path.p, c->path.n);
-    ADD(&w, " HTTP/1.1\r\nHost: ");
-    add(&w, c->authority.p, c->authority.n);
-    ADD(&w, "\r\n");
-    add_runs(&w, c->runs, c->run_count);
-    if (c->framing == BODY_CHUNKED) {
-        ADD(&w, "Transfer-Encoding: chunked\r\n");
-    } else if (c->framing == BODY_LENGTH) {
-        ADD(&w, "Content-Length: ");
-        add_number(&w, c->length);
-        ADD(&w, "\r\n");
-    }
+    size_t start = c->method.n + c->base_path.n + c->path.n + c->authority.n;
+    if (start + runs_size(c->runs, c->run_count) + FRAME_MAX > cap)
+        return 0;
+    char *p = add(out, c->method);
+    p = ADD(p, " ");
+    p = add(add(p, c->base_path), c->path);
+    p = ADD(p, " HTTP/1.1\r\nHost: ");
+    p = add(p, c->authority);
+    p = ADD(p, "\r\n");
+    p = add_runs(p, c->runs, c->run_count);
+    if (c->framing == BODY_CHUNKED)
+        p = ADD(p, "Transfer-Encoding: chunked\r\n");
+    else if (c->framing == BODY_LENGTH)
+        p = add_length(p, c->length);
     if (c->expect_continue)
-        ADD(&w, "Expect: 100-continue\r\n");
+        p = ADD(p, "Expect: 100-continue\r\n");
     if (c->upgrade)
-        ADD(&w, "Connection: upgrade\r\n");
+        p = ADD(p, "Connection: upgrade\r\n");
     else if (flags & H1_CLOSE)
-        ADD(&w, "Connection: close\r\n");
-    ADD(&w, "\r\n");
-    return w.full ? 0 : (size_t)(w.p - out);
+        p = ADD(p, "Connection: close\r\n");
+    p = ADD(p, "\r\n");
+    return (size_t)(p - out);
 }
