@@ -12,8 +12,9 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
 HARDEN := -fstack-protector-strong -fPIE -fno-plt
 LDHARDEN := -pie -Wl,-z,relro,-z,now,-z,noexecstack
 # A release is optimised as one program: a request passes through many small functions in many files. Objects
-# hold machine code too, so that the unit tests and tools link quickly without that.
-CFLAGS_release := -O3 -flto=2 -ffat-lto-objects -g -D_FORTIFY_SOURCE=2 -fno-omit-frame-pointer
+# hold machine code too, so that the unit tests and tools link quickly without that. There is no frame pointer, which
+# costs 5 % of a request's instructions: perf record --call-graph dwarf, and gdb, do without.
+CFLAGS_release := -O3 -flto=2 -ffat-lto-objects -g -D_FORTIFY_SOURCE=2
 LTO_release := -O3 -flto=2
 NO_LTO_release := -fno-lto
 # Quick to build, for the hours of writing: make MODE=dev BUILD=build-dev

@@ -169,8 +169,11 @@ static inline void take_text(struct hash_state *s, struct slice text)
     size_t n = text.n;
     for (; n >= 8; p += 8, n -= 8)
         take_word(s, load_word(p), ROUNDS_WORD);
-    if (n > 0)
-        take_word(s, load_part(p, n), ROUNDS_WORD);
+    if (n == 0)
+        return;
+    /* Behind other words the last bytes are the end of a whole one. */
+    uint64_t rest = text.n > 8 ? load_word(p + n - 8) >> (64 - 8 * n) : load_part(p, n);
+    take_word(s, rest, ROUNDS_WORD);
 }
 
 struct hash128 hash_of_two(struct hash_key key, struct hash128 number, struct slice first,

@@ -15,8 +15,23 @@ struct rng {
 /* Any seed is good, 0 too. The same seed gives the same numbers. */
 void rng_seed(struct rng *r, uint64_t seed);
 
+static inline uint64_t rng_rotl(uint64_t x, int k)
+{
+    return (x << k) | (x >> (64 - k));
+}
+
 /* 64 even bits. */
-uint64_t rng_next(struct rng *r);
+static inline uint64_t rng_next(struct rng *r)
+{
+    uint64_t *s = r->s, result = rng_rotl(s[1] * 5, 7) * 9, t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rng_rotl(s[3], 45);
+    return result;
+}
 
 /* Even in [0, 1), in steps of 2^-53. */
 double rng_double(struct rng *r);

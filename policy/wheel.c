@@ -81,16 +81,13 @@ void wheel_init(struct wheel *w, tick_t now)
 
 void wheel_set(struct wheel *w, struct wheel_timer *t, tick_t due)
 {
+    if (wheel_push_back(t, due))
+        return; /* it is moved when its slot comes up */
     t->due = due;
-    if (!wheel_linked(t)) {
-        if (due == TICK_NEVER)
-            return;
-    } else {
-        /* Later than its place: it is moved when its slot comes up. */
-        if (ceil_ms(due) >= t->at)
-            return;
+    if (wheel_linked(t))
         take(w, t);
-    }
+    else if (due == TICK_NEVER)
+        return;
     t->at = ceil_ms(due);
     put(w, t);
 }

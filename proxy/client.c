@@ -224,10 +224,10 @@ static void linger_read(struct client *c)
 /* Back to waiting for a request, the answer being on its way. */
 static void client_ready(struct client *c)
 {
-    h1_body_dispose(&c->body);
-    memset(&c->body, 0, sizeof(c->body));
-    c->body.done = true;
-    memset(&c->scan, 0, sizeof(c->scan));
+    if (c->body.trailers)
+        h1_body_dispose(&c->body);
+    c->body = (struct h1_body){.done = true};
+    c->scan = (struct h1_scan){0};
     c->replied = c->chunked = c->body_paused = false;
     c->d.bytes_in = c->d.bytes_out = 0;
     drop_settings(c);
@@ -235,13 +235,9 @@ static void client_ready(struct client *c)
     client_set_timer(c, client_config(c)->listen_idle_timeout);
 }
 
-/* Keeps p[0..n) as input to be looked at later. */
-static bool save_input(struct client *c, const char *p, size_t n)
+/* Keeps p[0..n), some bytes, as input to be looked at later. */
+static bool save_bytes(struct client *c, const char *p, size_t n)
 {
-    if (n == 0) {
-        client_in_clear(c);
-        return true;
-    }
     if (c->in.p && p >= c->in.p && p < c->in.p + c->in.cap) {
         memmove(c->in.p, p, n);
         c->in.len = (uint32_t)n;
@@ -255,6 +251,15 @@ static bool save_input(struct client *c, const char *p, size_t n)
     c->in.p = grown;
     c->in.len = (uint32_t)n;
     c->in.cap = (uint32_t)(n + READ_MORE);
+    return true;
+}
+
+static bool save_input(struct client *c, const char *p, size_t n)
+{
+    if (n > 0)
+        return save_bytes(c, p, n);
+    if (c->in.p)
+        client_in_clear(c);
     return true;
 }
 
@@ -348,14 +353,17 @@ static void client_feed(struct client *c, const char *p, size_t n, struct block 
 {
     size_t at = 0;
     int requests = 0;
+    c->feeding = true;
     for (;;) {
         if (c->state == CLIENT_BUSY && !c->d.exchange) {
+            c->feeding = false;
             if (!save_input(c, p + at, n - at)) {
                 client_free(c);
                 return;
             }
             if (!request_over(c))
                 return;
+            c->feeding = true;
             p = c->in.p;
             n = c->in.len;
             at = 0;
@@ -384,6 +392,7 @@ static void client_feed(struct client *c, const char *p, size_t n, struct block 
         if (c->d.exchange && (c->body.done || at == n))
             exchange_request_flush(c->d.exchange);
     }
+    c->feeding = false;
     if (c->d.half_closed && (c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) &&
         (at == n || c->state == CLIENT_HEAD)) {
         client_free(c); /* no more requests can come */

@@ -187,7 +187,8 @@ static void down_finished(struct downstream *d, bool whole)
         c->close_after = true;
     if (c->state == CLIENT_TUNNEL)
         c->close_after = true;
-    client_resume_later(c);
+    if (!c->feeding || !c->reading)
+        client_resume_later(c);
 }
 
 static void down_tunnel(struct downstream *d, const struct reply *reply)

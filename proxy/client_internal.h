@@ -40,6 +40,7 @@ struct client {
     bool hard_end;         /* end it with a reset */
     bool close_after;      /* the connection ends with the present answer */
     bool on_resume;
+    bool feeding; /* client_feed() is at work, and sees itself when the exchange is over */
     bool misdirected;
 };
 

@@ -72,21 +72,28 @@ static void news_delivered(struct letter *letter, void *owner);
 static void drained_delivered(struct letter *letter, void *owner);
 static void admitted_delivered(struct letter *letter, void *owner);
 
+static struct exchange *new_memory(void)
+{
+    struct exchange *x = malloc(sizeof(*x));
+    if (x)
+        x->timer = (struct timer){.node.due = TICK_NEVER, .fire = timer_fired};
+    return x;
+}
+
 struct exchange *exchange_new(struct worker *w)
 {
     struct exchange *x = w->free_exchanges;
     if (x)
         w->free_exchanges = x->free_next;
     else
-        x = malloc(sizeof(*x));
+        x = new_memory();
     if (!x)
         return NULL;
-    memset(x, 0, unseen(offsetof(struct exchange, id)));
+    memset(x, 0, unseen(offsetof(struct exchange, timer)));
     x->w = w;
     x->settings = settings_ref(w->settings);
     x->began = x->phase_began = worker_now(w);
     x->deadline = x->grace = TICK_NEVER;
-    x->timer.fire = timer_fired;
     x->wait.exchange = x;
     x->news.letter.deliver = news_delivered;
     x->drained.letter.deliver = drained_delivered;
@@ -111,6 +118,7 @@ void exchange_dispose_free(struct worker *w)
     while (w->free_exchanges) {
         struct exchange *x = w->free_exchanges;
         w->free_exchanges = x->free_next;
+        worker_cancel_timer(w, &x->timer);
         free(x);
     }
 }
@@ -156,7 +164,7 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
     size_t used = 0;
     *out = (struct store_request){
         .head = &x->req,
-        .origin = {x->settings->p->origin, strlen(x->settings->p->origin)},
+        .origin = {x->settings->p->origin, x->settings->p->origin_len},
         .rules = &x->settings->p->cache,
         .route = {x->route.route->has_ttl, x->route.route->ttl, false, 0},
         .tags = tags,
@@ -355,9 +363,12 @@ static void let_go(struct exchange *x)
 {
     if (x->copy && x->copy != x->room)
         free(x->copy);
-    free(x->body.p);
-    free(x->trailers);
-    body_digest_free(x->digest);
+    if (x->body.p)
+        free(x->body.p);
+    if (x->trailers)
+        free(x->trailers);
+    if (x->digest)
+        body_digest_free(x->digest);
     entry_release(x->entry);
     x->entry = NULL;
     settings_unref(x->settings);
@@ -374,10 +385,12 @@ void exchange_over(struct exchange *x, bool whole)
 {
     struct worker *w = x->w;
     struct downstream *d = x->down;
-    worker_cancel_timer(w, &x->timer);
-    pool_cancel(w->pool, &x->wait);
+    worker_rest_timer(&x->timer);
+    if (x->wait.waiting)
+        pool_cancel(w->pool, &x->wait);
     exchange_hedge_cancel(x);
-    exchange_second_leave(x);
+    if (x->second)
+        exchange_second_leave(x);
     if (d)
         d->ops->flush(d);
     exchange_judge_refusal(x);
@@ -386,7 +399,8 @@ void exchange_over(struct exchange *x, bool whole)
     exchange_report(x, OUTCOME_CLIENT_GONE);
     exchange_admit_leave(x);
     exchange_leave_upstream(x, false);
-    fill_leave(&x->waiter);
+    if (x->waiter.fill)
+        fill_leave(&x->waiter);
     if (!x->refresh)
         exchange_account(x, whole);
     exchange_trace_over(x);

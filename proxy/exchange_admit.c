@@ -177,10 +177,8 @@ void exchange_admit_failed(struct exchange *x, enum outcome outcome)
     ended(x, outcome, NULL, 0);
 }
 
-void exchange_admit_leave(struct exchange *x)
+void exchange_admit_leave_slow(struct exchange *x)
 {
-    if (x->admit_step == STEP_NONE && !x->admit_waited)
-        return; /* nothing is held, and nothing awaited */
     admit_leave(admit_of(x), &x->ticket, x->admit_step == STEP_BOTH ? x->sent_at : 0, worker_now(x->w));
     x->admit_step = STEP_NONE;
 }

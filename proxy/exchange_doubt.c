@@ -48,12 +48,6 @@ bool exchange_doubt(struct exchange *x, const struct head *response)
     return x->doubt != NULL;
 }
 
-void exchange_doubt_drop(struct exchange *x)
-{
-    free(x->doubt);
-    x->doubt = NULL;
-}
-
 /* True: it is relayed, and what was held is on its way to the client. */
 static bool judge(struct exchange *x)
 {

@@ -36,11 +36,9 @@ static void part(struct exchange *h)
     exchange_over(h, false);
 }
 
-void exchange_hedge_cancel(struct exchange *x)
+void exchange_hedge_cancel_slow(struct exchange *x)
 {
     struct exchange *h = x->hedge;
-    if (!h)
-        return;
     overtaken(h);
     part(h);
 }

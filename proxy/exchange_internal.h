@@ -16,6 +16,7 @@
 #define PROXY_EXCHANGE_INTERNAL_H
 
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "metrics/observe.h"
 #include "policy/breaker.h"
@@ -63,7 +64,6 @@ struct exchange {
     struct upstream *up;     /* NULL: none */
     struct settings *settings;
     struct exchange *free_next;
-    struct timer timer;
     tick_t began, deadline; /* deadline: of everything, TICK_NEVER when there is none */
     tick_t grace;           /* a half-closed client is given up then */
     uint8_t phase;
@@ -158,6 +158,7 @@ struct exchange {
     enum reason why;
 
     /* From here on nothing is cleared for a new exchange. */
+    struct timer timer; /* may lie in the wheel, at rest, while the exchange lies among the free ones */
     char id[ID_MAX];
     char body_sha256[64];
     char room[ROOM];
@@ -254,7 +255,12 @@ void exchange_admit_turn(struct exchange *x);
 void exchange_admit_answered(struct exchange *x, const struct head *response, enum outcome outcome);
 void exchange_admit_failed(struct exchange *x, enum outcome outcome);
 /* Whatever is still held or awaited is given up. */
-void exchange_admit_leave(struct exchange *x);
+void exchange_admit_leave_slow(struct exchange *x);
+static inline void exchange_admit_leave(struct exchange *x)
+{
+    if (x->admit_step || x->admit_waited)
+        exchange_admit_leave_slow(x);
+}
 /* Whose rate limit the request counts against. */
 struct slice exchange_quota_credential(const struct exchange *x);
 
@@ -269,7 +275,12 @@ void exchange_doubt_over(struct exchange *x);
  * may follow. */
 bool exchange_doubt_end(struct exchange *x);
 /* Forgets what is held, if anything. */
-void exchange_doubt_drop(struct exchange *x);
+static inline void exchange_doubt_drop(struct exchange *x)
+{
+    if (x->doubt)
+        free(x->doubt);
+    x->doubt = NULL;
+}
 
 /* exchange_send.c */
 /* Appends to `body`. False: no memory. */
@@ -282,14 +293,30 @@ void exchange_attempt_failed(struct exchange *x, enum reason why, int status, ti
 bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retry_after);
 /* What an attempt came to that ended without an answer. */
 enum outcome exchange_outcome(const struct exchange *x, enum reason why);
-void exchange_report(struct exchange *x, enum outcome outcome);
+void exchange_report_slow(struct exchange *x, enum outcome outcome);
+static inline void exchange_report(struct exchange *x, enum outcome outcome)
+{
+    if (x->admitted)
+        exchange_report_slow(x, outcome);
+}
 void exchange_attempt_done(struct exchange *x, enum reason why, int status);
 /* Notes what an attempt's connection has carried. */
 void exchange_note_upstream(struct exchange *x, const struct upstream *u);
 /* Leaves the upstream, if any. */
-void exchange_leave_upstream(struct exchange *x, bool drain);
+void exchange_leave_upstream_slow(struct exchange *x, bool drain);
+static inline void exchange_leave_upstream(struct exchange *x, bool drain)
+{
+    if (x->up)
+        exchange_leave_upstream_slow(x, drain);
+}
 /* The role of a leader ends without an answer. */
-void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over);
+static inline void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over)
+{
+    struct fill *fill = x->fill;
+    x->fill = NULL;
+    if (fill)
+        fill_abort(fill, why, hand_over);
+}
 void exchange_drop_body(struct exchange *x);
 
 /* Arms the clock of an attempt that was sent. */
@@ -309,7 +336,12 @@ struct exchange *exchange_hedge_response(struct exchange *x, const struct head *
  */
 bool exchange_hedge_failed(struct exchange *x, enum reason why, int status);
 /* The second copy, if any, is given up. */
-void exchange_hedge_cancel(struct exchange *x);
+void exchange_hedge_cancel_slow(struct exchange *x);
+static inline void exchange_hedge_cancel(struct exchange *x)
+{
+    if (x->hedge)
+        exchange_hedge_cancel_slow(x);
+}
 
 /* exchange_relay.c */
 /* Acts on the head of a final answer whose outcome is known. True: it is relayed, and its body is wanted. */

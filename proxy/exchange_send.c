@@ -286,11 +286,9 @@ enum outcome exchange_outcome(const struct exchange *x, enum reason why)
     return outcome_of_reason(why, x->a.reused && x->replaced == 0);
 }
 
-void exchange_report(struct exchange *x, enum outcome outcome)
+void exchange_report_slow(struct exchange *x, enum outcome outcome)
 {
     tick_t now = worker_now(x->w);
-    if (!x->admitted)
-        return;
     x->admitted = false;
     guard_end(x->w->service->guard, x->permit, outcome, now - x->attempt_began, now);
 }
@@ -339,22 +337,12 @@ void exchange_attempt_done(struct exchange *x, enum reason why, int status)
     x->attempt_began = 0;
 }
 
-void exchange_leave_upstream(struct exchange *x, bool drain)
+void exchange_leave_upstream_slow(struct exchange *x, bool drain)
 {
     struct upstream *u = x->up;
     x->up = NULL;
-    if (!u)
-        return;
     exchange_note_upstream(x, u);
     u->ops->leave(u, drain);
-}
-
-void exchange_abandon_fill(struct exchange *x, enum reason why, bool hand_over)
-{
-    struct fill *fill = x->fill;
-    x->fill = NULL;
-    if (fill)
-        fill_abort(fill, why, hand_over);
 }
 
 void exchange_forward(struct exchange *x)

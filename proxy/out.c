@@ -185,9 +185,21 @@ static enum out_result queue_rest(struct out *out, const struct gather *g, size_
     return OUT_QUEUED;
 }
 
+/* A small answer is one run. */
+static enum out_result send_run(struct iovec *run, struct stream *s, size_t *gone)
+{
+    ssize_t r = stream_writev(s, run, 1, false);
+    if (r < 0)
+        return result_of(r);
+    *gone = (size_t)r;
+    return *gone == run->iov_len ? OUT_DONE : OUT_QUEUED;
+}
+
 /* Offers the runs; says how many bytes of them went. */
 static enum out_result send_runs(struct gather *g, struct stream *s, size_t *gone)
 {
+    if (g->count == 1 && g->file_fd < 0 && !s->tls)
+        return send_run(g->iov, s, gone);
     size_t total = 0;
     for (int i = 0; i < g->count; i++)
         total += g->iov[i].iov_len;

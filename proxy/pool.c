@@ -330,14 +330,18 @@ static tick_t trusted_idle(struct pool *pool, const struct upstream *u)
     return t;
 }
 
-static bool outdated(struct pool *pool, struct upstream *u)
+/* Not to be used any more, however short it has been idle. */
+static bool worn_out(struct pool *pool, const struct pooled *p)
 {
     const struct config *cfg = config_of(pool);
-    struct pooled *p = upstream_pooled(u);
-    tick_t now = worker_now(pool->w);
     return p->doomed || p->generation != pool->generation ||
-           (cfg->pool_max_connection_age > 0 && now - p->born > cfg->pool_max_connection_age) ||
-           now - p->idle_since > trusted_idle(pool, u);
+           (cfg->pool_max_connection_age > 0 && worker_now(pool->w) - p->born > cfg->pool_max_connection_age);
+}
+
+static bool outdated(struct pool *pool, struct upstream *u)
+{
+    struct pooled *p = upstream_pooled(u);
+    return worn_out(pool, p) || worker_now(pool->w) - p->idle_since > trusted_idle(pool, u);
 }
 
 struct upstream *pool_acquire(struct pool *pool, struct pool_wait *wait)
@@ -377,7 +381,7 @@ void pool_release(struct pool *pool, struct upstream *u)
     p->idle_since = worker_now(pool->w);
     const struct permits *permits = pool->w->service->permits;
     bool over = permits_held(permits) > permits_max(permits); /* pool.max_size was lowered */
-    if (pool->closing || over || outdated(pool, u)) {
+    if (pool->closing || over || worn_out(pool, p)) {
         make_idle(pool, u);
         upstream_close(u);
         return;

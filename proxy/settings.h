@@ -32,6 +32,7 @@ struct publication {
     struct tls_context *tls_client; /* NULL: plain */
     struct signer *signer;          /* never NULL; may hold no key */
     char *origin;                   /* "https://host:port" */
+    size_t origin_len;
     uint32_t generation;            /* grows with every publication */
 };
 

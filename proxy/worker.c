@@ -97,7 +97,7 @@ static void set_tick(struct worker *w)
     w->tick_due = due;
 }
 
-void worker_set_timer(struct worker *w, struct timer *timer, tick_t due)
+void worker_move_timer(struct worker *w, struct timer *timer, tick_t due)
 {
     wheel_set(w->wheel, &timer->node, due);
     if (due < w->tick_due)
@@ -174,6 +174,17 @@ static void end_turn(struct worker *w)
     w->ends = 0;
 }
 
+/*
+ * Nobody cancels a worker. Where cancellation may come at any time glibc need not allow it for the length of each read
+ * and write, by two locked instructions each; and where it is disabled it cannot come.
+ */
+static void never_cancelled(void)
+{
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &before);
+}
+
 static void *run(void *arg)
 {
     struct worker *w = arg;
@@ -181,6 +192,7 @@ static void *run(void *arg)
     sigfillset(&all);
     sigdelset(&all, SIGSYS); /* harden.h */
     pthread_sigmask(SIG_BLOCK, &all, NULL);
+    never_cancelled();
     while (!finished(w)) {
         event_base_loop(w->base, w->resume ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
         end_turn(w);

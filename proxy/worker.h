@@ -134,7 +134,19 @@ tick_t worker_wall_ns(struct worker *w);
 struct block *worker_scratch(struct worker *w);
 
 /* Sets or pushes back a timer, and the loop's tick with it. */
-void worker_set_timer(struct worker *w, struct timer *timer, tick_t due);
+void worker_move_timer(struct worker *w, struct timer *timer, tick_t due);
+static inline void worker_set_timer(struct worker *w, struct timer *timer, tick_t due)
+{
+    if (!wheel_push_back(&timer->node, due))
+        worker_move_timer(w, timer, due);
+}
+
+/* It does not fire, but may lie in the wheel until its time: for one that is set again soon. / It does not, and its
+ * memory may go away. */
+static inline void worker_rest_timer(struct timer *timer)
+{
+    timer->node.due = TICK_NEVER;
+}
 void worker_cancel_timer(struct worker *w, struct timer *timer);
 
 /* Makes a worker (not yet running) that listens on listen_fd, which it takes over, and begins with a
