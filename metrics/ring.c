@@ -26,6 +26,7 @@ struct slot {
 struct ring {
     _Atomic uint64_t count;
     size_t room;
+    size_t next; /* the owner's: the place of entry `count` of a queue, so that nothing is divided for each */
     struct slot slots[];
 };
 
@@ -86,7 +87,8 @@ static bool read_slot(const struct slot *from, uint64_t version, struct observat
 void ring_put(struct ring *r, const struct observation *o)
 {
     uint64_t number = atomic_load_explicit(&r->count, memory_order_relaxed);
-    write_slot(&r->slots[number % r->room], 2 * number + 1, o);
+    write_slot(&r->slots[r->next], 2 * number + 1, o);
+    r->next = r->next + 1 < r->room ? r->next + 1 : 0;
     atomic_store_explicit(&r->count, number + 1, memory_order_release);
 }
 

@@ -120,6 +120,7 @@ bool routes_find(const struct routes *r, enum method method, struct slice path, 
     const char *query = path.n ? memchr(path.p, '?', path.n) : NULL;
     if (query)
         path.n = (size_t)(query - path.p);
+    match->path_n = path.n;
     int n = split(path, segment);
     if (n < 0 || (unsigned)method >= METHOD_COUNT || r->rows == 0)
         return false;

@@ -60,6 +60,7 @@ struct route_error {
 struct route_match {
     const struct route *route;                /* never NULL; lives as long as the routes */
     struct slice capture[ROUTE_MAX_CAPTURES]; /* raw bytes of the request's path */
+    size_t path_n;                            /* bytes of the path before its query */
 };
 
 /*

@@ -58,12 +58,13 @@ static void write_hex_16(char out[32], const uint8_t p[16])
     memcpy(out + 16, &rest, sizeof rest);
 }
 
-static bool all_zero(const uint8_t *p, size_t n)
+/* n is 8 or 16. */
+static inline bool all_zero(const uint8_t *p, size_t n)
 {
-    uint8_t any = 0;
-    for (size_t i = 0; i < n; i++)
-        any |= p[i];
-    return any == 0;
+    uint64_t first, last;
+    memcpy(&first, p, 8);
+    memcpy(&last, p + n - 8, 8);
+    return (first | last) == 0;
 }
 
 bool traceparent_parse(struct slice value, struct trace_context *t)

@@ -115,8 +115,7 @@ void exchange_account(struct exchange *x, bool whole)
 {
     struct worker *w = x->w;
     struct slice target = x->req.base ? head_path(&x->req) : (struct slice){"", 0};
-    const char *query = target.n ? memchr(target.p, '?', target.n) : NULL;
-    struct slice path = {target.p, query ? (size_t)(query - target.p) : target.n};
+    struct slice path = {target.p, target.n < x->route.path_n ? target.n : x->route.path_n};
     x->o.total = end_of(x) - x->began;
     x->o.ended_wall = worker_wall_ns(w);
     x->o.attempts = (uint8_t)(x->attempts > 255 ? 255 : x->attempts);

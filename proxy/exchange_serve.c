@@ -120,11 +120,12 @@ static int64_t floor_seconds(tick_t t)
 static void age_and_own(struct exchange *x, struct entry *entry, struct cache_status *status,
                         struct compose *c)
 {
-    tick_t now = worker_now(x->w);
+    const struct freshness *fresh = entry_freshness(entry);
+    tick_t age = freshness_age(fresh, worker_now(x->w));
     status->has_ttl = true;
-    status->ttl = floor_seconds(freshness_left(entry_freshness(entry), now));
+    status->ttl = floor_seconds(fresh->lifetime - age);
     COMPOSE(c, "Age: ");
-    compose_number(c, (uint64_t)(freshness_age(entry_freshness(entry), now) / TICK_S));
+    compose_number(c, (uint64_t)(age / TICK_S));
     COMPOSE(c, "\r\n");
     c->p += exchange_own_lines(x, status, c->p, (size_t)(c->end - c->p));
 }
