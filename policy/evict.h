@@ -43,7 +43,7 @@ enum evict_kind { EVICT_S3, EVICT_DUEL, EVICT_VALUE, EVICT_RECENT };
 struct evict_rule {
     enum evict_kind kind;
     unsigned share; /* of the small queue, in percent of all; 0: all enter the main queue. RECENT: of what was
-                       guessed alone */
+                       guessed alone. VALUE: 100 by the cost, less by its square root */
     unsigned margin; /* DUEL: by so many uses must the newcomer lead */
 };
 

@@ -1,11 +1,13 @@
 /*
- * Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69R1): rank = inflation + uses * cost / size, least goes
- * first, and leaves its rank behind as the inflation that newcomers start from. A hit only counts; the rank
- * is raised when the entry comes to be the least. Invariants: a parent's rank is not above its children's;
- * heap[n].node->at is n. Inflation is taken off all ranks before it could swallow small differences.
+ * Greedy-Dual-Size-Frequency (Cherkasova, HPL-98-69R1): rank = inflation + uses * cost / size (or the root of
+ * the cost, between saving most and hitting most), least goes first, and leaves its rank behind as the
+ * inflation that newcomers start from. A hit only counts; the rank is raised when the entry comes to be the
+ * least. Invariants: a parent's rank is not above its children's; heap[n].node->at is n. Inflation is taken
+ * off all ranks before it could swallow small differences.
  */
 #include "policy/evict_private.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { CHILDREN = 4 };
@@ -23,7 +25,8 @@ unsigned evict_look(struct evict_node *node)
 
 static double rank_of(const struct evict_index *index, const struct evict_node *node)
 {
-    return index->inflation + (double)node->uses * (double)node->cost / evict_weight(index, node);
+    double cost = index->rule.share < 100 ? sqrt((double)node->cost) : (double)node->cost;
+    return index->inflation + (double)node->uses * cost / evict_weight(index, node);
 }
 
 static void put(struct evict_index *index, size_t at, struct heap_slot slot)

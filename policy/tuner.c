@@ -1,6 +1,8 @@
 /*
  * Invariants: every candidate saw the same requests; `chosen` is the candidate that the advice names; scores
- * are what the candidates' hits saved, faded each period.
+ * are what the candidates' hits saved, faded each period, and so are hits and requests, the `lately` ones
+ * sooner. Where costs differ, saving most may mean to hit less often: who hits less often than lru (RECENT)
+ * would is not followed.
  */
 #include "policy/tuner.h"
 
@@ -13,10 +15,11 @@
 static const struct candidate {
     struct evict_rule rule;
     bool fine; /* a share between two others: not tried for a cache that is not there */
-} candidates[] = {{{EVICT_RECENT, 10, 0}, false}, {{EVICT_S3, 10, 0}, false},  {{EVICT_S3, 2, 0}, true},
-                  {{EVICT_S3, 30, 0}, true},      {{EVICT_S3, 60, 0}, false},  {{EVICT_S3, 90, 0}, true},
-                  {{EVICT_S3, 0, 0}, false},      {{EVICT_DUEL, 1, 1}, false}, {{EVICT_DUEL, 10, 1}, false},
-                  {{EVICT_DUEL, 40, 1}, true},    {{EVICT_VALUE, 0, 0}, false}};
+} candidates[] = {
+    {{EVICT_RECENT, 10, 0}, false}, {{EVICT_S3, 10, 0}, false},     {{EVICT_S3, 2, 0}, true},
+    {{EVICT_S3, 30, 0}, true},      {{EVICT_S3, 60, 0}, false},     {{EVICT_S3, 90, 0}, true},
+    {{EVICT_S3, 0, 0}, false},      {{EVICT_DUEL, 1, 1}, false},    {{EVICT_DUEL, 10, 1}, false},
+    {{EVICT_DUEL, 40, 1}, true},    {{EVICT_VALUE, 100, 0}, false}, {{EVICT_VALUE, 50, 0}, false}};
 
 enum {
     CANDIDATES = ARRAY_LEN(candidates),
@@ -30,6 +33,9 @@ enum {
 };
 
 #define MEMORY    0.985 /* of the scores, from one period to the next */
+#define BRIEF     0.8   /* the same of what tells the last few periods */
+#define LAG       0.003 /* of the requests: so many hits may who is followed stay behind lru, */
+#define LAG_BRIEF 0.01  /* and so many lately */
 #define LEAD      0.005 /* by which a candidate must be better to be followed: another share, */
 #define LEAD_KIND 0.03  /* another way to let in, */
 #define LEAD_MOVE 0.02  /* or one for which entries are moved */
@@ -37,7 +43,11 @@ enum {
 struct tuner {
     bool coarse;                    /* without the fine candidates: */
     struct mini *minis[CANDIDATES]; /* theirs are NULL, and their scores 0 */
-    double scores[CANDIDATES];
+    double scores[CANDIDATES];      /* what their hits saved, */
+    double requests;
+    double hits[CANDIDATES];
+    double requests_lately;
+    double hits_lately[CANDIDATES];
     struct evict_sketch sketch;
     uint64_t max_entries, max_bytes;
     uint64_t threshold; /* of the sample; read by any thread */
@@ -73,7 +83,8 @@ static void free_minis(struct mini **minis)
 static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes, uint64_t threshold)
 {
     struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = threshold};
-    for (double n = (double)max_entries * tuner_rate(&next); n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
+    for (double n = (double)max_entries * tuner_rate(&next);
+         n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
         next.threshold /= 2;
     bool ok = true;
     for (size_t i = 0; i < CANDIDATES; i++) {
@@ -92,6 +103,9 @@ static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes,
      * the whole. */
     memcpy(tuner->minis, next.minis, sizeof tuner->minis);
     memcpy(tuner->scores, next.scores, sizeof tuner->scores);
+    memset(tuner->hits, 0, sizeof tuner->hits);
+    memset(tuner->hits_lately, 0, sizeof tuner->hits_lately);
+    tuner->requests = tuner->requests_lately = 0;
     tuner->max_entries = max_entries;
     tuner->max_bytes = max_bytes;
     tuner->seen = 0;
@@ -144,17 +158,27 @@ bool tuner_wants(const struct tuner *tuner, uint64_t hash)
     return mini_sampled(hash, __atomic_load_n(&tuner->threshold, __ATOMIC_RELAXED));
 }
 
+static void fade(struct tuner *tuner, double by, double lately_by)
+{
+    for (size_t i = 0; i < CANDIDATES; i++) {
+        tuner->scores[i] *= by;
+        tuner->hits[i] *= by;
+        tuner->hits_lately[i] *= lately_by;
+    }
+    tuner->requests *= by;
+    tuner->requests_lately *= lately_by;
+}
+
 void tuner_narrow(struct tuner *tuner, uint64_t threshold)
 {
     double before = tuner_rate(tuner);
     if (threshold >= tuner->threshold)
         return;
     __atomic_store_n(&tuner->threshold, threshold, __ATOMIC_RELAXED);
-    for (size_t i = 0; i < CANDIDATES; i++) {
+    for (size_t i = 0; i < CANDIDATES; i++)
         if (tuner->minis[i])
             mini_shrink(tuner->minis[i], threshold, limits_of(tuner));
-        tuner->scores[i] *= tuner_rate(tuner) / before;
-    }
+    fade(tuner, tuner_rate(tuner) / before, tuner_rate(tuner) / before);
 }
 
 static void choose(struct tuner *tuner, unsigned candidate)
@@ -173,21 +197,32 @@ static double lead_wanted(const struct tuner *tuner, unsigned to)
     return now == EVICT_VALUE || then == EVICT_VALUE ? LEAD_MOVE : LEAD_KIND;
 }
 
+/* Does it hit as often as lru would? The one that is followed may stay behind a little. */
+static bool keeps_up(const struct tuner *tuner, unsigned candidate)
+{
+    bool followed = candidate == tuner->chosen;
+    double allowed = followed ? LAG * tuner->requests : 0;
+    double allowed_lately = followed ? LAG_BRIEF * tuner->requests_lately : 0;
+    return tuner->hits[candidate] >= tuner->hits[0] - allowed &&
+           tuner->hits_lately[candidate] >= tuner->hits_lately[0] - allowed_lately;
+}
+
 static void decide(struct tuner *tuner)
 {
-    unsigned best = tuner->chosen;
-    double most = 0;
+    bool stays = keeps_up(tuner, tuner->chosen);
+    unsigned best = stays ? tuner->chosen : 0;
+    double most = stays ? 0 : tuner->scores[0];
     for (unsigned i = 0; i < CANDIDATES; i++) {
-        double lead = tuner->scores[i] - tuner->scores[tuner->chosen] * (1 + lead_wanted(tuner, i));
-        if (i != tuner->chosen && lead > most) {
+        double wanted = stays ? tuner->scores[tuner->chosen] * (1 + lead_wanted(tuner, i)) : 0;
+        double lead = tuner->scores[i] - wanted;
+        if (i != tuner->chosen && lead > most && keeps_up(tuner, i)) {
             best = i;
             most = lead;
         }
     }
     if (best != tuner->chosen)
         choose(tuner, best);
-    for (unsigned i = 0; i < CANDIDATES; i++)
-        tuner->scores[i] *= MEMORY;
+    fade(tuner, MEMORY, BRIEF);
     tuner->seen = 0;
     tuner->decisions += tuner->decisions < QUICK;
     tuner->settled = true;
@@ -214,11 +249,16 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
     size_t most = 0;
     float cost = item->cost > 0 ? item->cost : 1;
     sketch_add(&tuner->sketch, item->hash, 1);
+    tuner->requests++;
+    tuner->requests_lately++;
     for (size_t i = 0; i < CANDIDATES; i++) {
         if (!tuner->minis[i])
             continue;
-        if (mini_request(tuner->minis[i], item, 0, 1))
+        if (mini_request(tuner->minis[i], item, 0, 1)) {
             tuner->scores[i] += (double)cost;
+            tuner->hits[i]++;
+            tuner->hits_lately[i]++;
+        }
         size_t count = mini_count(tuner->minis[i]);
         most = count > most ? count : most;
     }

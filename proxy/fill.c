@@ -247,7 +247,10 @@ static void learn(const struct fill *fill, const struct store_request *request, 
     if (!base || base->status != 200 || !request->rules->adaptive_ttl)
         return;
     *learnt = base->learnt;
-    change_rate_poll(learnt, request->now - base->fresh.received, changed);
+    /* What comes from a level below may be from before a restart. */
+    tick_t since =
+        base->level ? freshness_age(&base->fresh, request->now) : request->now - base->fresh.received;
+    change_rate_poll(learnt, since, changed);
     rng_seed(&rng, fill->home.place.lo ^ (uint64_t)request->now);
     tick_t ttl = adaptive_ttl(&ADAPTIVE_TTL_DEFAULT, learnt, -1, &rng),
            left = freshness_left(&base->fresh, request->now);

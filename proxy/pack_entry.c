@@ -21,7 +21,8 @@ enum {
     HEAD_MAX = 1 << 20,
     WHO_BYTES = 16,
     MEMBERS_INDEX = 7,
-    MEMBERS_ENTRY = 18,
+    MEMBERS_ENTRY_1 = 18, /* of version 1 */
+    MEMBERS_ENTRY = 20,
     CLOCKS_APART = 60 * 1000 /* ms that another machine's clock may be ahead */
 };
 
@@ -82,6 +83,17 @@ static int64_t ms_of(tick_t time)
     return ms < 0 ? 0 : ms < TIME_MAX * 1000 ? ms : TIME_MAX * 1000;
 }
 
+/* Its numbers as they are, most significant octet first; nothing when there is nothing. */
+static void put_learnt(msgpack_packer *p, const struct change_rate *learnt)
+{
+    unsigned char bytes[sizeof(*learnt)];
+    uint32_t words[sizeof(*learnt) / 4];
+    memcpy(words, learnt, sizeof(words));
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (unsigned char)(words[i / 4] >> (24 - 8 * (i % 4)));
+    put_bin(p, (struct slice){(const char *)bytes, learnt->history > 0 ? sizeof(bytes) : 0});
+}
+
 bool pack_entry(const struct entry *entry, const struct pack_note *note, tick_t now, int64_t wall,
                 struct text *out)
 {
@@ -102,6 +114,8 @@ bool pack_entry(const struct entry *entry, const struct pack_note *note, tick_t 
     put_bin(&p, entry_span(entry, entry->tag_text));
     put_bin(&p, entry_head(entry));
     put_body(&p, entry, out);
+    msgpack_pack_uint32(&p, entry->fetch_us);
+    put_learnt(&p, &entry->learnt);
     return !out->failed;
 }
 
@@ -172,8 +186,28 @@ static bool get_tags(const msgpack_object *o, struct packed *out)
     return true;
 }
 
-static bool get_entry(const msgpack_object *m, struct packed *out)
+/* Only sums that change_rate could have made. */
+static bool get_learnt(const msgpack_object *o, struct change_rate *out)
 {
+    const float most = 2e10F; /* 20 polls of 10^9 s still count */
+    struct slice bytes;
+    uint32_t words[sizeof(*out) / 4] = {0};
+    if (!get_bin(o, &bytes) || (bytes.n != 0 && bytes.n != sizeof(*out)))
+        return false;
+    for (size_t i = 0; i < bytes.n; i++)
+        words[i / 4] = words[i / 4] << 8 | (unsigned char)bytes.p[i];
+    memcpy(out, words, sizeof(*out));
+    const float sums[] = {out->polls,          out->changes,        out->seconds, out->recent_polls,
+                          out->recent_changes, out->recent_seconds, out->history};
+    for (size_t i = 0; i < ARRAY_LEN(sums); i++)
+        if (!(sums[i] >= 0 && sums[i] <= most))
+            return false;
+    return out->changes <= out->polls && out->recent_changes <= out->recent_polls;
+}
+
+static bool get_entry(const msgpack_object *m, uint32_t count, struct packed *out)
+{
+    uint64_t fetch_us = 0;
     const int64_t far = TIME_MAX * 100;
     uint64_t flags;
     out->last_modified = INT64_MIN;
@@ -183,6 +217,9 @@ static bool get_entry(const msgpack_object *m, struct packed *out)
               (m[12].type == MSGPACK_OBJECT_NIL || get_int(&m[12], -far, far, &out->last_modified)) &&
               get_uint(&m[13], 15, &flags) && get_bin(&m[14], &out->uri) && get_tags(&m[15], out) &&
               get_bin(&m[16], &out->head) && get_bin(&m[17], &out->body);
+    if (ok && count == MEMBERS_ENTRY)
+        ok = get_uint(&m[18], UINT32_MAX, &fetch_us) && get_learnt(&m[19], &out->learnt);
+    out->fetch_us = (uint32_t)fetch_us;
     if (!ok)
         return false;
     out->flags = (unsigned)flags;
@@ -198,7 +235,7 @@ static enum pack_kind read_members(const msgpack_object *o, struct packed *out)
     const msgpack_object *m = o->via.array.ptr;
     if (!get_uint(&m[0], UINT32_MAX, &version))
         return PACK_DAMAGED;
-    if (version != PACK_VERSION)
+    if (version != PACK_VERSION && version != PACK_VERSION_READ)
         return PACK_FOREIGN;
     if (o->via.array.size < MEMBERS_INDEX || !get_uint(&m[1], PACK_INDEX, &kind) ||
         !get_uint(&m[2], UINT64_MAX, &out->note.stamps[0]) ||
@@ -211,7 +248,8 @@ static enum pack_kind read_members(const msgpack_object *o, struct packed *out)
                        out->names.n > 0
                    ? PACK_INDEX
                    : PACK_DAMAGED;
-    return o->via.array.size == MEMBERS_ENTRY && get_entry(m, out) ? PACK_ENTRY : PACK_DAMAGED;
+    uint32_t wanted = version == PACK_VERSION ? MEMBERS_ENTRY : MEMBERS_ENTRY_1;
+    return o->via.array.size == wanted && get_entry(m, wanted, out) ? PACK_ENTRY : PACK_DAMAGED;
 }
 
 /* Bytes of one plain member (number, nil, bytes) at the front; 0: it is none, or cut. */
@@ -345,6 +383,8 @@ static struct entry *make(struct store *store, const struct packed *packed, cons
         entry_release(entry);
         return NULL;
     }
+    entry->fetch_us = packed->fetch_us;
+    entry->learnt = packed->learnt;
     entry->fresh.has_validator = entry->etag.n > 0 || fresh->last_modified != INT64_MIN;
     entry_complete(entry, body);
     return entry;

@@ -6,13 +6,15 @@
 #define PROXY_PACK_ENTRY_H
 
 #include "metrics/text.h"
+#include "policy/change_rate.h"
 #include "policy/hash.h"
 #include "policy/head.h"
 
 struct entry;
 struct store;
 
-enum { PACK_VERSION = 1, PACK_TAGS_MAX = 8 };
+/* Version 1, which is still read, did not have what the fetch took nor what was learnt of changes. */
+enum { PACK_VERSION = 2, PACK_VERSION_READ = 1, PACK_TAGS_MAX = 8 };
 
 /* What goes with an entry, for the reader's decisions. */
 struct pack_note {
@@ -47,6 +49,8 @@ struct packed {
     tick_t age, lifetime, swr, sie;
     int64_t date, last_modified;
     unsigned flags;
+    uint32_t fetch_us;         /* 0: not known */
+    struct change_rate learnt; /* all zero: nothing */
 };
 
 /* Reads bytes that fill p[0..n) exactly. */

@@ -212,7 +212,8 @@ static void count_use(struct store *store, struct shard *shard, const struct fin
     if (!entry)
         return;
     evict_hit(shard->index, &entry->node);
-    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now, entry->unnoted);
+    struct evict_item item = entry_item(entry);
+    store_note_use(store, &item, &entry->fresh, now, entry->unnoted);
     entry->noted = now;
     entry->unnoted = 0;
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "policy/adaptive_ttl.h"
+#include "policy/fetch_cost.h"
 #include "policy/table.h"
 #include "policy/tier.h"
 #include "policy/tuner.h"
@@ -124,7 +125,8 @@ struct shard {
     struct evict_index *index;
     _Atomic uint64_t bytes; /* written under the lock, read by whoever looks for a victim */
     struct store_stats stats;
-    tick_t swept; /* when all tiers were judged last: store_cold.c */
+    struct fetch_cost costs; /* of what is fetched for this shard */
+    tick_t swept;            /* when all tiers were judged last: store_cold.c */
     /* What was given up for room lately, by the hash of its place. */
     struct {
         uint64_t hash;
@@ -168,10 +170,10 @@ bool shard_init(struct shard *shard, enum evict_strategy strategy, size_t expect
                 const evict_advice *advice) MUSTCHECK;
 void shard_dispose(struct shard *shard);
 
-/* Makes the entry findable; takes the caller's reference. Tags for which there is no memory make it fail:
- * false, nothing done. */
-bool shard_link(struct store *store, struct shard *shard, struct entry *entry,
-                const struct home *home) MUSTCHECK;
+/* Makes the entry findable; takes the caller's reference. `measured`: it brings a fetch time that was not
+ * seen before. Tags for which there is no memory make it fail: false, nothing done. */
+bool shard_link(struct store *store, struct shard *shard, struct entry *entry, const struct home *home,
+                bool measured) MUSTCHECK;
 
 /* Takes it out of all tables and the index. The table's reference goes to the caller, who drops it after
  * unlocking. */
@@ -241,8 +243,14 @@ bool store_insert_behind(struct store *store, struct entry *entry, struct fill *
 
 /* Tells the tuner and the what-ifs of a use of an entry, if its key is in the sample. Any thread, under any
  * lock or none. `fresh` of the entry. */
-void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, const struct freshness *fresh,
+void store_note_use(struct store *store, const struct evict_item *item, const struct freshness *fresh,
                     tick_t now, uint32_t again);
+
+/* What the policies see of an entry that is in its tables; under its shard's lock. */
+static inline struct evict_item entry_item(const struct entry *entry)
+{
+    return (struct evict_item){.hash = entry->link.hash, .bytes = entry->footprint, .cost = entry->node.cost};
+}
 
 /* A use of an entry that is in memory; under its shard's lock. */
 void store_note_hit(struct store *store, struct entry *entry, tick_t now);

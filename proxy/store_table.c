@@ -4,6 +4,7 @@
  * store->bytes are the sums over all shards; a place's marker and its entries may be there together (the
  * entry counts first).
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,7 +91,8 @@ static void untag_entry(struct shard *shard, struct entry *entry, unsigned slot)
 
 /* ---- entries ---- */
 
-bool shard_link(struct store *store, struct shard *shard, struct entry *entry, const struct home *home)
+bool shard_link(struct store *store, struct shard *shard, struct entry *entry, const struct home *home,
+                bool measured)
 {
     for (unsigned i = 0; i < entry->tag_count; i++) {
         if (tag_entry(shard, entry, i, home->tags[i]))
@@ -101,9 +103,11 @@ bool shard_link(struct store *store, struct shard *shard, struct entry *entry, c
     }
     entry->place_hi = home->place.hi;
     table_insert(&shard->entries, &entry->link, home->place.lo);
+    double seconds = (double)entry->fetch_us * 1e-6;
     struct evict_item item = {.hash = home->place.lo,
                               .bytes = entry->footprint,
-                              .cost = 1,
+                              .cost = measured ? fetch_cost_note(&shard->costs, home->place.lo, seconds)
+                                               : fetch_cost_of(&shard->costs, seconds),
                               .guessed = entry->ahead == STORE_GUESSED};
     evict_insert(shard->index, &entry->node, &item);
     atomic_fetch_add_explicit(&store->tier_bytes[entry->tier], entry->footprint, memory_order_relaxed);
@@ -519,15 +523,14 @@ bool store_make_room(struct store *store, struct shard *from, uint64_t more_entr
     }
 }
 
-void store_note_use(struct store *store, uint64_t hash, uint64_t footprint, const struct freshness *fresh,
+void store_note_use(struct store *store, const struct evict_item *item, const struct freshness *fresh,
                     tick_t now, uint32_t again)
 {
-    struct evict_item item = {.hash = hash, .bytes = footprint, .cost = 1};
-    whatif_note(store->whatif, &item, fresh, now, again);
-    if (!atomic_load_explicit(&store->tunes, memory_order_relaxed) || !tuner_wants(store->tuner, hash) ||
-        pthread_mutex_trylock(&store->tuner_lock) != 0)
+    whatif_note(store->whatif, item, fresh, now, again);
+    if (!atomic_load_explicit(&store->tunes, memory_order_relaxed) ||
+        !tuner_wants(store->tuner, item->hash) || pthread_mutex_trylock(&store->tuner_lock) != 0)
         return;
-    tuner_note(store->tuner, &item);
+    tuner_note(store->tuner, item);
     pthread_mutex_unlock(&store->tuner_lock);
 }
 
@@ -552,7 +555,8 @@ void store_note_hit(struct store *store, struct entry *entry, tick_t now)
         entry->unnoted++;
         return;
     }
-    store_note_use(store, entry->link.hash, entry->footprint, &entry->fresh, now, entry->unnoted);
+    struct evict_item item = entry_item(entry);
+    store_note_use(store, &item, &entry->fresh, now, entry->unnoted);
     entry->noted = now;
     entry->unnoted = 0;
 }
@@ -574,7 +578,8 @@ static bool make_room_for(struct store *store, const struct entry *entry, struct
 static void inherit(struct shard *shard, struct entry *old, struct entry *entry)
 {
     evict_remove(shard->index, &entry->node);
-    evict_replace(shard->index, &old->node, &entry->node, entry->footprint, 0);
+    float cost = entry->fetch_us ? sqrtf(old->node.cost * entry->node.cost) : 0; /* two looks know more */
+    evict_replace(shard->index, &old->node, &entry->node, entry->footprint, cost);
     entry->hits = old->hits;
 }
 
@@ -583,7 +588,9 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
                           const struct home *home, struct entry *out[3])
 {
     struct entry *old = shard_same_variant(shard, entry, home->place);
-    if (!shard_link(store, shard, entry, home)) {
+    /* What comes from a level below, or was validated, has the time of an older fetch. */
+    bool measured = entry->level == 0 && !(old && old->fetch_us == entry->fetch_us);
+    if (!shard_link(store, shard, entry, home, measured)) {
         shard->stats.oom++;
         return false;
     }
@@ -608,16 +615,16 @@ static bool insert_locked(struct store *store, struct shard *shard, struct entry
 }
 
 /* Under the lock, which it gives back: what is to be done once an entry is in, or is not. */
-static void inserted(struct store *store, struct shard *shard, struct entry *entry, const struct home *home,
-                     bool in, struct entry *out[3])
+static void inserted(struct store *store, struct shard *shard, struct entry *entry, bool in,
+                     struct entry *out[3])
 {
-    uint64_t footprint = entry->footprint;
+    struct evict_item item = entry_item(entry);
     bool anew = !out[0];
     struct freshness fresh = entry->fresh;
     struct entry *kept = in && out[0] ? entry_ref(entry) : NULL;
     shard_unlock(shard);
     if (in && anew) /* a version that replaces another was counted when it was asked for */
-        store_note_use(store, home->place.lo, footprint, &fresh, fresh.received, 0);
+        store_note_use(store, &item, &fresh, fresh.received, 0);
     if (kept)
         whatif_compare(store->whatif, out[0], kept);
     entry_release(kept);
@@ -642,7 +649,7 @@ bool store_insert(struct store *store, struct entry *entry, const struct home *h
         in = in && !fill->doomed;
     }
     in = in && insert_locked(store, shard, entry, home, out);
-    inserted(store, shard, entry, home, in, out);
+    inserted(store, shard, entry, in, out);
     return in;
 }
 
@@ -656,6 +663,6 @@ bool store_insert_behind(struct store *store, struct entry *entry, struct fill *
     entry->ahead = fill->ahead;
     in = in && !fill->doomed && !(old && newer(old, entry));
     in = in && insert_locked(store, shard, entry, home, out);
-    inserted(store, shard, entry, home, in, out);
+    inserted(store, shard, entry, in, out);
     return in;
 }

@@ -5,6 +5,7 @@
 #include "tests/sim/cache.h"
 
 #include "policy/curve.h"
+#include "policy/fetch_cost.h"
 #include "policy/table.h"
 #include "policy/tuner.h"
 
@@ -42,6 +43,7 @@ struct cache {
     struct evict_index *index;
     struct tuner *tuner;
     struct curve *curve;
+    struct fetch_cost costs;
     struct prefetch *prefetch; /* NULL: none */
     struct table origin;       /* of documents, when there is prefetching */
     struct document *documents;
@@ -153,6 +155,8 @@ static bool request(struct cache *c, const struct cache_record *record)
     struct evict_item item = {record->hash, record->bytes, record->cost, false};
     struct table_link *link = table_first(&c->table, record->hash);
     bool ok = true;
+    item.cost = link ? CONTAINER(struct entry, link, link)->node.cost
+                     : fetch_cost_note(&c->costs, record->hash, (double)record->cost);
     r->requests++;
     r->bytes += (double)record->bytes;
     r->cost += (double)record->cost;

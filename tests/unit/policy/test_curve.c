@@ -5,6 +5,7 @@
  */
 #include "policy/curve.h"
 
+#include "policy/mini.h"
 #include "policy/rng.h"
 #include "policy/tuner.h"
 #include "tests/unit/message.h"
@@ -31,6 +32,37 @@ START_TEST(a_loop_is_found_out)
     must(*tuner_advice(tuner) == evict_advice_of(tuner_rule(tuner)));
     tuner_free(tuner);
     tuner_free(NULL);
+}
+END_TEST
+
+/* A set of keys used at random, some of them dear: who saves most is followed, but nobody who hits less often
+ * than lru would. */
+START_TEST(costs_are_saved_but_hits_are_not_given_away)
+{
+    struct tuner *tuner = tuner_new(100, 0);
+    struct mini *lru = mini_new(&(struct mini_recipe){.strategy = EVICT_LRU}, (struct mini_limits){100, 0});
+    struct mini *live =
+        mini_new(&(struct mini_recipe){.strategy = EVICT_ADAPTIVE, .advice = tuner_advice(tuner)},
+                 (struct mini_limits){100, 0});
+    double saved = 0, saved_lru = 0, hits = 0, hits_lru = 0;
+    struct rng rng;
+    rng_seed(&rng, 11);
+    for (int i = 0; i < 100000; i++) {
+        uint64_t key = rng_below(&rng, 1000) * rng_below(&rng, 1000) / 1000 + (uint64_t)i / 500;
+        struct evict_item item = item_of(key);
+        item.cost = item.hash >> 20 & 3 ? 1 : 30;
+        bool hit = mini_request(live, &item, 0, 1), hit_lru = mini_request(lru, &item, 0, 1);
+        hits += hit;
+        hits_lru += hit_lru;
+        saved += hit ? (double)item.cost : 0;
+        saved_lru += hit_lru ? (double)item.cost : 0;
+        tuner_note(tuner, &item);
+    }
+    ck_assert_msg(saved > 1.1 * saved_lru, "saved %g, lru %g", saved, saved_lru);
+    ck_assert_msg(hits > hits_lru - 500, "hits %g, lru %g", hits, hits_lru);
+    tuner_free(tuner);
+    mini_free(lru);
+    mini_free(live);
 }
 END_TEST
 
@@ -69,11 +101,8 @@ START_TEST(another_size_has_its_own_rule)
     static const double twice = 2;
     struct curve_point point;
     evict_advice present = evict_advice_of((struct evict_rule){EVICT_S3, 10, 0});
-    struct curve *curve = curve_new(&(struct curve_setup){.strategy = EVICT_ADAPTIVE,
-                                                          .advice = &present,
-                                                          .max_entries = 400,
-                                                          .factors = &twice,
-                                                          .count = 1});
+    struct curve *curve = curve_new(&(struct curve_setup){
+        .strategy = EVICT_ADAPTIVE, .advice = &present, .max_entries = 400, .factors = &twice, .count = 1});
     must(curve);
     for (uint64_t i = 0; i < 40000; i++) {
         struct evict_item item = item_of(i % 2 == 0 ? i : i > 700 ? i - 701 : 1);
@@ -211,6 +240,7 @@ int main(void)
 {
     TCase *t = tcase_create("curve");
     tcase_add_test(t, a_loop_is_found_out);
+    tcase_add_test(t, costs_are_saved_but_hits_are_not_given_away);
     tcase_add_test(t, a_curve_knows_where_a_loop_fits);
     tcase_add_test(t, another_size_has_its_own_rule);
     tcase_add_test(t, uses_that_were_passed_fare_like_the_others);

@@ -376,7 +376,7 @@ END_TEST
 /* The rule of value throws out what saves least for its size; what was prefetched and not used goes first. */
 START_TEST(value_by_cost_and_size)
 {
-    evict_advice advice = evict_advice_of((struct evict_rule){EVICT_VALUE, 0, 0});
+    evict_advice advice = evict_advice_of((struct evict_rule){EVICT_VALUE, 100, 0});
     struct evict_index *index = evict_new(EVICT_ADAPTIVE, 10, &advice);
     static const struct {
         uint64_t bytes;
@@ -400,7 +400,7 @@ END_TEST
 /* Every rule in turn, with entries in all queues: nothing is lost, nothing comes out twice. */
 START_TEST(changing_rules)
 {
-    static const struct evict_rule rules[] = {{EVICT_S3, 10, 0}, {EVICT_VALUE, 0, 0},   {EVICT_DUEL, 40, 1},
+    static const struct evict_rule rules[] = {{EVICT_S3, 10, 0}, {EVICT_VALUE, 50, 0},  {EVICT_DUEL, 40, 1},
                                               {EVICT_S3, 0, 0},  {EVICT_RECENT, 10, 0}, {EVICT_DUEL, 1, 1}};
     evict_advice advice = 0;
     struct evict_index *index = evict_new(EVICT_ADAPTIVE, 20, &advice);

@@ -43,6 +43,9 @@ static struct entry *entry_of(struct world *w, const char *response, const char 
     must(body_size == 0 || body_append(b, bytes, body_size));
     free(bytes);
     entry_complete(e, body_finish(b));
+    e->fetch_us = 123456;
+    change_rate_poll(&e->learnt, 60 * TICK_S, true);
+    change_rate_poll(&e->learnt, 30 * TICK_S, false);
     return e;
 }
 
@@ -85,6 +88,7 @@ START_TEST(it_comes_back_as_it_went_and_older)
         ck_assert_int_eq(b->fresh.sie, 3600 * TICK_S);
         must(b->fresh.must_revalidate && !b->fresh.no_cache && b->fresh.has_validator);
         must(memcmp(&b->vary, &kept->vary, sizeof b->vary) == 0);
+        must(memcmp(&b->learnt, &kept->learnt, sizeof b->learnt) == 0 && b->fetch_us == 123456);
         entry_release(b);
         entry_release(kept);
         text_dispose(&t);
@@ -173,7 +177,7 @@ START_TEST(damage_is_known)
     longer[t.n] = 1;
     packed_read((struct slice){longer, t.n + 1}, &p);
     ck_assert_int_eq(p.kind, PACK_DAMAGED);
-    longer[3] = 2; /* behind the array's header: the version */
+    longer[3] = PACK_VERSION + 1; /* behind the array's header: the version */
     packed_read((struct slice){longer, t.n}, &p);
     ck_assert_int_eq(p.kind, PACK_FOREIGN);
     free(longer);
