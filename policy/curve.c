@@ -175,10 +175,19 @@ void curve_note(struct curve *curve, const struct evict_item *item, tick_t now, 
 
 void curve_sum(const struct curve *curve, struct curve_sums *out)
 {
-    *out = (struct curve_sums){
-        .requests = curve->total, .passed = curve->passed_total, .base = curve->sizes[0].total, .count = curve->count - 1};
+    *out = (struct curve_sums){.requests = curve->total,
+                               .passed = curve->passed_total,
+                               .base = curve->sizes[0].total,
+                               .count = curve->count - 1};
     for (unsigned i = 1; i < curve->count; i++)
         out->hits[i - 1] = curve->sizes[i].total;
+}
+
+double curve_gain(double real, double base, double other)
+{
+    if (other >= base)
+        return base < 1 ? (1 - real) * (other - base) / (1 - base) : 0;
+    return real * (other - base) / base;
 }
 
 void curve_window(struct curve *curve, uint64_t requests, uint64_t hits)
@@ -187,16 +196,14 @@ void curve_window(struct curve *curve, uint64_t requests, uint64_t hits)
     curve->hits += hits;
     if (curve->requests < LEAST_REQUESTS)
         return;
-    double expected = (double)curve->requests * curve_rate(curve);
-    if (curve->passed > 0) /* without what was not noted */
-        expected *= (double)curve->sampled / (double)(curve->sampled + curve->passed);
     curve->weight = curve->weight * MEMORY + 1;
     curve->square_weight = curve->square_weight * MEMORY * MEMORY + 1;
     curve->hit_ratio = curve->hit_ratio * MEMORY + (double)curve->hits / (double)curve->requests;
+    double real = (double)curve->hits / (double)curve->requests, noted = (double)curve->sampled,
+           base = (double)curve->sizes[0].hits;
     for (unsigned i = 0; i < curve->count; i++) {
         struct size *size = &curve->sizes[i];
-        double more = (double)size->hits - (double)curve->sizes[0].hits;
-        double gain = expected > 0 ? more / expected : 0;
+        double gain = noted > 0 ? curve_gain(real, base / noted, (double)size->hits / noted) : 0;
         size->gain = size->gain * MEMORY + gain;
         size->square = size->square * MEMORY + gain * gain;
     }

@@ -1,8 +1,7 @@
 /*
  * What the cache would hit at other sizes: the live policy in miniature at each of them, on a hashed sample
- * of the keys (miniature simulation, ATC'17), corrected for how many requests the sample happened to draw
- * (SHARDS, FAST'15). It promises gains over the present size, not hit ratios: these drift with the load, and
- * so would the promise. Single owner, but for curve_wants.
+ * of the keys (miniature simulation, ATC'17; SHARDS, FAST'15), corrected by what the cache itself hit. It
+ * promises gains over the present size, not hit ratios: these drift with the load, and so would the promise. Single owner, but for curve_wants.
  */
 #ifndef POLICY_CURVE_H
 #define POLICY_CURVE_H
@@ -10,6 +9,9 @@
 #include "policy/evict.h"
 
 #define CURVE_MAX_SIZES 8
+
+/* Of a miniature of the present size in the sidecar. */
+enum { CURVE_SAMPLE_ENTRIES = 512 };
 
 struct curve_setup {
     enum evict_strategy strategy;
@@ -54,12 +56,20 @@ bool curve_thin(struct curve *curve, size_t least);
 /* Sums since the beginning, of all requests for the keys in the sample, scaled up to all keys. */
 struct curve_sums {
     double requests;
-    double passed; /* that were not noted, and are missing in all the others */
+    double passed;                /* that were not noted, and are missing in all the others */
     double base;                  /* hits at the present size and lifetime, */
     double hits[CURVE_MAX_SIZES]; /* and with each of the others */
     unsigned count;
 };
 void curve_sum(const struct curve *curve, struct curve_sums *out);
+
+/*
+ * What a cache that hits a share `real` of its requests would gain at another size, where a miniature of its
+ * own size has `base`, and one of the other `other`: the same part of the present misses would be hits, or of
+ * the present hits misses. So a sample that is luckier or less lucky than all keys promises neither more than
+ * there is to gain nor loses more than there is to lose.
+ */
+double curve_gain(double real, double base, double other);
 
 /* Ends a window in which the cache had `requests` in all, so many of them hits. Windows of fewer than a
  * hundred requests are joined to the next one. */

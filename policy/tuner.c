@@ -23,7 +23,8 @@ static const struct candidate {
 
 enum {
     CANDIDATES = ARRAY_LEN(candidates),
-    MINI_ENTRIES = 512, /* at most in a miniature, while more than one key in MIN_RATE is sampled */
+    MINI_ENTRIES = 512,   /* at most in a miniature, while more than one key in MIN_RATE is sampled */
+    COARSE_ENTRIES = 256, /* the same for a cache that is not there */
     MIN_RATE = 64,
     GUESS_AFTER = 50,  /* sampled requests */
     PERIOD_MIN = 1000, /* requests between two decisions */
@@ -41,9 +42,11 @@ enum {
 #define LEAD_MOVE 0.02  /* or one for which entries are moved */
 
 struct tuner {
+    double most;                    /* entries of a miniature */
     bool coarse;                    /* without the fine candidates: */
     struct mini *minis[CANDIDATES]; /* theirs are NULL, and their scores 0 */
-    double scores[CANDIDATES];      /* what their hits saved, */
+    double saved[CANDIDATES];       /* by their hits, */
+    double costs;                   /* of all requests; */
     double requests;
     double hits[CANDIDATES];
     double requests_lately;
@@ -84,7 +87,7 @@ static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes,
 {
     struct tuner next = {.max_entries = max_entries, .max_bytes = max_bytes, .threshold = threshold};
     for (double n = (double)max_entries * tuner_rate(&next);
-         n > MINI_ENTRIES && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
+         n > tuner->most && next.threshold > UINT64_MAX / MIN_RATE; n /= 2)
         next.threshold /= 2;
     bool ok = true;
     for (size_t i = 0; i < CANDIDATES; i++) {
@@ -102,10 +105,10 @@ static bool begin(struct tuner *tuner, uint64_t max_entries, uint64_t max_bytes,
     /* Any thread reads the advice, which stays, and the threshold: neither may be written as a plain part of
      * the whole. */
     memcpy(tuner->minis, next.minis, sizeof tuner->minis);
-    memcpy(tuner->scores, next.scores, sizeof tuner->scores);
+    memset(tuner->saved, 0, sizeof tuner->saved);
     memset(tuner->hits, 0, sizeof tuner->hits);
     memset(tuner->hits_lately, 0, sizeof tuner->hits_lately);
-    tuner->requests = tuner->requests_lately = 0;
+    tuner->costs = tuner->requests = tuner->requests_lately = 0;
     tuner->max_entries = max_entries;
     tuner->max_bytes = max_bytes;
     tuner->seen = 0;
@@ -124,8 +127,10 @@ bool tuner_set_limits(struct tuner *tuner, uint64_t max_entries, uint64_t max_by
 static struct tuner *make(uint64_t max_entries, uint64_t max_bytes, uint64_t threshold, bool coarse)
 {
     struct tuner *tuner = calloc(1, sizeof *tuner);
-    if (tuner)
+    if (tuner) {
         tuner->coarse = coarse;
+        tuner->most = coarse ? COARSE_ENTRIES : MINI_ENTRIES;
+    }
     if (tuner && begin(tuner, max_entries, max_bytes, threshold)) {
         tuner->advice = evict_advice_of(candidates[0].rule);
         return tuner;
@@ -161,10 +166,11 @@ bool tuner_wants(const struct tuner *tuner, uint64_t hash)
 static void fade(struct tuner *tuner, double by, double lately_by)
 {
     for (size_t i = 0; i < CANDIDATES; i++) {
-        tuner->scores[i] *= by;
+        tuner->saved[i] *= by;
         tuner->hits[i] *= by;
         tuner->hits_lately[i] *= lately_by;
     }
+    tuner->costs *= by;
     tuner->requests *= by;
     tuner->requests_lately *= lately_by;
 }
@@ -207,14 +213,20 @@ static bool keeps_up(const struct tuner *tuner, unsigned candidate)
            tuner->hits_lately[candidate] >= tuner->hits_lately[0] - allowed_lately;
 }
 
+/* Half for what is saved, half for hits: of two that save about as much, the one that hits more. */
+static double score(const struct tuner *tuner, unsigned candidate)
+{
+    return (tuner->saved[candidate] / tuner->costs + tuner->hits[candidate] / tuner->requests) / 2;
+}
+
 static void decide(struct tuner *tuner)
 {
     bool stays = keeps_up(tuner, tuner->chosen);
     unsigned best = stays ? tuner->chosen : 0;
-    double most = stays ? 0 : tuner->scores[0];
+    double most = stays ? 0 : score(tuner, 0);
     for (unsigned i = 0; i < CANDIDATES; i++) {
-        double wanted = stays ? tuner->scores[tuner->chosen] * (1 + lead_wanted(tuner, i)) : 0;
-        double lead = tuner->scores[i] - wanted;
+        double wanted = stays ? score(tuner, tuner->chosen) * (1 + lead_wanted(tuner, i)) : 0;
+        double lead = score(tuner, i) - wanted;
         if (i != tuner->chosen && lead > most && keeps_up(tuner, i)) {
             best = i;
             most = lead;
@@ -249,13 +261,14 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
     size_t most = 0;
     float cost = item->cost > 0 ? item->cost : 1;
     sketch_add(&tuner->sketch, item->hash, 1);
+    tuner->costs += (double)cost;
     tuner->requests++;
     tuner->requests_lately++;
     for (size_t i = 0; i < CANDIDATES; i++) {
         if (!tuner->minis[i])
             continue;
         if (mini_request(tuner->minis[i], item, 0, 1)) {
-            tuner->scores[i] += (double)cost;
+            tuner->saved[i] += (double)cost;
             tuner->hits[i]++;
             tuner->hits_lately[i]++;
         }
@@ -263,7 +276,7 @@ void tuner_note(struct tuner *tuner, const struct evict_item *item)
         most = count > most ? count : most;
     }
     sketch_reserve(&tuner->sketch, most);
-    if (most > MINI_ENTRIES && tuner->threshold > UINT64_MAX / MIN_RATE)
+    if ((double)most > tuner->most && tuner->threshold > UINT64_MAX / MIN_RATE)
         tuner_narrow(tuner, tuner->threshold / 2); /* the miniatures become large */
     uint64_t period = PERIOD_FILLS * (uint64_t)most;
     double least = PERIOD_MIN * tuner_rate(tuner);

@@ -9,7 +9,7 @@
 #include "policy/curve.h"
 #include "proxy/store_inner.h"
 
-enum { SAMPLE = 1024, SAMPLE_LEAST = 256, NOTES_A_SECOND = 2000, COMPARE_MOST = 65536, PIECES = 16 };
+enum { SAMPLE_LEAST = 256, NOTES_A_SECOND = 2000, COMPARE_MOST = 65536, PIECES = 16 };
 
 struct whatif {
     pthread_mutex_t lock;
@@ -141,7 +141,7 @@ bool store_whatif_begin(struct store *store, uint64_t entries, uint64_t bytes, e
                                 .lifetimes = lives,
                                 .count = lifetime > 0 ? STORE_WHATIF_COUNT : STORE_WHATIF_LIFE_TWICE,
                                 .whole = true,
-                                .entries = SAMPLE};
+                                .entries = CURVE_SAMPLE_ENTRIES};
     bool wanted = entries || bytes;
     struct curve *fresh = wanted ? curve_new(&setup) : NULL, *old;
     pthread_mutex_lock(&w->lock);

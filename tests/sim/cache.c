@@ -50,6 +50,8 @@ struct cache {
     struct block *blocks;
     struct table_link *spare;
     uint64_t count, bytes;
+    uint64_t window_hits; /* before this window */
+    struct curve_sums sums;
 };
 
 static struct entry *take_spare(struct cache *c)
@@ -206,7 +208,7 @@ static bool open_cache(struct cache *c)
     c->index = evict_new(s->strategy, expected, advice);
     if (!c->index || !table_init(&c->table, expected) || !open_prefetch(c))
         return false;
-    if (s->predict <= 0)
+    if (s->predict <= 0 && !s->looks)
         return true;
     struct curve_setup setup = {.strategy = s->strategy,
                                 .advice = advice,
@@ -215,8 +217,31 @@ static bool open_cache(struct cache *c)
                                 .factors = &s->predict,
                                 .count = 1,
                                 .entries = PREDICT_ENTRIES};
+    if (s->looks) {
+        setup.factors = s->looks;
+        setup.count = CACHE_LOOKS;
+        setup.whole = true;
+        setup.entries = CURVE_SAMPLE_ENTRIES;
+    }
     c->curve = curve_new(&setup);
     return c->curve != NULL;
+}
+
+static void end_window(struct cache *c, struct cache_window *window)
+{
+    struct cache_result *r = c->result;
+    struct curve_sums now = {0};
+    *window = (struct cache_window){.hits = (double)(r->hits - c->window_hits) / (double)c->setup->window};
+    c->window_hits = r->hits;
+    if (!c->curve)
+        return;
+    curve_sum(c->curve, &now);
+    double all = now.requests - c->sums.requests;
+    window->predicted_base = all > 0 ? (now.base - c->sums.base) / all : 0;
+    for (unsigned i = 0; i < CACHE_LOOKS && i < now.count; i++)
+        window->predicted[i] = all > 0 ? (now.hits[i] - c->sums.hits[i]) / all : 0;
+    c->sums = now;
+    r->curve_memory = curve_memory(c->curve);
 }
 
 static void measure(struct cache *c)
@@ -265,8 +290,11 @@ bool cache_run(const struct cache_setup *setup, const struct cache_record *recor
     struct cache c = {.setup = setup, .result = out};
     memset(out, 0, sizeof *out);
     bool ok = open_cache(&c);
-    for (size_t i = 0; ok && i < count; i++)
+    for (size_t i = 0; ok && i < count; i++) {
         ok = request(&c, &records[i]);
+        if (ok && setup->window > 0 && (i + 1) % setup->window == 0)
+            end_window(&c, &setup->windows[i / setup->window]);
+    }
     if (ok)
         measure(&c);
     close_cache(&c);

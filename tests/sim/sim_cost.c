@@ -39,7 +39,9 @@ static void run_world(const struct world *world, uint64_t entries, struct sums *
     double more_cost = percent(adaptive.hit_cost - lru.hit_cost, lru.cost);
     sums->lru_hits += percent((double)lru.hits, (double)world->count);
     sums->hits += percent((double)adaptive.hits, (double)world->count);
-    sums->optimum += percent((world->sizes == SIZES_EQUAL ? world_optimum(records, world->count, entries) : 0), (double)world->count);
+    sums->optimum +=
+        percent((world->sizes == SIZES_EQUAL ? world_optimum(records, world->count, entries) : 0),
+                (double)world->count);
     sums->lru_cost += percent(lru.hit_cost, lru.cost);
     sums->cost += percent(adaptive.hit_cost, adaptive.cost);
     sums->worst_hits = fmin(sums->worst_hits, more_hits);
