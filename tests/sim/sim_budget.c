@@ -1,7 +1,7 @@
 /*
- * One budget for three sidecars that share an API key: the governors' own code, a ledger as Redis keeps it,
- * and an API that allows 60 a minute and says nothing but 401. In touch, with the ledger away in the middle
- * and empty when it comes back, and with sidecars that want unequally much. Exits 1 when a bound is broken.
+ * One budget for three sidecars that share an API key: the governors' own code, a ledger as Redis keeps it, and
+ * an API that allows 60 a minute and says nothing but 401. In touch, with the ledger away in the middle and
+ * empty when it comes back, and with sidecars that want unequally much. Exits 1 when a bound is broken.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,8 +124,7 @@ static void answers(struct world *w, struct sidecar *s)
 }
 
 /* What the script in Redis does (proxy/budget.c): no more is held together than there is. */
-static int64_t put(struct world *w, int me, struct budget_member m, const struct quota_part *p,
-                   int64_t target)
+static int64_t put(struct world *w, int me, struct budget_member m, const struct quota_part *p, int64_t target)
 {
     struct ledger *l = &w->ledger;
     int64_t minute = (WALL + p->ends + 30 * TICK_S) / (60 * TICK_S), free = p->limit;
@@ -158,8 +157,7 @@ static void sync(struct world *w, int me)
                 others[count++] = w->ledger.member[i];
         int64_t target = budget_target(others, count, &m, part[k].limit, part[k].left);
         int64_t grant = put(w, me, m, &part[k], target);
-        quota_granted(&s->q, &part[k], grant, budget_rest(others, count, &m, part[k].limit, part[k].left),
-                      w->now);
+        quota_granted(&s->q, &part[k], grant, budget_rest(others, count, &m, part[k].limit, part[k].left), w->now);
     }
 }
 
@@ -168,8 +166,7 @@ static bool away(tick_t now, tick_t from, tick_t to)
     return now >= from && now < to;
 }
 
-static void run(const char *name, const double *rates, tick_t from, tick_t to, uint64_t seed, double *least,
-                double *most)
+static void run(const char *name, const double *rates, tick_t from, tick_t to, uint64_t seed, double *least, double *most)
 {
     struct world *w = calloc(1, sizeof *w);
     if (!w)
@@ -209,8 +206,8 @@ static void run(const char *name, const double *rates, tick_t from, tick_t to, u
         *least = share < *least ? share : *least;
         *most = share > *most ? share : *most;
     }
-    printf("%-28s seed %llu  used %.3f  refused %llu  shares %.2f ... %.2f\n", name, (unsigned long long)seed,
-           used, (unsigned long long)w->refused, *least, *most);
+    printf("%-28s seed %llu  used %.3f  refused %llu  shares %.2f ... %.2f\n", name, (unsigned long long)seed, used,
+           (unsigned long long)w->refused, *least, *most);
     bound(w->refused == 0, "no refusal by the API");
     bound(used >= 0.97, "at least 97 % of the quota is used");
     free(w);
