@@ -11,7 +11,7 @@
 #define CURVE_MAX_SIZES 8
 
 /* Of a miniature of the present size in the sidecar. */
-enum { CURVE_SAMPLE_ENTRIES = 512 };
+enum { CURVE_SAMPLE_ENTRIES = 768 };
 
 struct curve_setup {
     enum evict_strategy strategy;

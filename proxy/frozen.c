@@ -149,6 +149,15 @@ static enum disk_end read_state(struct frozen *f)
     return end;
 }
 
+/* The file is gone. */
+static void forget_distrust(struct frozen *f)
+{
+    pthread_mutex_lock(&f->lock);
+    f->distrusts = false;
+    frozen_journal_renew(f);
+    pthread_mutex_unlock(&f->lock);
+}
+
 static void open_file(struct frozen *f)
 {
     char why[160];
@@ -159,11 +168,19 @@ static void open_file(struct frozen *f)
         frozen_count(&f->counts.failures, 1);
         return;
     }
+    if (!frozen_journal_open(f)) {
+        frozen_count(&f->counts.failures, 1);
+        log_write(
+            f->log, LOG_WARNING, "frozen",
+            "%s/frozen.purges cannot be used: %s; a purge may be lost when the process is killed in the "
+            "milliseconds behind it",
+            f->directory, strerror(errno));
+    }
     if (f->distrusts && unlink(f->file) != 0 && errno != ENOENT) {
         trouble(f, f->file, strerror(errno));
         return;
     }
-    f->distrusts = false;
+    forget_distrust(f);
     f->disk = disk_open(f->file, f->max_bytes, &end, why, sizeof(why));
     if (!f->disk && end == DISK_DAMAGED) {
         set_aside(f, why);
@@ -229,6 +246,9 @@ static void finish_jobs(struct frozen *f, const struct frozen_job *end)
     }
     if (!f->undone)
         f->last_undone = NULL;
+    pthread_mutex_lock(&f->lock);
+    frozen_journal_renew(f);
+    pthread_mutex_unlock(&f->lock);
 }
 
 /* Some jobs in one transaction. */
@@ -298,7 +318,7 @@ static void without_room(struct frozen *f)
     close_file(f);
     f->distrusts = true;
     if (unlink(f->file) == 0 || errno == ENOENT) {
-        f->distrusts = false;
+        forget_distrust(f);
         finish_jobs(f, NULL); /* all is gone that they name */
         log_write(f->log, LOG_WARNING, "frozen",
                   "%s was removed: a purge could not be written to it for want of room", f->file);
@@ -519,6 +539,7 @@ void frozen_stop(struct frozen *f)
     finish_jobs(f, NULL);
     if (f->disk)
         close_file(f);
+    frozen_journal_close(f);
     if (f->lock_fd >= 0)
         close(f->lock_fd);
     persons_free(f->persons);

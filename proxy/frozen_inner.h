@@ -90,7 +90,8 @@ struct frozen {
     uint64_t keep_bytes;
     char trouble[320]; /* for the admin port; empty: none */
 
-    struct frozen_job *undone; /* taken from the inbox, not on the disk yet */
+    struct frozen_journal *journal; /* of the purges that wait; NULL: not open. Under the lock */
+    struct frozen_job *undone;      /* taken from the inbox, not on the disk yet */
     struct frozen_job *last_undone;
     int lock_fd; /* of the directory; -1: not held */
     struct disk *disk;
@@ -157,6 +158,18 @@ enum disk_end frozen_make_room(struct frozen *f) MUSTCHECK;
 /* The same for about so many bytes, in a transaction of its own. */
 enum disk_end frozen_evict(struct frozen *f, uint64_t bytes) MUSTCHECK;
 enum disk_end frozen_remove(struct frozen *f, struct slice key, struct slice value) MUSTCHECK;
+
+/* ---- frozen_journal.c ---- */
+
+/* Maps the journal, once the directory is held, and puts what waits in it in front of all jobs. False: it
+ * cannot be used (errno); purges are then as lasting as the disk is fast. Again: true. */
+bool frozen_journal_open(struct frozen *f) MUSTCHECK;
+void frozen_journal_close(struct frozen *f);
+
+/* The lock is held for all of these. A purge waits; all is purged; some wait no more. */
+void frozen_journal_add(struct frozen *f, const struct frozen_drop *drop);
+void frozen_journal_add_all(struct frozen *f);
+void frozen_journal_renew(struct frozen *f);
 
 /* ---- frozen_purge.c ---- */
 

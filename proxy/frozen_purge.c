@@ -128,6 +128,7 @@ void frozen_drop(void *self, const struct level_drop *drop)
     if (!job) {
         pthread_mutex_lock(&f->lock);
         f->forgot_purge = true;
+        frozen_journal_add_all(f);
         pthread_cond_signal(&f->bell);
         pthread_mutex_unlock(&f->lock);
         return;
@@ -156,6 +157,7 @@ void frozen_drop(void *self, const struct level_drop *drop)
     *(f->last_job ? &f->last_job->next : &f->jobs) = job;
     f->last_job = job;
     f->drop_count++;
+    frozen_journal_add(f, &job->drop);
     pthread_cond_signal(&f->bell);
     pthread_mutex_unlock(&f->lock);
 }

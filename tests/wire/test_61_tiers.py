@@ -417,6 +417,56 @@ def test_a_purge_that_was_told_survives_kill_9(t):
         check(disk.get(path).body != old, "the purged one was served")
 
 
+def test_a_write_that_was_answered_survives_kill_9(t):
+    """Once a client has the answer to its write, the old answer does not come back, whenever the process is killed."""
+    disk = Disk(t, preset="promptops")
+    disk.start()
+    prompt, listed = "/v1/client/prompts/a%d", "/v1/client/prompts?page=%d"
+    for i in range(4 if not FULL else 30):
+        paths = prompt % i, listed % i
+        disk.origin.default = lambda conn, request: conn.reply(200, FRESH, b"{}")
+        for path in paths:
+            disk.get(path)
+        disk.stored(2)
+        with disk.sidecar.client() as client:
+            equal(client.request(paths[0], method="PUT", body=b"{}", fields=ME + [("Content-Type", "application/json")]).status, 200, "the write")
+        disk.end()
+        seen = disk.origin.count()
+        disk.start()
+        for path in paths:
+            equal(disk.get(path).status, 200, "the answer after kill -9")
+        equal(disk.origin.count() - seen, 2, "what was written was asked for again, turn %d" % i)
+    equal(disk.tier()["damaged"], 0, "damage")
+
+
+def test_a_journal_of_purges_that_is_not_whole_is_not_trusted(t):
+    """What it names cannot be known any more: nothing on disk is used."""
+    disk = Disk(t)
+    journal = os.path.join(disk.path, "frozen.purges")
+    for garbage in (b"\xff" * 4096, b"purges1\0" + b"\0" * 8 + b"\x30\0\0\0" + b"\0" * 4 + b"\xff" * 64, b"purges1\0" + b"\0" * 8 + b"\0\0\0\0\1\0\0\0"):
+        disk.start()
+        c = disk.counted("/j%d" % len(garbage))
+        disk.get(c.path)
+        disk.settled()
+        disk.end()
+        with open(journal, "r+b") as f:
+            f.write(garbage)
+        disk.start()
+        seen = len(c.seen)
+        equal(disk.get(c.path).status, 200, "the answer")
+        equal(len(c.seen), seen + 1, "upstream requests")
+        disk.get(c.path)
+        disk.settled()
+        disk.restart(signal.SIGTERM)
+        equal(len(c.seen), seen + 1, "upstream requests")
+        disk.get(c.path)
+        equal(len(c.seen), seen + 1, "it works again")
+        disk.end()
+    os.truncate(journal, 0)
+    disk.start()
+    equal(disk.get("/j4096").status, 200, "the answer")
+
+
 def test_a_newer_one_in_redis_comes_before_a_stale_one_on_disk(t):
     redis = Redis(t.directory)
     t.at_end(redis.close)
