@@ -98,6 +98,16 @@ const struct ring *keeper_sample(const struct keeper *k)
     return k->sample;
 }
 
+void keeper_bytes(const struct keeper *k, size_t *now, size_t *most)
+{
+    const struct ring *const all[] = {k->sample, k->failed, k->slow};
+    *now = *most = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        *now += ring_bytes(all[i]);
+        *most += ring_bytes_most(all[i]);
+    }
+}
+
 size_t keeper_places(const struct keeper *k)
 {
     return ring_room(k->sample) + KEEPER_FAILED + 2 * KEEPER_SLOW;

@@ -48,6 +48,17 @@ size_t ring_room(const struct ring *r)
     return r->room;
 }
 
+size_t ring_bytes(const struct ring *r)
+{
+    uint64_t count = ring_count(r);
+    return (count < r->room ? (size_t)count : r->room) * sizeof(struct slot);
+}
+
+size_t ring_bytes_most(const struct ring *r)
+{
+    return r->room * sizeof(struct slot);
+}
+
 /* `words` is constant where it is called, so that the compiler may unroll it. */
 static inline void copy_words(struct slot *slot, const char *from, size_t words)
 {

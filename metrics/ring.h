@@ -19,6 +19,10 @@ struct ring *ring_new(size_t room);
 void ring_free(struct ring *r);
 size_t ring_room(const struct ring *r);
 
+/* Bytes of the entries written so far, and of all when it is full. Any thread. */
+size_t ring_bytes(const struct ring *r);
+size_t ring_bytes_most(const struct ring *r);
+
 /* Writes over the oldest entry. Only the owner. */
 void ring_put(struct ring *r, const struct observation *o);
 

@@ -5,6 +5,8 @@
 #include <limits.h>
 #include <string.h>
 
+#include "metrics/history.h"
+#include "metrics/keeper.h"
 #include "metrics/observe.h"
 #include "metrics/recent.h"
 #include "proxy/admit.h"
@@ -69,6 +71,26 @@ const char *control_circuit_name(const struct control *c, int operation)
     return operation == GUARD_WAY ? "upstream" : metrics_operation_name(c->service.metrics, (uint16_t)operation);
 }
 
+/* What each bounded pool takes of the process' memory, and may take at most; a limit that is off is left out. */
+static void supply_memory(struct control *c, const struct store_stats *stats, struct supplied *out)
+{
+    size_t kept = 0, kept_most = 0, now, most;
+    for (int i = 0; i < metrics_blocks(c->service.metrics); i++) {
+        keeper_bytes(metrics_keeper(c->service.metrics, i), &now, &most);
+        kept += now;
+        kept_most += most;
+    }
+    supply(out, SUPPLIED_MEMORY_POOL, "cache", (double)stats->bytes);
+    if (c->cfg->cache_max_memory_bytes)
+        supply(out, SUPPLIED_MEMORY_POOL_LIMIT, "cache", (double)c->cfg->cache_max_memory_bytes);
+    supply(out, SUPPLIED_MEMORY_POOL, "history", (double)history_bytes(c->history));
+    supply(out, SUPPLIED_MEMORY_POOL_LIMIT, "history", (double)HISTORY_BUDGET);
+    supply(out, SUPPLIED_MEMORY_POOL, "notes", (double)recent_bytes(c->recent));
+    supply(out, SUPPLIED_MEMORY_POOL, "requests", (double)kept);
+    supply(out, SUPPLIED_MEMORY_POOL_LIMIT, "requests", (double)kept_most);
+}
+
+
 /* The same of the shared level, which has a thread of its own. */
 static void note_shared(struct control *c)
 {
@@ -110,6 +132,7 @@ void control_supply(void *ctx, struct supplied *out)
         supply(out, SUPPLIED_SHARED_USABLE, NULL, shared_usable(c->service.shared));
     guard_look_budget(c->service.guard, &budget, control_now());
     control_tiers_supply(c, &stats, out);
+    supply_memory(c, &stats, out);
     struct admit_left left[QUOTA_WINDOWS];
     int windows = admit_left(c->service.admit, left, QUOTA_WINDOWS, control_now());
     for (int i = 0; i < windows; i++)

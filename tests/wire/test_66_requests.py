@@ -153,3 +153,19 @@ def test_lookups_of_the_name_are_measured(t):
     wait_for(lambda: sidecar.metric("promptops_upstream_connect_seconds_count", phase="dns") >= 1, "a lookup that is counted")
     check(sidecar.metric("promptops_upstream_connect_seconds_sum", phase="dns") > 0, "its time")
     equal(t.sidecar(origin).admin("/api/v1/snapshot")[2]["network"]["phases"]["dns"]["count"], 0, "an address needs no lookup")
+
+
+def test_memory_of_each_bounded_pool(t):
+    sidecar = t.sidecar(t.origin(lambda conn: [(conn.request(), conn.reply(fields=[("Cache-Control", "max-age=60")], body=b"x" * 20000)) for _ in range(50)]), {"cache.enabled": True, "cache.max_memory_bytes": "1MiB"})
+    take = lambda pool: sidecar.metric("promptops_memory_pool_bytes", pool=pool)
+    most = lambda pool: sidecar.metric("promptops_memory_pool_limit_bytes", pool=pool)
+    before = {pool: take(pool) for pool in ("cache", "history", "notes", "requests")}
+    with sidecar.client() as client:
+        for i in range(20):
+            equal(client.request("/%d" % i).status, 200, "status")
+    near(take("cache") - before["cache"], 400000, 440000, "what 20 answers of 20 kB take")
+    check(take("requests") - before["requests"] >= 20 * 200, "what 20 kept requests take")
+    wait_for(lambda: take("history") > before["history"], "the time series to grow")
+    equal(most("cache"), 1 << 20, "the cache's limit")
+    for pool in ("cache", "history", "requests"):
+        check(0 < take(pool) <= most(pool), pool)
