@@ -276,6 +276,8 @@ void quota_end(struct quota *q, const struct quota_answer *a, tick_t now)
         return;
     quota_windows_turn(q, now);
     quota_windows_hear(q, a, now);
+    if (q->unsettled && !q->in_flight)
+        quota_learnt_settle(q, now);
 }
 
 tick_t quota_next(struct quota *q, tick_t now)
