@@ -177,7 +177,8 @@ struct quota_look {
     uint32_t key;
     int64_t limit, left;
     tick_t length, ends;
-    bool told; /* the server said so; else our own count */
+    bool told;    /* the server said so; else our own count */
+    bool assumed; /* and nothing that the server did shows that there is such a limit */
 };
 struct quota_look quota_look(struct quota *q, int i, tick_t now);
 
