@@ -276,6 +276,8 @@ void quota_end(struct quota *q, const struct quota_answer *a, tick_t now)
         return;
     quota_windows_turn(q, now);
     quota_windows_hear(q, a, now);
+    if (q->unsettled && !q->in_flight)
+        quota_learnt_settle(q, now);
 }
 
 tick_t quota_next(struct quota *q, tick_t now)
@@ -294,5 +296,6 @@ struct quota_look quota_look(struct quota *q, int i, tick_t now)
         return (struct quota_look){.limit = -1};
     const struct quota_window *w = &q->window[i];
     int64_t left = quota_window_left(q, w);
-    return (struct quota_look){w->key, w->limit, left > 0 ? left : 0, w->length, w->end_hi, w->told_at != 0};
+    bool told = w->told_at != 0, assumed = !told && (w->soft || q->upstream_refused == 0);
+    return (struct quota_look){w->key, w->limit, left > 0 ? left : 0, w->length, w->end_hi, told, assumed};
 }

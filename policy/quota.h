@@ -19,6 +19,7 @@
 #define POLICY_QUOTA_H
 
 #include "policy/base.h"
+#include "policy/limit_guess.h"
 #include "policy/rate_header.h"
 
 #define QUOTA_WINDOWS 8
@@ -51,6 +52,19 @@ struct quota_window {
     tick_t told_at;        /* newest answer that spoke of it; 0 = none: our own count */
     uint32_t hungry;       /* windows in a row that ran out while somebody wanted more */
     uint32_t rest;         /* windows before an assumed limit is tried again */
+    struct {               /* of a learnt one (quota_learnt.c) */
+        enum limit_shape shape, from_shape;
+        tick_t from_span;  /* and from_shape: what was believed when more was tried */
+        tick_t span;       /* the length that was guessed */
+        int64_t calls;     /* in it, while it is spent at a rate */
+        bool slides;       /* of each such time before, not from a beginning on */
+        bool narrow;       /* its rate is known well */
+        bool trying;       /* with more than is believed */
+        uint32_t vain;     /* tries, all refused */
+        tick_t rest;       /* no more is tried before */
+        tick_t each;       /* one call each so long, on average; 0: it is spent as other windows */
+        double size;       /* so many may go at once after idle time */
+    } learnt;
     bool wanted;           /* somebody had to wait or was refused in it */
     tick_t probe_at;       /* soft: the newest call beyond the limit, 0 = none */
     bool open;             /* soft, and more than the limit was accepted */
@@ -88,10 +102,9 @@ struct quota {
     int sidecars;           /* that share this key, 0 = it is not shared */
     bool in_touch;          /* and what they use is known */
     bool refusal_disguised; /* the newest refusal was */
-    struct { /* between refusals that say only "later": a window is learnt from them */
-        int64_t accepted;
-        tick_t since;
-    } spell;
+    struct limit_log log;   /* while nothing is stated */
+    bool said_when;         /* the newest refusal said when it is over */
+    bool unsettled;         /* something was refused, and what to believe now is decided once nothing is under way */
     struct quota_waiter *first, *last; /* by tag */
     uint32_t waiting;
     double virtual_time;
@@ -164,7 +177,8 @@ struct quota_look {
     uint32_t key;
     int64_t limit, left;
     tick_t length, ends;
-    bool told; /* the server said so; else our own count */
+    bool told;    /* the server said so; else our own count */
+    bool assumed; /* and nothing that the server did shows that there is such a limit */
 };
 struct quota_look quota_look(struct quota *q, int i, tick_t now);
 
@@ -200,6 +214,10 @@ void quota_heard_refusal(struct quota *q, tick_t until, bool disguised, tick_t n
 int64_t quota_window_left(const struct quota *q, const struct quota_window *w);
 /* What of it is ours by the budget that is shared; < 0: all. */
 int64_t quota_window_ours(const struct quota *q, const struct quota_window *w);
+/* The window of our own count, by the server's clock, that `now` surely has reached. */
+void quota_window_align(const struct quota *q, struct quota_window *w, tick_t now);
+/* Nothing goes before, and what goes then goes at the even pace: who all come back at once are refused at once. */
+void quota_close_gate(struct quota *q, tick_t until);
 /* Calls a second that the foreground asks for, of late. */
 double quota_demand(const struct quota *q, tick_t now);
 /* Refused elsewhere. */
@@ -217,5 +235,21 @@ void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t no
 void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now);
 /* Our own count against the assumed limits begins, unless it has. */
 void quota_windows_assume(struct quota *q, tick_t now);
+
+
+/* --- A limit that nobody states (quota_learnt.c). --- */
+
+/* The learnt window, NULL: there is none. */
+struct quota_window *quota_learnt(struct quota *q);
+/* The server states its windows. */
+bool quota_stated(const struct quota *q);
+/* Believes what the log says; false when it says nothing. */
+bool quota_learn(struct quota *q, tick_t now);
+/* The learnt window is over. True: it is another one now, and has begun. */
+bool quota_learnt_review(struct quota *q, struct quota_window *w, bool spent, tick_t now);
+/* A refusal where nothing is stated. `after` < 0: it did not say when. */
+void quota_learnt_refused(struct quota *q, tick_t sent, tick_t after, tick_t now);
+/* Once nothing is under way that was sent before it. */
+void quota_learnt_settle(struct quota *q, tick_t now);
 
 #endif

@@ -21,7 +21,6 @@
 #define SHARE_PATIENCE (250 * TICK_MS) /* until others have given back what they do not need */
 #define PROBE_PATIENCE TICK_S /* the others wait no longer for what becomes of a call beyond it */
 #define PROBE_WINDOWS  5      /* so many hungry windows, then an assumed limit is tried */
-#define REST_LEARNT    10     /* windows before a learnt limit is tried with more */
 #define REST_WINDOWS   60     /* so many more before it is tried again */
 
 static const tick_t assumed_length[QUOTA_ASSUMED] = {60 * TICK_S, 3600 * TICK_S, 86400 * TICK_S};
@@ -34,7 +33,7 @@ static int64_t cap(const struct quota_window *w)
 
 static bool is_rate(const struct quota_window *w)
 {
-    return w->length > 0 && w->length <= SHORT_WINDOW && w->limit > 0;
+    return w->learnt.each > 0 || (w->length > 0 && w->length <= SHORT_WINDOW && w->limit > 0);
 }
 
 /* What others share with us and left to us. */
@@ -57,14 +56,14 @@ static int64_t available(const struct quota *q, const struct quota_window *w)
     return quota_window_left(q, w);
 }
 
-static int64_t burst(const struct quota *q, const struct quota_window *w)
+static double burst(const struct quota *q, const struct quota_window *w)
 {
-    int64_t most = ours(q, w) > 0 ? ours(q, w) : 1;
-    if (is_rate(w))
+    int64_t most = ours(q, w);
+    if (w->learnt.each > 0)
+        return w->learnt.size > 1 ? w->learnt.size : 1;
+    if (is_rate(w) || most <= 1)
         return 1;
-    return most > 1
-               ? most / 2
-               : 1; /* an application that starts, or wakes up, is not made to wait for what it may have */
+    return (double)(most / 2); /* an application that starts, or wakes up, is not made to wait for what it may have */
 }
 
 /* --- Ends. --- */
@@ -76,7 +75,7 @@ static int64_t floor_div(int64_t a, int64_t b)
 }
 
 /* The window of our own count, by the server's clock, that `now` surely has reached. */
-static void align(const struct quota *q, struct quota_window *w, tick_t now)
+void quota_window_align(const struct quota *q, struct quota_window *w, tick_t now)
 {
     int64_t n = floor_div(now + q->offset_lo, w->length);
     w->begin = n * w->length - q->offset_hi;
@@ -128,12 +127,12 @@ void quota_windows_assume(struct quota *q, tick_t now)
             return;
         w->length = assumed_length[i];
         w->limit = q->rules->assumed[i];
-        align(q, w, now);
+        quota_window_align(q, w, now);
         w->left = w->limit;
         w->soft = !q->rules->believe;
         if (!w->soft)
             as_if_even(w, now);
-        w->credit = (double)burst(q, w);
+        w->credit = burst(q, w);
     }
 }
 
@@ -177,17 +176,22 @@ static void review(const struct quota *q, struct quota_window *w)
         w->share += w->share / 20 + 1;
     if (w->share >= w->limit)
         w->share = -1;
-    if (w->key == RATE_KEY_LEARNT && spent && !w->refused) {
-        w->rest -= w->rest > 0;
-        w->limit += w->rest ? 0 : w->limit / 20 + 1;
-    } else if (!w->told_at) {
+    if (!w->told_at)
         review_assumed(q, w, spent);
-    }
+}
+
+/* Our own count goes by the server's clock. */
+static bool aligned(const struct quota_window *w)
+{
+    return !w->told_at && w->learnt.each == 0 && (w->length >= 60 * TICK_S || w->key == RATE_KEY_LEARNT);
 }
 
 static void renew(struct quota *q, struct quota_window *w, tick_t now)
 {
     tick_t lo = w->end_lo;
+    bool spent = w->left <= 0;
+    if (w->key == RATE_KEY_LEARNT && quota_learnt_review(q, w, spent, now))
+        return; /* it is another one now */
     review(q, w);
     w->refused = false;
     w->partial = false;
@@ -196,8 +200,8 @@ static void renew(struct quota *q, struct quota_window *w, tick_t now)
     w->grant = -1;
     w->common = 0;
     w->edge = 0;
-    if (!w->told_at && w->length >= 60 * TICK_S) {
-        align(q, w, now);
+    if (aligned(w)) {
+        quota_window_align(q, w, now);
         return;
     }
     tick_t length = w->length > 0 ? w->length : FORGET, gone = now - w->end_hi;
@@ -237,6 +241,8 @@ static tick_t base_of(const struct quota_window *w)
 /* Between two calls, `left` of them being available: the last one goes an interval before the end. */
 static double interval(const struct quota *q, const struct quota_window *w, int64_t left)
 {
+    if (w->learnt.each > 0)
+        return (double)w->learnt.each;
     if (is_rate(w))
         return (double)w->length / (double)(ours(q, w) > 0 ? ours(q, w) : 1) * SLACK;
     double time = (double)(w->end_lo - base_of(w));
@@ -254,7 +260,7 @@ void quota_windows_spend(struct quota *q, tick_t now)
             continue;
         }
         double iv = interval(q, w, available(q, w)), ahead = (double)base_of(w) + iv - (double)now,
-               most = (double)burst(q, w);
+               most = burst(q, w);
         if (w->limit < 0)
             continue;
         if (ahead > 0)
@@ -284,6 +290,8 @@ static tick_t window_when(const struct quota *q, const struct quota_window *w, i
         return now;
     if (w->soft)
         return soft_when(q, w, now);
+    if (w->learnt.each > 0)
+        left = rank + 1;
     if (left <= rank && q->in_touch && left + w->common > rank && w->left - (int64_t)q->in_flight > rank)
         return now + SHARE_PATIENCE; /* others have some of it left */
     if (left <= rank) { /* in a later window */
@@ -293,6 +301,8 @@ static tick_t window_when(const struct quota *q, const struct quota_window *w, i
         return w->end_hi + (behind < (double)FORGET * 24 ? (tick_t)behind : FORGET * 24);
     }
     double at = (double)base_of(w) + (double)(rank + 1 - (int64_t)w->credit) * interval(q, w, left);
+    tick_t room = w->learnt.slides ? limit_room(&q->log, w->learnt.span, w->learnt.calls - (int64_t)q->in_flight) : now;
+    now = room > now ? room : now;
     return at > (double)now ? (tick_t)at : now;
 }
 
@@ -327,10 +337,10 @@ static void hear_date(struct quota *q, int64_t date, tick_t sent, tick_t now)
     }
     for (int i = 0; i < q->count; i++) {
         struct quota_window *w = &q->window[i];
-        if (w->told_at || w->length < 60 * TICK_S || now >= w->end_hi)
+        if (!aligned(w) || now >= w->end_hi)
             continue;
         if (jumped) {
-            align(q, w, now);
+            quota_window_align(q, w, now);
             as_if_even(w, now);
             continue;
         }
@@ -401,7 +411,7 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     } else if (fresh && w->end_hi <= now) {
         tick_t length = w->length > 0 ? w->length : 60 * TICK_S;
         w->length = length;
-        align(q, w, now);
+        quota_window_align(q, w, now);
     }
     if (said->remaining >= 0 && (fresh || newest || said->remaining < w->left))
         w->left = said->remaining;
@@ -410,7 +420,7 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     else if (said->remaining < 0 && a->charged && w->left > 0)
         w->left--;
     if (w->limit >= 0 && !w->told_at)
-        w->credit = (double)burst(q, w);
+        w->credit = burst(q, w);
     if (fresh)
         w->share = -1;
     w->told_at = now;
@@ -434,7 +444,7 @@ static void count_call(struct quota *q, const struct quota_answer *a, tick_t now
         struct quota_window *w = &q->window[i];
         bool here = a->charged && counted >= w->begin;
         w->mine += here;
-        if (said_of(a->reading, w->key) || !here)
+        if (said_of(a->reading, w->key) || !here || w->learnt.each > 0)
             continue;
         w->left--;
         w->edge += counted >= w->end_lo;
@@ -463,7 +473,7 @@ static bool says_none_left(const struct rate_reading *r)
     return false;
 }
 
-static void close_gate(struct quota *q, tick_t until)
+void quota_close_gate(struct quota *q, tick_t until)
 {
     q->gate = until > q->gate ? until : q->gate;
     /* After it at the even pace: who all come back at once would be refused at once. */
@@ -472,32 +482,6 @@ static void close_gate(struct quota *q, tick_t until)
         w->last = q->gate;
         w->credit = 0;
     }
-}
-
-/*
- * Refusals that say only "later", if that: what was accepted from the end of one such time to the next
- * refusal, and how long it took until calls were accepted again, is a window.
- */
-static void learn(struct quota *q, tick_t now)
-{
-    struct quota_window *w = find(q, RATE_KEY_LEARNT);
-    tick_t took = now - q->spell.since;
-    if (q->spell.accepted > 0 && took >= TICK_MS && (w || !q->count)) {
-        if (!w && (w = add(q, RATE_KEY_LEARNT)))
-            w->credit = 1;
-        if (w) {
-            w->limit = q->spell.accepted;
-            w->length = took < FORGET ? took : FORGET;
-            w->left = w->limit - 1;
-            w->share = -1;
-            w->refused = false;
-            w->begin = now;
-            w->end_lo = w->end_hi = now + w->length;
-            w->rest = REST_LEARNT;
-        }
-    }
-    q->spell.since = now;
-    q->spell.accepted = 0;
 }
 
 /* It is true, then. What was accepted beyond what is assumed is so much more that may be had. */
@@ -518,6 +502,70 @@ static bool believe(struct quota *q)
     return fresh;
 }
 
+/* One of the limits that are assumed explains the refusals, and more than they allow was not accepted. */
+static bool assumption_fits(const struct quota *q)
+{
+    bool explains = false;
+    struct limit_clock clock = {q->offset_lo, q->offset_hi};
+    for (int i = 0; i < q->count; i++) {
+        const struct quota_window *w = &q->window[i];
+        if (assumed_of(q, w->key) <= 0)
+            return false;
+        enum limit_fit fit = limit_fits(&q->log, clock, w->length, w->limit, q->in_flight);
+        if (fit == LIMIT_FIT_REFUTED)
+            return false;
+        explains = explains || fit == LIMIT_FIT_EXPLAINS;
+    }
+    return explains;
+}
+
+/* A share of an assumed limit is ours, when others spend from it too or it is smaller than is assumed. */
+static void take_share(const struct quota *q, struct quota_window *w)
+{
+    int64_t accepted = cap(w) - w->left - 1;
+    if (q->sidecars < 2 && accepted < assumed_of(q, w->key))
+        w->share = accepted > 1 ? accepted - accepted / 10 : 1;
+}
+
+/* It said when, and no window that is assumed ends then: it is something else. */
+static bool says_otherwise(const struct quota *q, tick_t after, tick_t now)
+{
+    if (after <= 10 * TICK_MS)
+        return false;
+    for (int i = 0; i < q->count; i++) {
+        tick_t off = now + after - q->window[i].end_hi;
+        if (off >= -3 * TICK_S && off <= 3 * TICK_S)
+            return false;
+    }
+    return true;
+}
+
+/* Nothing is stated. */
+static void refused_unsaid(struct quota *q, const struct quota_answer *a, tick_t after, tick_t now)
+{
+    if (a->disguised)
+        quota_windows_assume(q, now);
+    if (says_otherwise(q, after, now) || (!assumption_fits(q) && q->sidecars < 2)) {
+        quota_learnt_refused(q, a->sent_at, after, now);
+        return;
+    }
+    limit_log_refused(&q->log, a->sent_at, now);
+    bool fresh = believe(q); /* only now: its count says nothing about others */
+    struct quota_window *w = shortest(q);
+    if (!w) {
+        quota_close_gate(q, now + GATE_FIRST);
+        return;
+    }
+    if (!fresh && !w->partial && !w->refused)
+        take_share(q, w);
+    w->refused = true;
+    w->left = 0;
+    tick_t longer = q->streak > 2 ? GATE_MOST << (q->streak < 8 ? q->streak - 2 : 6) : 0;
+    quota_close_gate(q, after > 10 * TICK_MS           ? now + after
+                        : longer > w->end_hi - now ? now + longer
+                                                   : w->end_hi);
+}
+
 void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now)
 {
     tick_t after = a->reading ? a->reading->retry_after : -1;
@@ -529,32 +577,26 @@ void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t
     q->streak += again;
     q->throttled_at = now;
     q->refusal_disguised = a->disguised;
-    bool fresh = false; /* the limit is believed only now: its count says nothing about others */
-    if (a->disguised) {
-        quota_windows_assume(q, now);
-        fresh = believe(q);
+    if (!quota_stated(q)) {
+        refused_unsaid(q, a, after, now);
+        return;
     }
     struct quota_window *w = shortest(q);
-    if (w && !w->told_at && q->sidecars < 2 && w->key != RATE_KEY_LEARNT && !fresh && !w->partial && !w->refused) {
-        int64_t accepted = cap(w) - w->left - 1;
-        if (accepted < assumed_of(q, w->key)) /* others spend from it too, or it is smaller than is assumed */
-            w->share = accepted > 1 ? accepted - accepted / 10 : 1;
-    }
     if (w)
         w->refused = true;
     tick_t backoff = GATE_FIRST << (q->streak < 11 ? q->streak - (q->streak > 0) : 10);
     if (backoff > GATE_MOST)
         backoff = GATE_MOST;
     if (after >= 0) {
-        close_gate(q, now + (after > 10 * TICK_MS ? after : backoff));
+        quota_close_gate(q, now + (after > 10 * TICK_MS ? after : backoff));
     } else if (says_none_left(a->reading)) {
         return; /* its window is empty now, and says when it begins anew */
     } else if (!w) {
-        close_gate(q, now + backoff);
+        quota_close_gate(q, now + backoff);
     } else {
         w->left = 0;
         tick_t longer = q->streak > 2 ? GATE_MOST << (q->streak < 8 ? q->streak - 2 : 6) : 0;
-        close_gate(q, longer > w->end_hi - now ? now + longer : w->end_hi);
+        quota_close_gate(q, longer > w->end_hi - now ? now + longer : w->end_hi);
     }
 }
 
@@ -565,7 +607,7 @@ void quota_windows_heard(struct quota *q, tick_t until, bool disguised, tick_t n
         quota_windows_assume(q, now);
         (void)believe(q);
     }
-    close_gate(q, until);
+    quota_close_gate(q, until);
 }
 
 void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t now)
@@ -587,10 +629,16 @@ void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t no
             drop(q, i--);
     if (a->throttled) {
         quota_windows_refused(q, a, now);
-    } else if (r && a->sent_at >= q->throttled_at) {
-        if (q->streak)
-            learn(q, now);
+    } else if (r) {
+        bool stated = quota_stated(q), behind = q->streak > 0;
+        if (!stated && a->charged)
+            limit_log_accepted(&q->log, a->sent_at, now);
+        if (a->sent_at < q->throttled_at)
+            return;
         q->streak = 0;
-        q->spell.accepted++;
+        if (stated)
+            return;
+        if (behind && (quota_learnt(q) || !q->count || !assumption_fits(q)))
+            (void)quota_learn(q, now);
     }
 }

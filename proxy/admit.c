@@ -14,6 +14,7 @@
  */
 #include "proxy/admit.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -609,10 +610,10 @@ int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now)
                 continue;
             double share = look.limit > 0 ? (double)look.left / (double)look.limit : 0;
             if (at == n)
-                out[n++] = (struct admit_left){name, look.left, share};
+                out[n++] = (struct admit_left){name, look.left, NAN};
             if (look.left < out[at].left)
                 out[at].left = look.left;
-            if (share < out[at].share)
+            if (!look.assumed && !(share >= out[at].share)) /* the first one as well */
                 out[at].share = share;
         }
     pthread_mutex_unlock(&a->quota_lock);

@@ -122,7 +122,7 @@ void admit_show(struct admit *a, struct view *v, tick_t now);
 struct admit_left {
     const char *window;
     int64_t left;
-    double share; /* the least share of a limit that is left */
+    double share; /* the least share of a limit that is left; NAN: all of them are only assumed */
 };
 int admit_left(struct admit *a, struct admit_left *out, int count, tick_t now);
 int admit_concurrency_limit(struct admit *a);

@@ -212,6 +212,8 @@ void exchange_credential_refused(struct exchange *x)
     if (!x->held_key)
         return;
     metric_add(x->w->metrics, METRIC_AUTH_REFUSED, 1);
+    if (x->a.status != 401)
+        return; /* 403: who asks is known, and may not have this; that says nothing about the key */
     if ((last == 0 || now - last >= QUIET) && atomic_compare_exchange_strong(told, &last, now))
         log_write(x->w->service->log, LOG_WARNING, "auth",
                   "the API answered %d to the key that the sidecar holds: look at auth.api_key_file, "

@@ -4,6 +4,7 @@
  * job in the server leaves it exactly once.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -162,10 +163,50 @@ static void one_window_says(struct sim *m, struct job *j, const struct limit_spe
     }
 }
 
+/* So many within any such time. */
+static bool spend_sliding(struct sim *m, struct key *k, int i, int64_t *left, tick_t *reset)
+{
+    const struct limit_spec *l = &m->s->limits.item[i];
+    if (!k->spent[i].when && !(k->spent[i].when = calloc((size_t)l->limit, sizeof(tick_t))))
+        abort(); /* no memory, and no result */
+    tick_t *oldest = &k->spent[i].when[k->spent[i].count % l->limit];
+    bool good = k->spent[i].count < l->limit || m->now - *oldest >= l->window;
+    if (good) {
+        *oldest = m->now;
+        k->spent[i].count++;
+    }
+    *left = 0;
+    for (int64_t c = 0; c < l->limit; c++)
+        *left += c >= k->spent[i].count || m->now - k->spent[i].when[c] >= l->window;
+    oldest = &k->spent[i].when[k->spent[i].count % l->limit];
+    *reset = *left ? 0 : *oldest + l->window - m->now;
+    return good;
+}
+
+/* Such a window begins with its first call. */
+static bool spend_begun(struct sim *m, struct key *k, int i, int64_t *left, tick_t *reset)
+{
+    const struct limit_spec *l = &m->s->limits.item[i];
+    if (!k->spent[i].index || m->now >= k->spent[i].at + l->window) {
+        k->spent[i].index = 1;
+        k->spent[i].count = 0;
+        k->spent[i].at = m->now;
+    }
+    bool good = k->spent[i].count < l->limit;
+    k->spent[i].count += good;
+    *left = l->limit - k->spent[i].count;
+    *reset = k->spent[i].at + l->window - m->now;
+    return good;
+}
+
 /* Takes one call out of one limit. False: it is spent. */
 static bool spend(struct sim *m, struct key *k, int i, int64_t *left, tick_t *reset)
 {
     const struct limit_spec *l = &m->s->limits.item[i];
+    if (l->kind == LIMIT_SLIDING)
+        return spend_sliding(m, k, i, left, reset);
+    if (l->kind == LIMIT_BEGUN)
+        return spend_begun(m, k, i, left, reset);
     int64_t size = l->burst > 0 ? l->burst : l->limit;
     if (l->kind == LIMIT_BUCKET) {
         double more = (double)(m->now - k->spent[i].at) * (double)l->limit / (double)l->window;

@@ -398,6 +398,9 @@ void sim_free(struct sim *m)
     free(m->job);
     free(m->heap);
     free(m->client);
+    for (int i = 0; m->key && i < m->key_count; i++)
+        for (int j = 0; j < MOST_LIMITS; j++)
+            free(m->key[i].spent[j].when);
     free(m->key);
     free(m->second);
     free(m->latency);

@@ -53,7 +53,7 @@ static const char *const keys_words[] = {"shared", "each", NULL};
 static const char *const backoff_words[] = {"exponential", "fixed", NULL};
 static const char *const fault_words[] = {"outage", "refuse",  "hang", "slow", "errors",
                                           "reset",  "workers", "flap", "tail", NULL};
-static const char *const limit_words[] = {"window", "bucket", NULL};
+static const char *const limit_words[] = {"window", "bucket", "sliding", "begun", NULL};
 static const char *const dialect_words[] = {"real",   "documented", "github",      "draft3", "draft7",
                                             "draft8", "draft10",    "retry_after", "silent", NULL};
 

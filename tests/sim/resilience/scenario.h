@@ -87,7 +87,7 @@ struct fault_spec {
     tick_t period;   /* flap: half of it down, half of it up */
 };
 
-enum limit_kind { LIMIT_WINDOW, LIMIT_BUCKET };
+enum limit_kind { LIMIT_WINDOW, LIMIT_BUCKET, LIMIT_SLIDING, LIMIT_BEGUN };
 enum dialect {
     DIALECT_REAL,
     DIALECT_DOCUMENTED,

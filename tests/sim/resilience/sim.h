@@ -94,6 +94,7 @@ struct key {
         int64_t index, count;
         double level; /* bucket */
         tick_t at;
+        tick_t *when; /* sliding: the newest `limit` calls, the oldest at count % limit; NULL: none yet */
     } spent[MOST_LIMITS]; /* at the API */
     uint64_t accepted, throttled;
 };

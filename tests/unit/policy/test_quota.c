@@ -267,6 +267,21 @@ START_TEST(refusal_without_a_word)
 }
 END_TEST
 
+/* Nobody is alarmed by a limit that nobody sent: it is marked until a refusal shows that it is there. */
+START_TEST(what_is_only_assumed_is_marked)
+{
+    for (int believed = 0; believed < 2; believed++) {
+        begin(true);
+        rules.believe = believed;
+        quota_init(&q, &rules, now, 1767225600 * TICK_S);
+        ck_assert(quota_look(&q, 0, now).assumed);
+        q.in_flight = 1;
+        quota_end(&q, &(struct quota_answer){true, true, true, now, NULL}, now + TICK_MS);
+        ck_assert(!quota_look(&q, 0, now + TICK_MS).assumed);
+    }
+}
+END_TEST
+
 /* What is only assumed holds nobody back; beyond it one goes first; an answer disproves it, a refusal
  * confirms it. */
 START_TEST(assumed_and_not_believed)
@@ -462,6 +477,7 @@ int main(void)
     tcase_add_test(t, nothing_left);
     tcase_add_test(t, retry_after_is_a_gate_for_all);
     tcase_add_test(t, refusal_without_a_word);
+    tcase_add_test(t, what_is_only_assumed_is_marked);
     tcase_add_test(t, assumed_and_not_believed);
     tcase_add_test(t, servers_clock);
     tcase_add_test(t, background_gets_the_spare);
