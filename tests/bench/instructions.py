@@ -59,13 +59,18 @@ class Bench:
         process = self.processes.start(
             subject.label, subject.command(subject.found(self)), self.subject_cpus, stdout=subprocess.DEVNULL
         )
-        self.processes.wait_ready(process, subject.address, subject.path(self.arguments.bytes), 120)
-        load(self.processes, self.tool("bench-load"), self.load_cpus, {
-            "connect": subject.address, "path": subject.path(self.arguments.bytes), "requests": requests,
-            "connections": self.arguments.connections, "bytes": self.arguments.bytes,
-        })  # fmt: skip
-        os.kill(family(process.pid)[-1], signal.SIGTERM)  # strace keeps signals to itself
-        process.wait(120)
+        try:
+            self.processes.wait_ready(process, subject.address, subject.path(self.arguments.bytes), 120)
+            load(self.processes, self.tool("bench-load"), self.load_cpus, {
+                "connect": subject.address, "path": subject.path(self.arguments.bytes), "requests": requests,
+                "connections": self.arguments.connections, "bytes": self.arguments.bytes,
+            })  # fmt: skip
+            os.kill(family(process.pid)[-1], signal.SIGTERM)  # strace keeps signals to itself
+            process.wait(120)
+        finally:  # what strace was tracing outlives it
+            for pid in reversed(family(process.pid)):
+                if process.poll() is None:
+                    os.kill(pid, signal.SIGKILL)
 
     def difference(self, origin, cached, wrapper_of, read):
         """What the worker did for one request, as a count of each place."""
