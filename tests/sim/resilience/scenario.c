@@ -400,7 +400,7 @@ static void to_draft(struct reader *r, const yaml_node_t *n, const yaml_node_t *
         r->errors->out_of_memory = true;
     if (n->type == YAML_SEQUENCE_NODE) {
         for (int i = 0; n->data.sequence.items.start + i < n->data.sequence.items.top; i++) {
-            snprintf(under, sizeof under, "%s[%d]", key, i);
+            snprintf(under, sizeof under, "%.240s[%d]", key, i);
             to_draft(r, node(r, n->data.sequence.items.start[i]), NULL, under, depth + 1);
         }
     } else if (n->type == YAML_MAPPING_NODE) {
