@@ -400,13 +400,19 @@ static void to_draft(struct reader *r, const yaml_node_t *n, const yaml_node_t *
         r->errors->out_of_memory = true;
     if (n->type == YAML_SEQUENCE_NODE) {
         for (int i = 0; n->data.sequence.items.start + i < n->data.sequence.items.top; i++) {
-            snprintf(under, sizeof under, "%.240s[%d]", key, i);
-            to_draft(r, node(r, n->data.sequence.items.start[i]), NULL, under, depth + 1);
+            const yaml_node_t *item = node(r, n->data.sequence.items.start[i]);
+            if (snprintf(under, sizeof under, "%s[%d]", key, i) >= (int)sizeof under)
+                complain(r, item, key, "is too long a name");
+            else
+                to_draft(r, item, NULL, under, depth + 1);
         }
     } else if (n->type == YAML_MAPPING_NODE) {
         for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
-            snprintf(under, sizeof under, "%s%s%s", key, *key ? "." : "", text(node(r, p->key)));
-            to_draft(r, node(r, p->value), node(r, p->key), under, depth + 1);
+            const yaml_node_t *name = node(r, p->key);
+            if (snprintf(under, sizeof under, "%s%s%s", key, *key ? "." : "", text(name)) >= (int)sizeof under)
+                complain(r, name, key, "has too long a name in it");
+            else
+                to_draft(r, node(r, p->value), name, under, depth + 1);
         }
     }
 }
