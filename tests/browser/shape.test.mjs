@@ -156,8 +156,9 @@ test('it works behind a path and another port, and tells the time of the viewer'
   });
   proxy.on('upgrade', (from, socket) => {
     const up = request({ host: target.hostname, port: target.port, path: from.url.replace(/^\/ops\/sidecar/, ''), headers: from.headers });
-    up.on('upgrade', (answer, other) => {
+    up.on('upgrade', (answer, other, first) => {
       socket.write(`HTTP/1.1 101 Switching Protocols\r\n${Object.entries(answer.headers).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`);
+      socket.write(first); // a frame that came with the head
       other.pipe(socket).pipe(other);
       other.on('error', () => socket.destroy());
       socket.on('error', () => other.destroy());
@@ -165,6 +166,7 @@ test('it works behind a path and another port, and tells the time of the viewer'
     up.end();
   });
   await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  proxy.unref(); // a test that fails ends all the same
   const { page, wrong, close } = await openPage(browser, `http://127.0.0.1:${proxy.address().port}/ops/sidecar/`, undefined, { options: { ...DESKTOP, timezoneId: 'Asia/Tokyo' } });
   await page.locator('#throughput [data-drawn]').waitFor();
   await until(async () => (await page.locator('#link').textContent()).startsWith('Live'), 'the live page');

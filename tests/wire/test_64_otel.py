@@ -62,7 +62,7 @@ def sorted_labels(metrics):
 
 
 # What goes on changing by itself, and by the export and the scrape themselves.
-LIVELY = ("process_", "promptops_otlp_", "promptops_admin_", "promptops_build_info", "promptops_retry_budget", "promptops_log_", "promptops_circuit_")
+LIVELY = ("process_", "promptops_memory_pool_", "promptops_otlp_", "promptops_admin_", "promptops_build_info", "promptops_retry_budget", "promptops_log_", "promptops_circuit_")
 
 
 def compare(sidecar, c):
