@@ -61,8 +61,8 @@ bool custom_type_find(const char *name, enum custom_type *out);
 bool custom_check(const struct custom *c, const struct custom_sample *samples, size_t n,
                   struct custom_error *error);
 
-/* Makes a name known that has no value yet, as one that was kept over a restart; a gauge's newest is NAN then. Its number;
- * -1: it is no name, is known with another type, or finds no room. */
+/* Makes a name known that has no value yet, as one that was kept over a restart; a gauge's newest is NAN
+ * then. Its number; -1: it is no name, is known with another type, or finds no room. */
 int custom_know(struct custom *c, const char *name, enum custom_type type);
 
 /* Counts a sample that was judged. *folded: its attributes found no room. False: out of memory. */

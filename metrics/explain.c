@@ -142,10 +142,10 @@ static void put_attempts(const struct metrics *m, const struct observation *o, s
         const struct observed_attempt *a = &o->tried[i];
         char number[48];
         snprintf(number, sizeof number, "%s%s ended with ", i ? i + 1 == n ? " and " : ", " : "",
-                 i == 0               ? "the first"
-                 : i + 1 == n         ? "the last"
-                 : i == 1             ? "the second"
-                                      : "the third");
+                 i == 0       ? "the first"
+                 : i + 1 == n ? "the last"
+                 : i == 1     ? "the second"
+                              : "the third");
         text_string(t, number);
         if (a->reason)
             text_string(t, metrics_reason_name(m, a->reason));
@@ -164,8 +164,8 @@ static void put_limits(const struct observation *o, struct text *t)
         text_string(t, "; a circuit breaker was open");
     else if (o->circuit == CIRCUIT_PROBE)
         text_string(t, "; it was one of the few that try whether the API is back");
-    if (!(o->flags & OBSERVED_QUOTA) || (o->quota_limit > 0 && o->quota_left * 5 > o->quota_limit &&
-                                         o->queue_wait == 0 && o->status != 429))
+    if (!(o->flags & OBSERVED_QUOTA) ||
+        (o->quota_limit > 0 && o->quota_left * 5 > o->quota_limit && o->queue_wait == 0 && o->status != 429))
         return; /* plenty left */
     text_string(t, "; the API said that ");
     put_number(t, o->quota_left);

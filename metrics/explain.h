@@ -15,7 +15,8 @@ struct explain_phase {
 };
 enum { EXPLAIN_PHASES = 9 };
 
-/* The phases that the request went through, one after the other; those of 0 are left out. Returns how many. */
+/* The phases that the request went through, one after the other; those of 0 are left out. Returns how many.
+ */
 size_t explain_phases(const struct observation *o, struct explain_phase out[EXPLAIN_PHASES]);
 
 /* Appends the sentence. Control thread only (names of operations). */

@@ -57,9 +57,12 @@ enum { STATE_LIMIT = HISTORY_STATES - 2, STATE_IN_FLIGHT };
 static const struct {
     const char *name;
     enum metric counted;
-} states[HISTORY_STATES] = {{"idle", METRIC_POOL_IDLE},           {"active", METRIC_POOL_ACTIVE},
-                            {"connecting", METRIC_POOL_CONNECTING}, {"waiting", METRIC_POOL_WAITING},
-                            [STATE_LIMIT] = {.name = "limit"},    [STATE_IN_FLIGHT] = {.name = "in_flight"}};
+} states[HISTORY_STATES] = {{"idle", METRIC_POOL_IDLE},
+                            {"active", METRIC_POOL_ACTIVE},
+                            {"connecting", METRIC_POOL_CONNECTING},
+                            {"waiting", METRIC_POOL_WAITING},
+                            [STATE_LIMIT] = {.name = "limit"},
+                            [STATE_IN_FLIGHT] = {.name = "in_flight"}};
 
 const char *history_part(int i, enum metric_type *type)
 {
@@ -310,7 +313,8 @@ static void put_states(struct history *h, const struct history_gauges *g)
         if (metric_signed(v) < 0)
             v = 0;
         history_put_sample(&h->packed,
-                           history_key(HISTORY_PART + HISTORY_PHASES + i, METRIC_TYPE_CONNECTION_POOL_SIZE), v, 1, v);
+                           history_key(HISTORY_PART + HISTORY_PHASES + i, METRIC_TYPE_CONNECTION_POOL_SIZE),
+                           v, 1, v);
     }
 }
 

@@ -27,10 +27,15 @@ struct history_series {
 
 /*
  * Two types are kept in parts as well, as operation HISTORY_PART + i. NETWORK_LATENCY is the round trip: its
- * parts are the phases of the attempts that it belongs to. CONNECTION_POOL_SIZE: connections by state, requests
- * that wait for one, the concurrency limit and the requests under it.
+ * parts are the phases of the attempts that it belongs to. CONNECTION_POOL_SIZE: connections by state,
+ * requests that wait for one, the concurrency limit and the requests under it.
  */
-enum { HISTORY_PART = 1 << 20, HISTORY_PHASES = 6, HISTORY_STATES = 6, HISTORY_PARTS = HISTORY_PHASES + HISTORY_STATES };
+enum {
+    HISTORY_PART = 1 << 20,
+    HISTORY_PHASES = 6,
+    HISTORY_STATES = 6,
+    HISTORY_PARTS = HISTORY_PHASES + HISTORY_STATES
+};
 /* The name of part i and, where `type` is not NULL, what it is a part of. NULL from HISTORY_PARTS on. */
 const char *history_part(int i, enum metric_type *type);
 

@@ -1,10 +1,10 @@
 /*
  * History as bytes, for a file that outlives the process.
  *
- * Invariants: times are those of the wall clock; operations and custom metrics are told by their names, since their
- * numbers are the process's own. What is read is believed in nothing: every length is
- * checked, a checksum must agree, records must follow each other and lie in the past, and after an error the
- * history is as it was.
+ * Invariants: times are those of the wall clock; operations and custom metrics are told by their names, since
+ * their numbers are the process's own. What is read is believed in nothing: every length is checked, a
+ * checksum must agree, records must follow each other and lie in the past, and after an error the history is
+ * as it was.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -42,7 +42,8 @@ static void put_custom_names(struct text *t, const struct custom *c)
     }
 }
 
-static void put_record(struct text *t, const struct history *h, const struct history_record *r, struct text *room)
+static void put_record(struct text *t, const struct history *h, const struct history_record *r,
+                       struct text *room)
 {
     const uint8_t *p = r->packed, *content, *end;
     uint64_t key;

@@ -25,7 +25,8 @@ struct keeper *keeper_new(size_t room)
     struct keeper *k = calloc(1, sizeof *k);
     if (!k)
         return NULL;
-    *k = (struct keeper){.lottery = UINT64_C(0x9E3779B97F4A7C15), .period = -1, .began = INT64_MIN, .floor = -1};
+    *k = (struct keeper){
+        .lottery = UINT64_C(0x9E3779B97F4A7C15), .period = -1, .began = INT64_MIN, .floor = -1};
     k->sample = ring_new(room);
     k->failed = ring_new(KEEPER_FAILED);
     k->slow = ring_new(2 * KEEPER_SLOW);

@@ -29,8 +29,8 @@ const struct ring *keeper_sample(const struct keeper *k);
 /* Bytes of what is kept, and the most that may be. Any thread. */
 void keeper_bytes(const struct keeper *k, size_t *now, size_t *most);
 
-/* Places 0 ... keeper_places() - 1: false when nothing is there. One that is kept for two reasons is in two of
- * them, with the same number. Any thread. */
+/* Places 0 ... keeper_places() - 1: false when nothing is there. One that is kept for two reasons is in two
+ * of them, with the same number. Any thread. */
 size_t keeper_places(const struct keeper *k);
 bool keeper_at(const struct keeper *k, size_t i, struct observation *out);
 

@@ -544,8 +544,8 @@ static struct series_tuple retry_tuple(uint16_t operation, unsigned reason, unsi
 {
     return (struct series_tuple){
         .operation = operation_bound(operation),
-        .code = (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS)
-                                  : status % 1000)};
+        .code =
+            (uint16_t)(reason ? REASON_BASE + (reason < MAX_REASONS ? reason : MAX_REASONS) : status % 1000)};
 }
 
 void metrics_retry_succeeded(struct metrics_block *b, uint16_t operation, unsigned reason, unsigned status)

@@ -68,35 +68,36 @@ struct observation {
     uint16_t reason;    /* index into metrics_config.reasons; 0: ended well */
     uint8_t attempts;   /* at the upstream, the first included */
     uint8_t retries;
-    uint16_t flags;     /* of enum observation_flag */
-    uint16_t route;     /* of metrics_route() */
-    uint8_t detailed;   /* true: what stands behind `path` is not all zero */
-    uint8_t kept;       /* why it is kept: keeper.h. Set by metrics_observe(), as the following */
-    uint8_t circuit;    /* enum observed_circuit */
-    uint64_t number;    /* in the order of ends, of its block */
-    int64_t ended_wall; /* nanoseconds since 1970, for people only */
-    int64_t total;      /* first byte of the request to last byte of the answer */
-    int64_t saved;      /* upstream time that the cache saved: what the stored answer once took */
-    uint64_t bytes_in;  /* from the client, head and body */
-    uint64_t bytes_out; /* to the client */
+    uint16_t flags;                 /* of enum observation_flag */
+    uint16_t route;                 /* of metrics_route() */
+    uint8_t detailed;               /* true: what stands behind `path` is not all zero */
+    uint8_t kept;                   /* why it is kept: keeper.h. Set by metrics_observe(), as the following */
+    uint8_t circuit;                /* enum observed_circuit */
+    uint64_t number;                /* in the order of ends, of its block */
+    int64_t ended_wall;             /* nanoseconds since 1970, for people only */
+    int64_t total;                  /* first byte of the request to last byte of the answer */
+    int64_t saved;                  /* upstream time that the cache saved: what the stored answer once took */
+    uint64_t bytes_in;              /* from the client, head and body */
+    uint64_t bytes_out;             /* to the client */
     char request_id[RING_ID_BYTES]; /* shortened or padded with NUL; not terminated when full */
     char path[RING_PATH_BYTES];     /* likewise; without the query */
 
     /* Phases, all attempts together, one after the other. */
-    int64_t held;        /* for the rest of the request, which its signature covers */
-    int64_t second;      /* a tier below memory was asked */
-    int64_t joined;      /* for the fetch of another request, and its bytes */
-    int64_t queue_wait;  /* held back by the concurrency limit or the rate limit */
-    int64_t pool_wait;   /* for a connection: dns, tcp and tls are part of it where this request waited for them */
-    int64_t send;        /* until the request's last byte was handed over */
-    int64_t wait;        /* from then on, to the answer's first byte, or to the attempt's failure */
-    int64_t body;        /* from the answer's first byte to its last */
+    int64_t held;       /* for the rest of the request, which its signature covers */
+    int64_t second;     /* a tier below memory was asked */
+    int64_t joined;     /* for the fetch of another request, and its bytes */
+    int64_t queue_wait; /* held back by the concurrency limit or the rate limit */
+    int64_t
+        pool_wait; /* for a connection: dns, tcp and tls are part of it where this request waited for them */
+    int64_t send;  /* until the request's last byte was handed over */
+    int64_t wait;  /* from then on, to the answer's first byte, or to the attempt's failure */
+    int64_t body;  /* from the answer's first byte to its last */
     int64_t retry_delay; /* between attempts */
 
-    int64_t dns;        /* for the upstream's name */
-    int64_t tcp, tls;   /* connections that were made for it */
-    int64_t first_byte; /* of the last attempt: from sending to the upstream's first byte */
-    int64_t upstream;   /* of all: from sending to the upstream's last byte */
+    int64_t dns;                     /* for the upstream's name */
+    int64_t tcp, tls;                /* connections that were made for it */
+    int64_t first_byte;              /* of the last attempt: from sending to the upstream's first byte */
+    int64_t upstream;                /* of all: from sending to the upstream's last byte */
     int64_t quota_left, quota_limit; /* of the window that has the least left; limit < 0: not said */
     struct observed_attempt tried[OBSERVED_ATTEMPTS];
 };
@@ -123,7 +124,7 @@ struct attempt {
     bool throttled;  /* the latter, whatever its status */
     bool reused;     /* sent on a connection used before */
     int64_t pool_wait;
-    int64_t dns; /* waited for the upstream's name; not part of the histogram, which is of lookups */
+    int64_t dns;      /* waited for the upstream's name; not part of the histogram, which is of lookups */
     int64_t tcp, tls; /* when this attempt made the connection */
     int64_t first_byte;
     int64_t total;

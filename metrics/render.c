@@ -78,7 +78,7 @@ struct writer {
     struct text *out;
     struct hist_counts *scratch; /* all zero between two histograms */
     struct text prefix;
-    struct exemplar *exemplars; /* by operation; NULL: the format or the histogram has none */
+    struct exemplar *exemplars;                 /* by operation; NULL: the format or the histogram has none */
     size_t exemplar_count, part_at, part_count; /* of the part under way: from where, how many */
 };
 

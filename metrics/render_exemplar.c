@@ -72,7 +72,6 @@ void render_exemplar(struct text *out, const struct exemplar *e)
     }
     text_string(out, "\"} ");
     text_real(out, (double)e->value / 1e9);
-    snprintf(when, sizeof when, " %lld.%03d", (long long)(e->at / 1000000000),
-             (int)(e->at / 1000000 % 1000));
+    snprintf(when, sizeof when, " %lld.%03d", (long long)(e->at / 1000000000), (int)(e->at / 1000000 % 1000));
     text_string(out, when);
 }

@@ -1,7 +1,7 @@
 /*
- * What retrying is worth: retries and those that were answered well, by what they were for, over all blocks and
- * operations. Read while others count; a success may be seen before its retry, never the other way round for
- * long.
+ * What retrying is worth: retries and those that were answered well, by what they were for, over all blocks
+ * and operations. Read while others count; a success may be seen before its retry, never the other way round
+ * for long.
  */
 #include <limits.h>
 

@@ -132,7 +132,6 @@ void ring_clear(struct ring *r, size_t i)
 bool ring_at(const struct ring *r, size_t i, struct observation *out)
 {
     const struct slot *slot = &r->slots[i % r->room];
-    uint64_t version =
-        atomic_load_explicit(&((struct slot *)(uintptr_t)slot)->version, memory_order_acquire);
+    uint64_t version = atomic_load_explicit(&((struct slot *)(uintptr_t)slot)->version, memory_order_acquire);
     return version && version % 2 == 0 && read_slot(slot, version, out);
 }

@@ -1,6 +1,6 @@
 /*
- * Finished requests that one worker keeps. The worker writes; any thread copies an entry out, and sees it whole
- * or not at all.
+ * Finished requests that one worker keeps. The worker writes; any thread copies an entry out, and sees it
+ * whole or not at all.
  */
 #ifndef METRICS_RING_H
 #define METRICS_RING_H
@@ -14,7 +14,8 @@ enum { RING_ENTRIES = 1024 /* by default */, RING_ID_BYTES = 36, RING_PATH_BYTES
 struct observation;
 struct ring;
 
-/* Room for `room` entries, at least one. NULL when out of memory. Memory is touched as entries are written. */
+/* Room for `room` entries, at least one. NULL when out of memory. Memory is touched as entries are written.
+ */
 struct ring *ring_new(size_t room);
 void ring_free(struct ring *r);
 size_t ring_room(const struct ring *r);

@@ -180,11 +180,16 @@ bool advise_enough(const struct advise_facts *f)
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out)
 {
     static bool (*const kinds[ADVISE_KINDS])(const struct advise_facts *, struct advise_estimate *) = {
-        [ADVISE_CACHE_SIZE] = cache_size, [ADVISE_CACHE_TTL] = cache_ttl,
-        [ADVISE_MEMORY] = memory,         [ADVISE_POOL] = pool,
-        [ADVISE_RETRY] = retry,           [ADVISE_NETWORK] = network,
-        [ADVISE_BREAKER] = breaker,       [ADVISE_BATCHING] = batching,
-        [ADVISE_DNS] = dns,               [ADVISE_COMPRESSION] = compression,
+        [ADVISE_CACHE_SIZE] = cache_size,
+        [ADVISE_CACHE_TTL] = cache_ttl,
+        [ADVISE_MEMORY] = memory,
+        [ADVISE_POOL] = pool,
+        [ADVISE_RETRY] = retry,
+        [ADVISE_NETWORK] = network,
+        [ADVISE_BREAKER] = breaker,
+        [ADVISE_BATCHING] = batching,
+        [ADVISE_DNS] = dns,
+        [ADVISE_COMPRESSION] = compression,
     };
     return advise_enough(f) && kinds[kind](f, out) && out->improvement >= WORTH / 2;
 }
@@ -198,9 +203,9 @@ void advise_forget(struct advise_track *t)
 
 void advise_note(struct advise_track *t, const struct advise_estimate *estimate)
 {
-    bool other = estimate && t->last.key &&
-                 (strcmp(t->last.key, estimate->key) != 0 ||
-                  (*estimate->key && t->last.current != estimate->current));
+    bool other =
+        estimate && t->last.key &&
+        (strcmp(t->last.key, estimate->key) != 0 || (*estimate->key && t->last.current != estimate->current));
     if (other)
         advise_forget(t); /* the setting is another one now: what was estimated from the old one is void */
     t->idle = 0;

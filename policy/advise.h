@@ -58,12 +58,12 @@ struct advise_facts {
     double batching_saves;   /* calls that recorded ones would have shared, by replay */
     uint64_t recorded_calls; /* upstream calls of recorded requests */
 
-    double lookup;    /* seconds that a lookup of the upstream's name takes */
+    double lookup;            /* seconds that a lookup of the upstream's name takes */
     uint64_t names_looked_up; /* since the start */
 
-    uint64_t received;                  /* bytes of the upstream's answers */
-    uint64_t plain, plain_bodies;       /* those of large text bodies that came uncompressed; how many */
-    uint64_t sampled, sampled_smaller;  /* of these, bytes looked at, and what they would compress to */
+    uint64_t received;                 /* bytes of the upstream's answers */
+    uint64_t plain, plain_bodies;      /* those of large text bodies that came uncompressed; how many */
+    uint64_t sampled, sampled_smaller; /* of these, bytes looked at, and what they would compress to */
 
     bool breaker_enabled;
     double breaker_saves; /* seconds of recorded requests that it would have cut short, by replay */
@@ -84,9 +84,9 @@ bool advise_enough(const struct advise_facts *f);
 bool advise_window(const struct advise_facts *f, enum advise_kind kind, struct advise_estimate *out);
 
 /*
- * Calls that going together would save: of `count` begun at these times (ascending) a first goes alone; the next
- * within the window, while it is under way, waits for the window, and those who come meanwhile go with it, `most` in
- * all (policy/batch.h). Calls are taken to last for the window at least.
+ * Calls that going together would save: of `count` begun at these times (ascending) a first goes alone; the
+ * next within the window, while it is under way, waits for the window, and those who come meanwhile go with
+ * it, `most` in all (policy/batch.h). Calls are taken to last for the window at least.
  */
 size_t advise_batches(const tick_t *begun, size_t count, tick_t window, size_t most);
 
@@ -100,8 +100,8 @@ struct advise_track {
 void advise_note(struct advise_track *t, const struct advise_estimate *estimate); /* NULL: none */
 void advise_forget(struct advise_track *t);
 
-/* A window with too few requests says nothing for or against; as many of them as are kept, in a row, and what was known is
- * forgotten. */
+/* A window with too few requests says nothing for or against; as many of them as are kept, in a row, and what
+ * was known is forgotten. */
 void advise_idle(struct advise_track *t);
 
 struct advise_view {

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKWARDS (60 * TICK_S) /* calls end in another order than they begin; a clock that was set is further off */
+#define BACKWARDS                                                                                            \
+    (60 * TICK_S) /* calls end in another order than they begin; a clock that was set is further off */
 
 void breaker_replay_init(struct breaker_replay *r, uint64_t seed)
 {
@@ -42,8 +43,8 @@ static void take_rules(struct breaker_replay *r, const struct breaker_rules *rul
             breaker_tune(&r->circuit[i], &r->rules, now);
 }
 
-tick_t breaker_replay_run(struct breaker_replay *r, const struct breaker_rules *rules, struct replay_call *calls,
-                          size_t count, struct replay_event *room)
+tick_t breaker_replay_run(struct breaker_replay *r, const struct breaker_rules *rules,
+                          struct replay_call *calls, size_t count, struct replay_event *room)
 {
     tick_t saved = 0;
     for (size_t i = 0; i < count; i++) {
@@ -67,9 +68,8 @@ tick_t breaker_replay_run(struct breaker_replay *r, const struct breaker_rules *
         else if (c->permit.verdict == BREAKER_SHED)
             saved += c->ended - c->began;
         else
-            breaker_report(b, c->permit,
-                           (struct breaker_report){(enum breaker_outcome)c->outcome, c->took}, &r->rng,
-                           r->latest);
+            breaker_report(b, c->permit, (struct breaker_report){(enum breaker_outcome)c->outcome, c->took},
+                           &r->rng, r->latest);
     }
     return saved;
 }

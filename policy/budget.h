@@ -11,9 +11,9 @@
 #define BUDGET_MEMBERS 64 /* that are told apart; more share as if they were so many */
 
 struct budget_member {
-    int64_t used;  /* of this window, calls under way included */
-    int64_t held;  /* may be used in all; >= used */
-    double wants;  /* so many more until the window ends */
+    int64_t used; /* of this window, calls under way included */
+    int64_t held; /* may be used in all; >= used */
+    double wants; /* so many more until the window ends */
 };
 
 /*

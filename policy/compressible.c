@@ -1,14 +1,15 @@
 /*
- * Invariants: each byte is part of one match, or a literal; a byte is looked up in at most WAYS places, so that the time
- * is proportional to the bytes.
+ * Invariants: each byte is part of one match, or a literal; a byte is looked up in at most WAYS places, so
+ * that the time is proportional to the bytes.
  */
 #include "policy/compressible.h"
 
 #include <math.h>
 #include <string.h>
 
-#define HEADER     60   /* bytes: of the stream and its code tables */
-#define MATCH_BITS 15.5 /* length and distance together, as deflate's dynamic codes have it on JSON, prose and source */
+#define HEADER 60 /* bytes: of the stream and its code tables */
+#define MATCH_BITS                                                                                           \
+    15.5 /* length and distance together, as deflate's dynamic codes have it on JSON, prose and source */
 
 /* NEAR: a match of three bytes from further back costs as much as three literals (zlib's TOO_FAR). */
 enum { SLOTS = 4096, SLOT_SHIFT = 20, WAYS = 4, LEAST = 3, LONGEST = 258, NEAR = 4096 };

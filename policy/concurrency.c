@@ -26,7 +26,7 @@
 #define STANDING_DELAY (5 * TICK_MS)
 #define STANDING_FOR   (100 * TICK_MS)
 #define HEADROOM       1.5
-#define LIMIT_LEAST    20 /* of what is known to be well: no limit below it */
+#define LIMIT_LEAST    20   /* of what is known to be well: no limit below it */
 #define PROBE_SHARE    0.25 /* of what was healthy, to find out whether it is over */
 #define RAMP_BEGINS    1e-9
 #define QUEUES         0.25 /* more wait than this, in service times: too many calls are there */
@@ -89,7 +89,7 @@ static uint32_t answers(const struct concurrency *c)
     return c->window.good + c->window.dropped + c->window.shed + c->window.other;
 }
 
-struct look { /* at a window */
+struct look {          /* at a window */
     double failed;     /* share that was dropped or shed */
     double latency;    /* mean of what was answered well, seconds; 0: nothing was */
     double all;        /* with those that were dropped, for as long as they lasted */

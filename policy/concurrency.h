@@ -44,10 +44,11 @@ struct concurrency {
     double healthy; /* h: X.W while all was well; 0 = not known yet */
     double fastest; /* Wmin, seconds; 0 = not known yet */
     double usual;   /* mean latency of the newest windows, seconds; 0 = not known */
-    double mean, low; /* of healthy windows, seconds: what of a latency's shape tells queueing from slowness */
-    double reached;   /* throughput before the newest step up of a ramp; 0 = no ramp */
-    double top;       /* the limit of the newest collapse, and less: no ramp goes beyond it; 0 = none */
-    uint32_t stale;   /* calls sent before a collapse that are not over yet */
+    double mean,
+        low;        /* of healthy windows, seconds: what of a latency's shape tells queueing from slowness */
+    double reached; /* throughput before the newest step up of a ramp; 0 = no ramp */
+    double top;     /* the limit of the newest collapse, and less: no ramp goes beyond it; 0 = none */
+    uint32_t stale; /* calls sent before a collapse that are not over yet */
     int in_flight;
     int peak; /* of in_flight in this window */
     struct {

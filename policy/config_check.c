@@ -276,8 +276,8 @@ const char *config_warning(const struct config *cfg, size_t i)
         {strncmp(cfg->cache_redis_url, "redis+sentinel://", 17) == 0 && strchr(cfg->cache_redis_url, '@'),
          "cache.redis_url: the password goes over a plain connection, since there is no TLS with Sentinels; "
          "keep it within a network that you trust"},
-        {!cfg->security_seccomp,
-         "security.seccomp: false: who takes this process over by a fault in it may do all that its user may"},
+        {!cfg->security_seccomp, "security.seccomp: false: who takes this process over by a fault in it may "
+                                 "do all that its user may"},
         {cfg->security_core_dumps, "security.core_dumps: true: requests and answers are in a dump, and a "
                                    "debugger of the same user sees the keys too"},
     };

@@ -1,7 +1,8 @@
 /*
  * What the cache would hit at other sizes: the live policy in miniature at each of them, on a hashed sample
  * of the keys (miniature simulation, ATC'17; SHARDS, FAST'15), corrected by what the cache itself hit. It
- * promises gains over the present size, not hit ratios: these drift with the load, and so would the promise. Single owner, but for curve_wants.
+ * promises gains over the present size, not hit ratios: these drift with the load, and so would the promise.
+ * Single owner, but for curve_wants.
  */
 #ifndef POLICY_CURVE_H
 #define POLICY_CURVE_H

@@ -16,7 +16,8 @@ struct cache_rules {
     bool shared;          /* scope: shared (a strict shared cache) or private (one cache a credential) */
     bool adds_credential; /* requests go up with Authorization even when the client sent none */
     tick_t default_ttl;   /* when neither the origin nor the route says; 0 = none */
-    tick_t stale_while_revalidate; /* when the origin states no lifetime; never longer than the lifetime itself */
+    tick_t stale_while_revalidate; /* when the origin states no lifetime; never longer than the lifetime
+                                      itself */
     tick_t stale_if_error;         /* when the origin says nothing */
     double heuristic_fraction;     /* of Date minus Last-Modified; 0 = none */
     bool adaptive_ttl; /* lifetimes that nobody gave are learnt: see fill.c and policy/adaptive_ttl */

@@ -1,8 +1,9 @@
 /*
- * Guessing a limit. Invariants: runs are in order of time, a run of accepted calls and a refusal are never joined;
- * of each candidate two bounds are found in one pass over the log: what it must allow because that many were
- * accepted, and what it cannot allow because one more was refused. A candidate whose bounds cross is refuted. What
- * lies so near a bound of its window that either side may have counted it argues for neither.
+ * Guessing a limit. Invariants: runs are in order of time, a run of accepted calls and a refusal are never
+ * joined; of each candidate two bounds are found in one pass over the log: what it must allow because that
+ * many were accepted, and what it cannot allow because one more was refused. A candidate whose bounds cross
+ * is refuted. What lies so near a bound of its window that either side may have counted it argues for
+ * neither.
  */
 #include "policy/limit_guess.h"
 
@@ -18,12 +19,13 @@
 static const struct {
     int seconds;
     double weight;
-} usual[] = {{1, 0.5},    {2, 0.05},   {5, 0.1},     {10, 0.3},   {15, 0.1},  {20, 0.05},  {30, 0.2},
-             {60, 1},     {120, 0.05}, {300, 0.2},   {600, 0.15}, {900, 0.2}, {1800, 0.1}, {3600, 0.5},
-             {10800, 0.1}, {86400, 0.3}};
+} usual[] = {{1, 0.5},    {2, 0.05},   {5, 0.1},     {10, 0.3},   {15, 0.1},   {20, 0.05},
+             {30, 0.2},   {60, 1},     {120, 0.05},  {300, 0.2},  {600, 0.15}, {900, 0.2},
+             {1800, 0.1}, {3600, 0.5}, {10800, 0.1}, {86400, 0.3}};
 #define USUAL (int)(sizeof usual / sizeof usual[0])
 
-static const int tried[] = {1, 10, 30, 60, 300, 900, 3600, 86400}; /* seconds after which a call is worth it */
+static const int tried[] = {1,   10,  30,   60,
+                            300, 900, 3600, 86400}; /* seconds after which a call is worth it */
 #define TRIED (int)(sizeof tried / sizeof tried[0])
 
 /* --- The log. --- */
@@ -58,7 +60,8 @@ static void insert(struct limit_log *l, tick_t at, uint32_t calls)
     while (i > 0 && l->run[i - 1].first > at)
         i--;
     struct limit_run *before = i > 0 ? &l->run[i - 1] : NULL;
-    if (before && (before->calls > 0) == (calls > 0) && (at <= before->last || at - before->first <= JOINED)) {
+    if (before && (before->calls > 0) == (calls > 0) &&
+        (at <= before->last || at - before->first <= JOINED)) {
         before->last = at > before->last ? at : before->last;
         before->calls += calls;
         return;
@@ -192,7 +195,8 @@ static void weigh(struct bounds *b, struct tally *t, uint32_t calls)
         b->most = t->refused_at;
 }
 
-static struct bounds fixed_bounds(const struct limit_log *l, tick_t length, struct limit_clock clock, bool alone)
+static struct bounds fixed_bounds(const struct limit_log *l, tick_t length, struct limit_clock clock,
+                                  bool alone)
 {
     struct bounds b = {0, INFINITY};
     struct tally t = tally_of(INT64_MIN, 0, false);
@@ -258,8 +262,8 @@ static struct bounds sliding_bounds(const struct limit_log *l, tick_t length, bo
     return b;
 }
 
-/* Of the bucket's size, at this rate (calls a tick): the level is the size less what was taken and has not flowed
- * in again, whatever the size is. */
+/* Of the bucket's size, at this rate (calls a tick): the level is the size less what was taken and has not
+ * flowed in again, whatever the size is. */
 static struct bounds bucket_bounds(const struct limit_log *l, double rate)
 {
     struct bounds b = {0, INFINITY};
@@ -360,12 +364,14 @@ static void consider_buckets(struct best *best, const struct limit_log *l)
     double seconds = size / rate / second; /* until it is full again */
     double weight = seconds < 65 ? 0.5 : seconds < 130 ? 0.15 : seconds < 4000 ? 0.03 : 0.01;
     if (weight > best->weight) {
-        best->guess = (struct limit_guess){LIMIT_SHAPE_BUCKET, 60 * TICK_S, rate * minute, size, hi / lo < 1.02};
+        best->guess =
+            (struct limit_guess){LIMIT_SHAPE_BUCKET, 60 * TICK_S, rate * minute, size, hi / lo < 1.02};
         best->weight = weight;
     }
 }
 
-static struct limit_guess guess(const struct limit_log *l, struct limit_clock clock, double faster, bool alone)
+static struct limit_guess guess(const struct limit_log *l, struct limit_clock clock, double faster,
+                                bool alone)
 {
     struct best best = {.faster = faster};
     tick_t span = l->run[l->count - 1].last - l->run[0].first;

@@ -1,8 +1,9 @@
 /*
- * What a rate limit is that nobody states: guessed from which calls were accepted and which refused. Limits come
- * as windows that begin on round times of the server's clock, windows that begin with their first call, windows
- * that slide, and buckets that are refilled evenly. Each of these, of each usual length, either can or cannot
- * have answered as the server did; of those that can, the most usual one is believed until it is refuted.
+ * What a rate limit is that nobody states: guessed from which calls were accepted and which refused. Limits
+ * come as windows that begin on round times of the server's clock, windows that begin with their first call,
+ * windows that slide, and buckets that are refilled evenly. Each of these, of each usual length, either can
+ * or cannot have answered as the server did; of those that can, the most usual one is believed until it is
+ * refuted.
  *
  * Plain state; times are ticks. A guess reads the whole log some ten times over a hundred: it is made after a
  * refusal, not for each call.
@@ -21,7 +22,7 @@ struct limit_run { /* calls that were accepted one after the other, or one refus
 
 struct limit_log {
     int count;
-    tick_t doubt; /* about when the server counted a call */
+    tick_t doubt;        /* about when the server counted a call */
     tick_t would_refuse; /* not in the log yet; 0 = none */
     struct limit_run run[LIMIT_RUNS];
 };
@@ -56,12 +57,12 @@ struct limit_guess {
     bool narrow;   /* bucket: known to within 1 % */
 };
 
-/* The most usual limit that can have answered so and allows more than `faster` calls a tick (0: any). NONE when
- * none can, or nothing was refused. */
+/* The most usual limit that can have answered so and allows more than `faster` calls a tick (0: any). NONE
+ * when none can, or nothing was refused. */
 struct limit_guess limit_guess(const struct limit_log *l, struct limit_clock clock, double faster);
 
-/* Can so many calls in each such time, from round times on, have answered so? `unheard` calls are under way. Others
- * may have spent from the first window before the log begins. */
+/* Can so many calls in each such time, from round times on, have answered so? `unheard` calls are under way.
+ * Others may have spent from the first window before the log begins. */
 enum limit_fit {
     LIMIT_FIT_REFUTED, /* more was accepted */
     LIMIT_FIT_MERELY,  /* it may be there, but something else has refused */
@@ -70,8 +71,8 @@ enum limit_fit {
 enum limit_fit limit_fits(const struct limit_log *l, struct limit_clock clock, tick_t length, int64_t limit,
                           int64_t unheard);
 
-/* After a refusal: when it is worth a call to see whether the limit is over. For each usual length that is behind
- * the next round time, or that long after the first call of the newest spell. */
+/* After a refusal: when it is worth a call to see whether the limit is over. For each usual length that is
+ * behind the next round time, or that long after the first call of the newest spell. */
 tick_t limit_probe(const struct limit_log *l, struct limit_clock clock, tick_t now);
 
 /* When fewer than `limit` calls were accepted in the `length` before; `now` or earlier: already. */

@@ -54,26 +54,26 @@ struct quota_window {
     uint32_t rest;         /* windows before an assumed limit is tried again */
     struct {               /* of a learnt one (quota_learnt.c) */
         enum limit_shape shape, from_shape;
-        tick_t from_span;  /* and from_shape: what was believed when more was tried */
-        tick_t span;       /* the length that was guessed */
-        int64_t calls;     /* in it, while it is spent at a rate */
-        bool slides;       /* of each such time before, not from a beginning on */
-        bool narrow;       /* its rate is known well */
-        bool trying;       /* with more than is believed */
-        uint32_t vain;     /* tries, all refused */
-        tick_t rest;       /* no more is tried before */
-        tick_t each;       /* one call each so long, on average; 0: it is spent as other windows */
-        double size;       /* so many may go at once after idle time */
+        tick_t from_span; /* and from_shape: what was believed when more was tried */
+        tick_t span;      /* the length that was guessed */
+        int64_t calls;    /* in it, while it is spent at a rate */
+        bool slides;      /* of each such time before, not from a beginning on */
+        bool narrow;      /* its rate is known well */
+        bool trying;      /* with more than is believed */
+        uint32_t vain;    /* tries, all refused */
+        tick_t rest;      /* no more is tried before */
+        tick_t each;      /* one call each so long, on average; 0: it is spent as other windows */
+        double size;      /* so many may go at once after idle time */
     } learnt;
-    bool wanted;           /* somebody had to wait or was refused in it */
-    tick_t probe_at;       /* soft: the newest call beyond the limit, 0 = none */
-    bool open;             /* soft, and more than the limit was accepted */
-    bool soft;             /* assumed and not confirmed: counted, but it holds nobody back */
-    bool partial;          /* we did not see its beginning */
-    bool refused;          /* the upstream refused a call in it */
-    int64_t mine;          /* calls of ours that were counted in it */
-    int64_t grant;         /* so many may be ours in all, others spending as well; < 0 = nobody said */
-    int64_t common;        /* what is left of it for all who share it, when that was said */
+    bool wanted;     /* somebody had to wait or was refused in it */
+    tick_t probe_at; /* soft: the newest call beyond the limit, 0 = none */
+    bool open;       /* soft, and more than the limit was accepted */
+    bool soft;       /* assumed and not confirmed: counted, but it holds nobody back */
+    bool partial;    /* we did not see its beginning */
+    bool refused;    /* the upstream refused a call in it */
+    int64_t mine;    /* calls of ours that were counted in it */
+    int64_t grant;   /* so many may be ours in all, others spending as well; < 0 = nobody said */
+    int64_t common;  /* what is left of it for all who share it, when that was said */
 };
 
 struct quota_waiter { /* embedded in what waits; zero it before use */
@@ -104,7 +104,7 @@ struct quota {
     bool refusal_disguised; /* the newest refusal was */
     struct limit_log log;   /* while nothing is stated */
     bool said_when;         /* the newest refusal said when it is over */
-    bool unsettled;         /* something was refused, and what to believe now is decided once nothing is under way */
+    bool unsettled; /* something was refused, and what to believe now is decided once nothing is under way */
     struct quota_waiter *first, *last; /* by tag */
     uint32_t waiting;
     double virtual_time;
@@ -188,8 +188,8 @@ struct quota_look quota_look(struct quota *q, int i, tick_t now);
 struct quota_part {
     uint32_t key;
     int64_t limit;
-    int64_t left;        /* by the server's word, calls in flight taken off; < 0: it said nothing */
-    int64_t used, held;  /* of ours, as in budget_member */
+    int64_t left;       /* by the server's word, calls in flight taken off; < 0: it said nothing */
+    int64_t used, held; /* of ours, as in budget_member */
     double wants;
     tick_t length, ends;
 };
@@ -216,7 +216,8 @@ int64_t quota_window_left(const struct quota *q, const struct quota_window *w);
 int64_t quota_window_ours(const struct quota *q, const struct quota_window *w);
 /* The window of our own count, by the server's clock, that `now` surely has reached. */
 void quota_window_align(const struct quota *q, struct quota_window *w, tick_t now);
-/* Nothing goes before, and what goes then goes at the even pace: who all come back at once are refused at once. */
+/* Nothing goes before, and what goes then goes at the even pace: who all come back at once are refused at
+ * once. */
 void quota_close_gate(struct quota *q, tick_t until);
 /* Calls a second that the foreground asks for, of late. */
 double quota_demand(const struct quota *q, tick_t now);
@@ -235,7 +236,6 @@ void quota_windows_hear(struct quota *q, const struct quota_answer *a, tick_t no
 void quota_windows_refused(struct quota *q, const struct quota_answer *a, tick_t now);
 /* Our own count against the assumed limits begins, unless it has. */
 void quota_windows_assume(struct quota *q, tick_t now);
-
 
 /* --- A limit that nobody states (quota_learnt.c). --- */
 

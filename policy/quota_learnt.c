@@ -1,10 +1,10 @@
 /*
- * The window that is learnt where the server states none: limit_guess.h says which limit can have answered as this
- * one did, and what is left of it, its pace and its tries for more are kept here. Invariants: there is at most one
- * learnt window, and no other beside it.
+ * The window that is learnt where the server states none: limit_guess.h says which limit can have answered as
+ * this one did, and what is left of it, its pace and its tries for more are kept here. Invariants: there is
+ * at most one learnt window, and no other beside it.
  *
- * Whoever paces evenly by the right rate is refused by no kind of limit. So what is not a long window on round
- * times is a rate: a call each length / limit, with what idle time has saved.
+ * Whoever paces evenly by the right rate is refused by no kind of limit. So what is not a long window on
+ * round times is a rate: a call each length / limit, with what idle time has saved.
  */
 #include "policy/quota.h"
 
@@ -61,7 +61,9 @@ static void as_rate(struct quota_window *w, const struct limit_guess *g, tick_t 
     w->learnt.each = (tick_t)((double)g->length / calls * SLACK);
     w->learnt.slides = g->shape != LIMIT_SHAPE_BUCKET && g->length > SHORT;
     w->learnt.calls = (int64_t)calls;
-    w->length = 40 * w->learnt.each < LOOKED_AT ? LOOKED_AT : 40 * w->learnt.each < 60 * TICK_S ? 40 * w->learnt.each : 60 * TICK_S;
+    w->length = 40 * w->learnt.each < LOOKED_AT     ? LOOKED_AT
+                : 40 * w->learnt.each < 60 * TICK_S ? 40 * w->learnt.each
+                                                    : 60 * TICK_S;
     if (g->shape != LIMIT_SHAPE_BUCKET && w->length < g->length)
         w->length = g->length;
     w->limit = (int64_t)((double)w->length / (double)w->learnt.each + 0.5);

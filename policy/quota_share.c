@@ -1,7 +1,7 @@
 /*
- * The governor's side of a budget that several sidecars share. Invariants: of a window's calls no more are let
- * go than are granted; out of touch a new window's grant is its even part, so that all together stay within
- * the limit; a window that is only assumed and holds nobody back is not shared.
+ * The governor's side of a budget that several sidecars share. Invariants: of a window's calls no more are
+ * let go than are granted; out of touch a new window's grant is its even part, so that all together stay
+ * within the limit; a window that is only assumed and holds nobody back is not shared.
  */
 #include "policy/budget.h"
 #include "policy/quota.h"
@@ -39,7 +39,7 @@ int quota_parts(struct quota *q, struct quota_part *out, tick_t now)
         if (!shared(q, w) || w->length <= 0)
             continue;
         bool rate = budget_kind_of(w->length) == BUDGET_RATE; /* its part of every such time */
-        double ahead = rate             ? (double)w->length / (double)TICK_S
+        double ahead = rate              ? (double)w->length / (double)TICK_S
                        : w->end_hi > now ? (double)(w->end_hi - now) / (double)TICK_S
                                          : 0;
         double wants = (double)q->waiting + quota_demand(q, now) * ahead;

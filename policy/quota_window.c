@@ -17,11 +17,11 @@
 #define FORGET         (3600 * TICK_S)
 #define GATE_FIRST     (100 * TICK_MS)
 #define GATE_MOST      (60 * TICK_S)
-#define SLACK          1.005  /* of the pace in short windows */
+#define SLACK          1.005           /* of the pace in short windows */
 #define SHARE_PATIENCE (250 * TICK_MS) /* until others have given back what they do not need */
-#define PROBE_PATIENCE TICK_S /* the others wait no longer for what becomes of a call beyond it */
-#define PROBE_WINDOWS  5      /* so many hungry windows, then an assumed limit is tried */
-#define REST_WINDOWS   60     /* so many more before it is tried again */
+#define PROBE_PATIENCE TICK_S          /* the others wait no longer for what becomes of a call beyond it */
+#define PROBE_WINDOWS  5               /* so many hungry windows, then an assumed limit is tried */
+#define REST_WINDOWS   60              /* so many more before it is tried again */
 
 static const tick_t assumed_length[QUOTA_ASSUMED] = {60 * TICK_S, 3600 * TICK_S, 86400 * TICK_S};
 static const uint32_t assumed_key[QUOTA_ASSUMED] = {RATE_KEY_MINUTE, RATE_KEY_HOUR, RATE_KEY_DAY};
@@ -63,7 +63,9 @@ static double burst(const struct quota *q, const struct quota_window *w)
         return w->learnt.size > 1 ? w->learnt.size : 1;
     if (is_rate(w) || most <= 1)
         return 1;
-    return (double)(most / 2); /* an application that starts, or wakes up, is not made to wait for what it may have */
+    return (
+        double)(most /
+                2); /* an application that starts, or wakes up, is not made to wait for what it may have */
 }
 
 /* --- Ends. --- */
@@ -294,14 +296,15 @@ static tick_t window_when(const struct quota *q, const struct quota_window *w, i
         left = rank + 1;
     if (left <= rank && q->in_touch && left + w->common > rank && w->left - (int64_t)q->in_flight > rank)
         return now + SHARE_PATIENCE; /* others have some of it left */
-    if (left <= rank) { /* in a later window */
+    if (left <= rank) {              /* in a later window */
         int64_t most = ours(q, w) > 0 ? ours(q, w) : 1;
         double each = (double)(w->length > 0 ? w->length : 60 * TICK_S) / (double)most;
         double behind = (double)(rank - (left > 0 ? left : 0)) * each;
         return w->end_hi + (behind < (double)FORGET * 24 ? (tick_t)behind : FORGET * 24);
     }
     double at = (double)base_of(w) + (double)(rank + 1 - (int64_t)w->credit) * interval(q, w, left);
-    tick_t room = w->learnt.slides ? limit_room(&q->log, w->learnt.span, w->learnt.calls - (int64_t)q->in_flight) : now;
+    tick_t room =
+        w->learnt.slides ? limit_room(&q->log, w->learnt.span, w->learnt.calls - (int64_t)q->in_flight) : now;
     now = room > now ? room : now;
     return at > (double)now ? (tick_t)at : now;
 }
@@ -561,7 +564,7 @@ static void refused_unsaid(struct quota *q, const struct quota_answer *a, tick_t
     w->refused = true;
     w->left = 0;
     tick_t longer = q->streak > 2 ? GATE_MOST << (q->streak < 8 ? q->streak - 2 : 6) : 0;
-    quota_close_gate(q, after > 10 * TICK_MS           ? now + after
+    quota_close_gate(q, after > 10 * TICK_MS       ? now + after
                         : longer > w->end_hi - now ? now + longer
                                                    : w->end_hi);
 }

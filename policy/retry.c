@@ -7,8 +7,8 @@
  * taken from it for an attempt that another bound forbids.
  *
  * Invariants: a request of which bytes were sent, and that is neither idempotent nor has a key, is never sent
- * again; over any 10 s the retries of an upstream stay within ratio (1 + ratio) x requests + reserve; no attempt starts
- * at or after the deadline; a free replacement happens once a request.
+ * again; over any 10 s the retries of an upstream stay within ratio (1 + ratio) x requests + reserve; no
+ * attempt starts at or after the deadline; a free replacement happens once a request.
  */
 #include "policy/retry.h"
 
@@ -21,8 +21,10 @@
     X(409)                                                                                                   \
     X(423)                                                                                                   \
     X(425)                                                                                                   \
-    X(429) X(500) X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) X(525) X(526) X(527) \
-        X(529) X(530) X(598) X(599)
+    X(429)                                                                                                   \
+    X(500)                                                                                                   \
+    X(502) X(503) X(504) X(507) X(509) X(520) X(521) X(522) X(523) X(524) X(525) X(526) X(527) X(529) X(530) \
+        X(598) X(599)
 
 static const struct {
     int status;

@@ -12,9 +12,10 @@
 #define RETRY_COUNT_FIELD "X-Retry-Count"
 
 /*
- * Is this request itself a retry of the application or of its client library? Known: X-Retry-Count, X-Retry-Attempt,
- * X-Stainless-Retry-Count and Grpc-Previous-Rpc-Attempts (retries so far), X-Envoy-Attempt-Count and Amz-Sdk-Request
- * "attempt=N" (attempts, the first included). What is not digits says nothing.
+ * Is this request itself a retry of the application or of its client library? Known: X-Retry-Count,
+ * X-Retry-Attempt, X-Stainless-Retry-Count and Grpc-Previous-Rpc-Attempts (retries so far),
+ * X-Envoy-Attempt-Count and Amz-Sdk-Request "attempt=N" (attempts, the first included). What is not digits
+ * says nothing.
  */
 bool retry_marked(const struct head *request);
 

@@ -92,8 +92,9 @@ const struct route *routes_row(const struct routes *r, size_t i);
  * Writes tag i (0 ... route->tags-1) of a match into buf, captures put in with unreserved characters decoded
  * and hex digits in capitals (RFC 3986 6.2.2), so that one resource has one tag. Returns the bytes it takes;
  * when that is more than `room`, the buffer holds only a part and must not be used. No NUL is added.
- * {name~} in a tag is the capture without any -v1.2.0 at its end: the API stores each version of a prompt under
- * an id of its own, `greeting-v1.2.0`, and answers with it to whoever asks for `greeting`, so all have one tag.
+ * {name~} in a tag is the capture without any -v1.2.0 at its end: the API stores each version of a prompt
+ * under an id of its own, `greeting-v1.2.0`, and answers with it to whoever asks for `greeting`, so all have
+ * one tag.
  */
 size_t route_tag(const struct route_match *match, int i, char *buf, size_t room);
 

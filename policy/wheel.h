@@ -24,8 +24,8 @@ struct wheel_link {
 /* All zero is a timer at rest. Must not be freed or moved while wheel_linked(). */
 struct wheel_timer {
     struct wheel_link link; /* first: a link is its timer */
-    tick_t due;             /* when to fire; TICK_NEVER: not at all. Read freely, written by wheel_set; NEVER by anyone */
-    int64_t at;             /* the millisecond of the slot in which it lies */
+    tick_t due; /* when to fire; TICK_NEVER: not at all. Read freely, written by wheel_set; NEVER by anyone */
+    int64_t at; /* the millisecond of the slot in which it lies */
 };
 
 struct wheel {
@@ -44,8 +44,8 @@ void wheel_init(struct wheel *w, tick_t now);
  */
 void wheel_set(struct wheel *w, struct wheel_timer *t, tick_t due);
 
-/* wheel_set() for the usual case, that a timer which lies in a wheel is not to fire before it is looked at there: one
- * store. False: nothing was done, and wheel_set() is needed. */
+/* wheel_set() for the usual case, that a timer which lies in a wheel is not to fire before it is looked at
+ * there: one store. False: nothing was done, and wheel_set() is needed. */
 static inline bool wheel_push_back(struct wheel_timer *t, tick_t due)
 {
     if (!t->link.next || due <= (t->at - 1) * TICK_MS)

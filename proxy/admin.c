@@ -532,7 +532,7 @@ static void dispatch(struct admin *a, struct admin_request *r, const char *path)
     if (!asked.open && too_many(r, false))
         return;
     copy_name(r, name);
-    r->who = verdict.token                      ? "token"
+    r->who = verdict.token                       ? "token"
              : !admin_gate_guarded(a->door.gate) ? (asked.origin ? "page" : "local")
              : asked.session                     ? "session"
                                                  : "nobody";
@@ -553,11 +553,15 @@ static void on_request(struct evhttp_request *http, void *arg)
     const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
     const char *query = uri ? evhttp_uri_get_query(uri) : NULL;
     struct evkeyvalq parameters = {0};
-    struct admin_request r = {
-        .sources = &a->sources, .door = &a->door, .block = a->options.block, .http = http, .query = &parameters};
+    struct admin_request r = {.sources = &a->sources,
+                              .door = &a->door,
+                              .block = a->options.block,
+                              .http = http,
+                              .query = &parameters};
     if (a->options.block)
         metric_add(a->options.block, METRIC_ADMIN_REQUESTS, 1);
-    admin_clients_asked(a->door.clients, evhttp_connection_get_bufferevent(evhttp_request_get_connection(http)));
+    admin_clients_asked(a->door.clients,
+                        evhttp_connection_get_bufferevent(evhttp_request_get_connection(http)));
     if (query && evhttp_parse_query_str(query, &parameters) != 0)
         admin_reply_error(&r, 400, "The query is malformed.", "Write it as name=value&name=value.");
     else

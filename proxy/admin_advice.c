@@ -49,14 +49,16 @@ static const struct words words[ADVISE_KINDS] = {
         {"REQUEST_BATCHING", "Request Batching", "Fetch prompts in batches", "upstream attempts", "low",
          "Recorded prompts were asked for within batching.window of each other; counted again as "
          "batches."},
-    [ADVISE_DNS] = {"NETWORK_OPTIMIZATION", "Network Performance", "Use a quicker name server",
-                    "time to the first connection", "medium",
-                    "Lookups of the upstream's name are slow. Requests do not wait for them but after a start, "
-                    "and when the addresses have changed: then the wait is that of a lookup, beside that of a "
-                    "connection. Use a caching resolver near this machine."},
+    [ADVISE_DNS] =
+        {"NETWORK_OPTIMIZATION", "Network Performance", "Use a quicker name server",
+         "time to the first connection", "medium",
+         "Lookups of the upstream's name are slow. Requests do not wait for them but after a start, "
+         "and when the addresses have changed: then the wait is that of a lookup, beside that of a "
+         "connection. Use a caching resolver near this machine."},
     [ADVISE_COMPRESSION] =
         {"COMPRESSION", "Compression", "Ask for compressed answers", "bytes from the API", "medium",
-         "Large text answers come uncompressed: the application does not ask for a coding, or the API does not "
+         "Large text answers come uncompressed: the application does not ask for a coding, or the API does "
+         "not "
          "offer one. Their beginnings were looked at for repetition and entropy. Let the application send "
          "Accept-Encoding."},
 };

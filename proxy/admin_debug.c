@@ -87,9 +87,9 @@ static const char *phase_wrong(const char *text)
 
 static const char *client_wrong(const char *text)
 {
-    return debug_client_ok(text)
-               ? NULL
-               : "`trace.client` is no IP address, with or without a port, nor `unix`: names are not looked up.";
+    return debug_client_ok(text) ? NULL
+                                 : "`trace.client` is no IP address, with or without a port, nor `unix`: "
+                                   "names are not looked up.";
 }
 
 static const char *trace_wrong(const json_t *trace, struct debug_trace *out)

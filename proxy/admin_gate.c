@@ -185,7 +185,7 @@ static const struct gate_verdict foreign_change = {
     .status = 403,
     .what = "A change must come from this port's own page or from no page at all.",
     .how = "Send `X-Requested-With: <any word>` or `Content-Type: application/json`, and no "
-    "Origin of another host; or set admin.token_file and send the token."};
+           "Origin of another host; or set admin.token_file and send the token."};
 static const struct gate_verdict foreign_page = {
     .status = 403,
     .what = "The live stream is not given to pages of another origin.",
@@ -237,6 +237,6 @@ uint64_t admin_gate_generation(struct admin_gate *g)
 void admin_gate_succeed(struct admin_gate *fresh, const struct admin_gate *old)
 {
     if (old)
-        fresh->generation = old->generation + (fresh->guarded != old->guarded ||
-                                               strcmp(fresh->token, old->token) != 0);
+        fresh->generation =
+            old->generation + (fresh->guarded != old->guarded || strcmp(fresh->token, old->token) != 0);
 }

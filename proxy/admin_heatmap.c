@@ -3,7 +3,8 @@
  * each range of values.
  *
  * Invariants: the rows reach from the least to the greatest sample of the whole range, in equal ratios for
- * single events (and custom metrics above zero that spread widely) and in equal widths for the rest; every sample is in exactly one cell.
+ * single events (and custom metrics above zero that spread widely) and in equal widths for the rest; every
+ * sample is in exactly one cell.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -99,7 +100,8 @@ static bool see_real_column(void *arg, int64_t from, const struct real_sketch *s
 {
     struct heat *h = arg;
     for (uint16_t i = 0; i < sketch->used; i++)
-        h->cells[row_of(h, real_sketch_middle(sketch->buckets[i].index, sketch->joined))] += sketch->buckets[i].count;
+        h->cells[row_of(h, real_sketch_middle(sketch->buckets[i].index, sketch->joined))] +=
+            sketch->buckets[i].count;
     put_column(h, from);
     return true;
 }
@@ -127,7 +129,8 @@ static void put_heat(struct admin_request *r, struct heat *h)
         history_sketches(r->sources->history, &q->series, from, to, q->step, see_bounds, h);
     bool any = real ? widened(h) : h->greatest > h->least;
     if (any)
-        make_bounds(h, real ? h->least > 0 && h->greatest > 10 * h->least : history_of_events(q->series.type));
+        make_bounds(h,
+                    real ? h->least > 0 && h->greatest > 10 * h->least : history_of_events(q->series.type));
     view_array(h->v, "bounds");
     for (unsigned i = 0; any && i <= h->rows; i++)
         view_real(h->v, NULL, h->bounds[i]);
@@ -153,8 +156,7 @@ void admin_show_heatmap(struct admin_request *r)
     struct heat *h = calloc(1, sizeof *h);
     struct view *v = h ? view_new() : NULL;
     if (v) {
-        *h = (struct heat){
-            .v = v, .q = &q, .least = INFINITY, .greatest = -INFINITY, .rows = (unsigned)rows};
+        *h = (struct heat){.v = v, .q = &q, .least = INFINITY, .greatest = -INFINITY, .rows = (unsigned)rows};
         put_heat(r, h);
     }
     free(h);

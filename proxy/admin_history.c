@@ -69,7 +69,7 @@ static bool read_name(struct admin_request *r, struct history_series *s)
     }
     if (number < 0) {
         admin_refuse_query(r, "name", name ? "names no custom metric that was posted" : "is missing",
-               "Give the name that is posted to /api/v1/custom-metrics.");
+                           "Give the name that is posted to /api/v1/custom-metrics.");
         return false;
     }
     s->operation = HISTORY_CUSTOM + number;
@@ -110,7 +110,7 @@ static bool read_time(struct admin_request *r, const char *name, int64_t now, in
     if (!text || parse_time(text, now, out))
         return true;
     admin_refuse_query(r, name, "is not a time",
-           "Give 2024-01-01T00:00:00 (UTC), seconds since 1970, or -30m; from 1970 to 2096.");
+                       "Give 2024-01-01T00:00:00 (UTC), seconds since 1970, or -30m; from 1970 to 2096.");
     return false;
 }
 
@@ -121,8 +121,8 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
         return true;
     if (!history_by_operation(s->type)) {
         admin_refuse_query(r, "operation",
-               "does not go with this metric_type, which is measured for all requests together",
-               "Leave `operation` out.");
+                           "does not go with this metric_type, which is measured for all requests together",
+                           "Leave `operation` out.");
         return false;
     }
     for (unsigned i = 0; i < metrics_operations(r->sources->metrics); i++)
@@ -131,13 +131,13 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
             return true;
         }
     admin_refuse_query(r, "operation", "names no operation that is known",
-           "Give the name that a route has, as GET /api/v1/requests shows it.");
+                       "Give the name that a route has, as GET /api/v1/requests shows it.");
     return false;
 }
 
 /* What a type is kept in parts of: `name` is the query parameter that goes with `type`. */
-static bool read_part(struct admin_request *r, struct history_series *s, const char *name, enum metric_type type,
-                      const char *how)
+static bool read_part(struct admin_request *r, struct history_series *s, const char *name,
+                      enum metric_type type, const char *how)
 {
     const char *wanted = admin_query(r, name), *part;
     enum metric_type of;
@@ -148,15 +148,16 @@ static bool read_part(struct admin_request *r, struct history_series *s, const c
             s->operation = HISTORY_PART + i;
             return true;
         }
-    admin_refuse_query(r, name,
-                       s->type == type ? "names none that is kept" : "does not go with this metric_type", how);
+    admin_refuse_query(
+        r, name, s->type == type ? "names none that is kept" : "does not go with this metric_type", how);
     return false;
 }
 
 static bool read_parts(struct admin_request *r, struct history_series *s)
 {
-    return read_part(r, s, "phase", METRIC_TYPE_NETWORK_LATENCY,
-                     "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.") &&
+    return read_part(
+               r, s, "phase", METRIC_TYPE_NETWORK_LATENCY,
+               "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.") &&
            read_part(r, s, "state", METRIC_TYPE_CONNECTION_POOL_SIZE,
                      "Give idle, active, connecting, waiting, limit or in_flight, with "
                      "metric_type=CONNECTION_POOL_SIZE.");
@@ -189,7 +190,8 @@ static bool read_step(struct admin_request *r, struct range *q)
     if (!admin_query(r, "step"))
         q->step = fitting_step(range, most < POINTS_SHOWN ? most : POINTS_SHOWN);
     if (q->step < TICK_S || q->step % TICK_S) {
-        admin_refuse_query(r, "step", "is not a whole number of seconds", "Give 1s or more, in whole seconds.");
+        admin_refuse_query(r, "step", "is not a whole number of seconds",
+                           "Give 1s or more, in whole seconds.");
         return false;
     }
     if (range / q->step < most)
@@ -216,12 +218,11 @@ bool admin_read_range(struct admin_request *r, struct range *q)
     if (!read_name(r, &q->series))
         return false;
     if (!read_time(r, "start_time", now, &q->from) || !read_operation(r, &q->series) ||
-        !read_parts(r, &q->series) ||
-        !admin_query_word(r, "format", "json|csv|msgpack"))
+        !read_parts(r, &q->series) || !admin_query_word(r, "format", "json|csv|msgpack"))
         return false;
     if (q->from >= q->to) {
         admin_refuse_query(r, "start_time", "is not before end_time",
-               "Swap the two, or leave end_time out: then it is now.");
+                           "Swap the two, or leave end_time out: then it is now.");
         return false;
     }
     if (!read_step(r, q))
@@ -276,9 +277,8 @@ void admin_put_range(const struct admin_request *r, struct view *v, const struct
     char when[LOG_TIME_BYTES];
     view_text(v, "metric_type", metric_type_row(q->series.type)->name);
     view_text(v, "unit", metric_type_row(q->series.type)->unit);
-    const char *part = q->series.operation == METRICS_ALL
-                           ? NULL
-                           : operation_name(r->sources->metrics, q->series.operation);
+    const char *part =
+        q->series.operation == METRICS_ALL ? NULL : operation_name(r->sources->metrics, q->series.operation);
     bool is_part = q->series.operation >= HISTORY_PART;
     bool phase = q->series.type == METRIC_TYPE_NETWORK_LATENCY;
     const char *name = custom_name(r->sources->custom, &q->series);

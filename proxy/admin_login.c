@@ -31,8 +31,9 @@ static void reply(struct admin_request *r, unsigned left)
 static void set_cookie(struct admin_request *r, const char *id, int seconds)
 {
     char cookie[192];
-    snprintf(cookie, sizeof cookie, ADMIN_SESSION_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d%s",
-             id, seconds, r->door->encrypted ? "; Secure" : "");
+    snprintf(cookie, sizeof cookie,
+             ADMIN_SESSION_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d%s", id, seconds,
+             r->door->encrypted ? "; Secure" : "");
     admin_header(r, "Set-Cookie", cookie);
     explicit_bzero(cookie, sizeof cookie);
 }

@@ -2,9 +2,9 @@
  * The dashboard: the page at / and the files that it loads from assets/, as the build put them into the
  * program.
  *
- * Invariants: nothing here depends on who asks, so no token is asked for: what the page shows it gets from the
- * API, where one is. A file's name has a hash of its content in it, so it may be kept for ever; the page may not.
- * The page may run and load what this port serves, and nothing else: no inline script or style.
+ * Invariants: nothing here depends on who asks, so no token is asked for: what the page shows it gets from
+ * the API, where one is. A file's name has a hash of its content in it, so it may be kept for ever; the page
+ * may not. The page may run and load what this port serves, and nothing else: no inline script or style.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 #define PAGE_POLICY                                                                                          \
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "             \
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-#define KEPT_FOR_EVER "public, max-age=31536000, immutable"
+#define KEPT_FOR_EVER   "public, max-age=31536000, immutable"
 #define ASKED_EACH_TIME "no-cache"
 
 static const struct page_asset *find(const char *name)
@@ -89,7 +89,9 @@ void admin_show_page(struct admin_request *r)
     }
     text_string(&why, "The dashboard was left out when this program was built: ");
     text_string(&why, page_left_out);
-    text_string(&why, "\nEverything that it shows is at api/v1 and metrics; promptops-perf shows it in a terminal.\n");
+    text_string(
+        &why,
+        "\nEverything that it shows is at api/v1 and metrics; promptops-perf shows it in a terminal.\n");
     admin_reply_bytes(r, 501, "text/plain; charset=utf-8", &why);
     text_dispose(&why);
 }

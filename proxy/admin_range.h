@@ -19,7 +19,8 @@ bool admin_read_range(struct admin_request *r, struct range *q);
 /* Refuses a parameter: `what` goes behind its name. */
 void admin_refuse_query(struct admin_request *r, const char *name, const char *what, const char *how);
 
-/* The members that tell what was asked for: metric_type, unit, operation, phase, start_time, end_time, step. */
+/* The members that tell what was asked for: metric_type, unit, operation, phase, start_time, end_time, step.
+ */
 void admin_put_range(const struct admin_request *r, struct view *v, const struct range *q);
 
 #endif

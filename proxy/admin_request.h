@@ -111,8 +111,8 @@ void admin_header(struct admin_request *r, const char *name, const char *value);
 /* A header field of the request, or NULL. */
 const char *admin_field(const struct admin_request *r, const char *name);
 
-/* The weight that an Accept or Accept-Encoding field gives to what is named outright; -1 when it is not (RFC 9110
- * 12.4.2). */
+/* The weight that an Accept or Accept-Encoding field gives to what is named outright; -1 when it is not (RFC
+ * 9110 12.4.2). */
 double admin_weight(const char *accept, const char *name);
 
 /* What several views show. */

@@ -1,9 +1,9 @@
 /*
- * GET /api/v1/requests: finished requests that are kept (a sample, the failed, the slowest), where the time of
- * each went, and each in a sentence.
+ * GET /api/v1/requests: finished requests that are kept (a sample, the failed, the slowest), where the time
+ * of each went, and each in a sentence.
  *
- * Invariants: a request is shown once, whatever it is kept for; of the kept ones only the keys of those wanted
- * are gathered, and at most `limit` are copied.
+ * Invariants: a request is shown once, whatever it is kept for; of the kept ones only the keys of those
+ * wanted are gathered, and at most `limit` are copied.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,8 +64,7 @@ static size_t find(const struct metrics *m, const struct filter *f, struct found
         const struct keeper *k = metrics_keeper(m, b);
         for (size_t i = 0; i < keeper_places(k); i++)
             if (keeper_at(k, i, &o) && wanted(m, f, &o))
-                (*out)[n++] =
-                    (struct found){f->slowest ? o.total : o.ended_wall, o.number, (uint32_t)i, b};
+                (*out)[n++] = (struct found){f->slowest ? o.total : o.ended_wall, o.number, (uint32_t)i, b};
     }
     if (n)
         qsort(*out, n, sizeof **out, by_rank);
@@ -231,7 +230,7 @@ void admin_show_requests(struct admin_request *r)
                        .operation = admin_query(r, "operation"),
                        .cache = admin_query(r, "cache"),
                        .slowest = sort && strcmp(sort, "slowest") == 0};
-    f.kept = !kept                        ? KEPT_SAMPLE | KEPT_FAILED | KEPT_SLOW
+    f.kept = !kept                         ? KEPT_SAMPLE | KEPT_FAILED | KEPT_SLOW
              : strcmp(kept, "failed") == 0 ? KEPT_FAILED
              : strcmp(kept, "slow") == 0   ? KEPT_SLOW
                                            : KEPT_SAMPLE;
@@ -239,7 +238,8 @@ void admin_show_requests(struct admin_request *r)
         !admin_query_number(r, "status", 999, &f.status) ||
         !admin_query_duration(r, "min_duration", &f.min_duration) ||
         !admin_query_word(r, "cache", "none|hit|stale|miss|revalidated|collapsed|bypass|batched") ||
-        !operation_known(r, f.operation) || !admin_query_word(r, "kept", "sample|failed|slow") || !admin_query_word(r, "sort", "newest|slowest"))
+        !operation_known(r, f.operation) || !admin_query_word(r, "kept", "sample|failed|slow") ||
+        !admin_query_word(r, "sort", "newest|slowest"))
         return;
     struct view *v = view_new();
     if (v)

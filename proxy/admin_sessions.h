@@ -8,9 +8,9 @@
 #include "policy/base.h"
 
 enum {
-    ADMIN_SESSIONS_MAX = 64,          /* beyond, the one that was used least recently goes */
+    ADMIN_SESSIONS_MAX = 64,           /* beyond, the one that was used least recently goes */
     ADMIN_SESSION_SECONDS = 12 * 3600, /* from the login, used or not */
-    ADMIN_SESSION_ID = 65             /* 32 random bytes in hexadecimal, and a NUL */
+    ADMIN_SESSION_ID = 65              /* 32 random bytes in hexadecimal, and a NUL */
 };
 #define ADMIN_SESSION_COOKIE "promptops_session"
 

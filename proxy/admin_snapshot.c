@@ -305,9 +305,12 @@ static void put_phases(struct snapshot *s, struct view *v)
         const char *name;
         enum histogram_id id;
         int part;
-    } phases[] = {{"pool_wait", HISTOGRAM_POOL_WAIT, 0},   {"dns", HISTOGRAM_CONNECT, 0},
-                  {"tcp", HISTOGRAM_CONNECT, 1},           {"tls", HISTOGRAM_CONNECT, 2},
-                  {"first_byte", HISTOGRAM_FIRST_BYTE, 0}, {"round_trip", HISTOGRAM_ROUND_TRIP, 0},
+    } phases[] = {{"pool_wait", HISTOGRAM_POOL_WAIT, 0},
+                  {"dns", HISTOGRAM_CONNECT, 0},
+                  {"tcp", HISTOGRAM_CONNECT, 1},
+                  {"tls", HISTOGRAM_CONNECT, 2},
+                  {"first_byte", HISTOGRAM_FIRST_BYTE, 0},
+                  {"round_trip", HISTOGRAM_ROUND_TRIP, 0},
                   {"upstream", HISTOGRAM_UPSTREAM, METRICS_ALL}};
     view_object(v, "phases");
     for (size_t i = 0; i < ARRAY_LEN(phases); i++) {

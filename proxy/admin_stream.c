@@ -333,7 +333,8 @@ static bool has_word(const char *field, const char *word)
 static bool read_handshake(struct admin_request *r, char accept[WEBSOCKET_ACCEPT])
 {
     const char *version = admin_field(r, "Sec-WebSocket-Version"), *key = admin_field(r, "Sec-WebSocket-Key");
-    if (evhttp_request_get_command(r->http) != EVHTTP_REQ_GET || !has_word(admin_field(r, "Upgrade"), "websocket") ||
+    if (evhttp_request_get_command(r->http) != EVHTTP_REQ_GET ||
+        !has_word(admin_field(r, "Upgrade"), "websocket") ||
         !has_word(admin_field(r, "Connection"), "upgrade") || !version || strcmp(version, "13") != 0) {
         admin_header(r, "Upgrade", "websocket");
         admin_header(r, "Connection", "Upgrade");
@@ -357,8 +358,9 @@ static bool may_have_stream(struct admin_request *r, tick_t *interval)
     if (!admin_query_duration(r, "interval", &wish))
         return false;
     if (admin_query(r, "interval") && (wish < LIVE_INTERVAL_SECONDS * TICK_S || wish > 3600 * TICK_S)) {
-        admin_reply_error(r, 400, "The query parameter `interval` is out of bounds.",
-                          "Give 1s to 1h, or leave it out: then it is performance.dashboard_refresh_interval.");
+        admin_reply_error(
+            r, 400, "The query parameter `interval` is out of bounds.",
+            "Give 1s to 1h, or leave it out: then it is performance.dashboard_refresh_interval.");
         return false;
     }
     *interval = wish;
@@ -378,7 +380,8 @@ static bool may_have_stream(struct admin_request *r, tick_t *interval)
 static void note_who(struct stream *s, const struct admin_request *r)
 {
     s->generation = admin_gate_generation(r->door->gate);
-    s->by_session = strcmp(r->who, "session") == 0 && admin_sessions_read(admin_field(r, "Cookie"), s->session);
+    s->by_session =
+        strcmp(r->who, "session") == 0 && admin_sessions_read(admin_field(r, "Cookie"), s->session);
 }
 
 void admin_show_stream(struct admin_request *r)

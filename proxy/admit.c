@@ -26,15 +26,15 @@
 #include "proxy/admit_rules.h"
 #include "proxy/view.h"
 
-#define QUANTUM (10 * TICK_MS)
-#define CLOSED  (UINT32_C(1) << 31) /* of `flying`: no fast path */
-#define NOBODY  (-1)
+#define QUANTUM    (10 * TICK_MS)
+#define CLOSED     (UINT32_C(1) << 31) /* of `flying`: no fast path */
+#define NOBODY     (-1)
 #define SHARED_FOR (90 * TICK_S) /* behind the newest call nobody needs to hear of a key */
 
 struct key {
     struct hash128 id;
     bool used, nobody;
-    bool named;          /* its budget is shared, under: */
+    bool named; /* its budget is shared, under: */
     struct hash128 name;
     struct quota quota;
 };

@@ -86,8 +86,8 @@ bool admit_background_allowed(struct admit *a, struct slice credential, tick_t n
 
 /* ---- one budget for all sidecars that share a key (ledger.h) ---- */
 
-/* Before the first request: the name by which others know who has this credential. False: it has none, and its
- * budget is not shared. */
+/* Before the first request: the name by which others know who has this credential. False: it has none, and
+ * its budget is not shared. */
 typedef bool admit_name(void *arg, struct slice credential, struct hash128 *out);
 void admit_share(struct admit *a, admit_name *name, void *arg);
 

@@ -51,7 +51,7 @@ struct adviser_view {
     enum advise_kind kind;
     enum adviser_state state;
     struct advise_view advice; /* as it was when it was applied, once it was */
-    const char *key; /* "": there is no setting of ours */
+    const char *key;           /* "": there is no setting of ours */
     char from[64], to[64];
     bool measured; /* the following are known */
     double improvement, margin;

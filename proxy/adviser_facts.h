@@ -27,8 +27,8 @@ void facts_mark(const struct adviser_sources *s, struct facts_mark *out);
 void facts_lookups(const struct facts_mark *from, const struct facts_mark *to, uint64_t *lookups,
                    uint64_t *hits);
 
-/* The window between two marks; `peak` of connections was sampled by the caller. `replay` goes on from the window
- * before; NULL: what a breaker would do is not asked. */
+/* The window between two marks; `peak` of connections was sampled by the caller. `replay` goes on from the
+ * window before; NULL: what a breaker would do is not asked. */
 struct breaker_replay;
 void facts_read(const struct adviser_sources *s, const struct facts_mark *from, const struct facts_mark *to,
                 unsigned peak, struct breaker_replay *replay, struct advise_facts *out);

@@ -3,8 +3,8 @@
  * - bytes are gathered for one client at a time and leave at flush;
  * - nothing here frees the client: a broken stream is shut down, and the read side tells.
  */
-#include <stdio.h>
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "policy/config.h"
@@ -68,7 +68,8 @@ static void down_reply(struct downstream *d, const struct reply *reply)
     struct client *c = client_of(d);
     unsigned flags = 0;
     c->replied = true;
-    if (reply->close || !c->body.done || d->worker->stopping || d->worker->leaving || (d->half_closed && c->in.len == 0))
+    if (reply->close || !c->body.done || d->worker->stopping || d->worker->leaving ||
+        (d->half_closed && c->in.len == 0))
         c->close_after = true;
     c->chunked = reply->framing == BODY_CHUNKED && d->minor >= 1;
     c->until_close = reply->framing == BODY_CHUNKED && d->minor == 0; /* HTTP/1.0 knows no chunks */

@@ -25,18 +25,18 @@
 #include "policy/rng.h"
 #include "proxy/address.h"
 #include "proxy/admit.h"
-#include "proxy/batcher.h"
 #include "proxy/adviser.h"
 #include "proxy/ahead.h"
+#include "proxy/batcher.h"
 #include "proxy/command_line.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
 #include "proxy/debug.h"
 #include "proxy/frozen.h"
 #include "proxy/guard.h"
+#include "proxy/harden.h"
 #include "proxy/history_file.h"
 #include "proxy/ledger.h"
-#include "proxy/harden.h"
 #include "proxy/listener.h"
 #include "proxy/log.h"
 #include "proxy/names.h"
@@ -555,9 +555,7 @@ static bool make_metrics(struct control *c, int workers)
     c->recent = c->service.metrics ? recent_new(c->service.metrics, control_now()) : NULL;
     c->noted = control_now();
     c->began_wall = (int64_t)time(NULL) * TICK_S;
-    c->history = c->recent
-                     ? history_new(c->service.metrics, c->noted, wall_now(), HISTORY_BUDGET)
-                     : NULL;
+    c->history = c->recent ? history_new(c->service.metrics, c->noted, wall_now(), HISTORY_BUDGET) : NULL;
     c->custom = custom_new();
     if (!c->history || !c->custom)
         return fail(c, "out of memory", NULL);
@@ -584,7 +582,9 @@ static bool make_shared(struct control *c)
     s->debug = debug_new(s->log);
     s->ahead = s->store ? ahead_new(s->store, c->cfg, (struct hash_key){seed[2], seed[0]}) : NULL;
     s->batcher = batcher_new((struct hash_key){seed[2], seed[0]}, s->log);
-    return s->debug && s->ahead && s->batcher && s->permits && s->guard && s->admit ? true : fail(c, "out of memory", NULL);
+    return s->debug && s->ahead && s->batcher && s->permits && s->guard && s->admit
+               ? true
+               : fail(c, "out of memory", NULL);
 }
 
 /* The levels below memory, in the order in which they are asked. */
@@ -740,9 +740,9 @@ static void tell_ready(struct control *c)
 }
 
 /*
- * Tables made at the start are filled as they are used, if ever. glibc's calloc() clears what it takes from the
- * top of its heap, which makes it resident; fresh mappings are clear as they come. So the start maps each table,
- * and work, whose blocks come and go, does not.
+ * Tables made at the start are filled as they are used, if ever. glibc's calloc() clears what it takes from
+ * the top of its heap, which makes it resident; fresh mappings are clear as they come. So the start maps each
+ * table, and work, whose blocks come and go, does not.
  */
 static void map_tables(bool yes)
 {

@@ -68,10 +68,12 @@ _Static_assert(GUARD_OPERATIONS >= METRICS_MAX_OPERATIONS, "a breaker for each o
 
 const char *control_circuit_name(const struct control *c, int operation)
 {
-    return operation == GUARD_WAY ? "upstream" : metrics_operation_name(c->service.metrics, (uint16_t)operation);
+    return operation == GUARD_WAY ? "upstream"
+                                  : metrics_operation_name(c->service.metrics, (uint16_t)operation);
 }
 
-/* What each bounded pool takes of the process' memory, and may take at most; a limit that is off is left out. */
+/* What each bounded pool takes of the process' memory, and may take at most; a limit that is off is left out.
+ */
 static void supply_memory(struct control *c, const struct store_stats *stats, struct supplied *out)
 {
     size_t kept = 0, kept_most = 0, now, most;
@@ -89,7 +91,6 @@ static void supply_memory(struct control *c, const struct store_stats *stats, st
     supply(out, SUPPLIED_MEMORY_POOL, "requests", (double)kept);
     supply(out, SUPPLIED_MEMORY_POOL_LIMIT, "requests", (double)kept_most);
 }
-
 
 /* The same of the shared level, which has a thread of its own. */
 static void note_shared(struct control *c)
@@ -226,7 +227,8 @@ static void retries(const struct metrics *m, struct view *v)
     for (int i = 0; i < n; i++) {
         char room[METRICS_LABEL_ROOM];
         view_object(v, NULL);
-        view_text(v, "reason", row[i].code == UINT_MAX ? "other" : metrics_outcome_name(m, row[i].code, room));
+        view_text(v, "reason",
+                  row[i].code == UINT_MAX ? "other" : metrics_outcome_name(m, row[i].code, room));
         view_uint(v, "sent", row[i].sent);
         view_uint(v, "succeeded", row[i].succeeded);
         view_real(v, "success_rate", row[i].sent ? (double)row[i].succeeded / (double)row[i].sent : 0);

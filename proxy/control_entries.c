@@ -151,8 +151,8 @@ static void put(struct view *v, const struct shown *e)
 static const struct {
     const char *name;
     int (*before)(const struct shown *a, const struct shown *b);
-} orders[] = {{"hits", by_hits}, {"uri", by_uri}, {"bytes", by_bytes},
-              {"age", by_age},   {"ttl", by_ttl}, {"status", by_status}, {"cost", by_cost}};
+} orders[] = {{"hits", by_hits}, {"uri", by_uri},       {"bytes", by_bytes}, {"age", by_age},
+              {"ttl", by_ttl},   {"status", by_status}, {"cost", by_cost}};
 
 void control_entries(void *ctx, struct view *v, const char *sort, size_t limit)
 {

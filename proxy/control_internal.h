@@ -52,17 +52,17 @@ struct control {
     struct adviser *adviser;
     struct file_watch watch;
     enum stage stage;
-    tick_t since;       /* of the stage */
+    tick_t since; /* of the stage */
     tick_t history_saved;
     tick_t noted;       /* of the last note in `recent` */
     bool forced;        /* what is in flight was cut */
     bool reload_failed; /* the last reload was refused: said by readiness views */
     bool leaving;       /* draining, and accepting no more: it ends when the clients have left */
-    bool supervised;    /* the application's sockets are a supervisor's: what we do not accept waits in them */
+    bool supervised; /* the application's sockets are a supervisor's: what we do not accept waits in them */
     bool admin_supervised; /* the admin port's too */
     unsigned workers_running;
     uint64_t lookups; /* of the upstream's name, that are counted */
-    struct { /* to those who hear the live stream */
+    struct {          /* to those who hear the live stream */
         uint64_t breaker;
         uint8_t advice[ADVISE_KINDS]; /* enum adviser_state */
     } told;

@@ -128,7 +128,8 @@ static void tell(struct courier *c)
         return;
     }
     if (c->untold)
-        snprintf(others, sizeof others, "; so were %llu others since the line before", (unsigned long long)c->untold);
+        snprintf(others, sizeof others, "; so were %llu others since the line before",
+                 (unsigned long long)c->untold);
     log_write(c->setup.log, LOG_ERROR, c->setup.module,
               "a message for %s is given up after %u attempts: %s%s", c->what, c->attempts, c->error, others);
     c->tell_next = c->now + TELL_AGAIN;

@@ -85,7 +85,7 @@ bool debug_client_ok(const char *text)
         return true;
     if (n && !text[n])
         return false; /* not closed */
-    if (!n) { /* one colon is before a port; more are an IPv6 address of its own */
+    if (!n) {         /* one colon is before a port; more are an IPv6 address of its own */
         const char *colon = strchr(text, ':');
         behind = colon && !strchr(colon + 1, ':') ? colon : text + strlen(text);
     }

@@ -1,9 +1,9 @@
 /*
  * A status that may be a rate limit in disguise (rate_limit.disguised: the PromptOps API says 401 "Rate limit
- * exceeded") is not believed before the body is known: until then the answer is held back, and nobody hears of
- * it, neither the client nor the breaker, the quota governor, the cache or the credential. Invariants: held are
- * at most DOUBT_MAX bytes of body, for at most DOUBT_TIME; while x->doubt is set the phase is SENT; every
- * answer that is held is judged once (exchange_answered) or forgotten with its attempt.
+ * exceeded") is not believed before the body is known: until then the answer is held back, and nobody hears
+ * of it, neither the client nor the breaker, the quota governor, the cache or the credential. Invariants:
+ * held are at most DOUBT_MAX bytes of body, for at most DOUBT_TIME; while x->doubt is set the phase is SENT;
+ * every answer that is held is judged once (exchange_answered) or forgotten with its attempt.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -38,8 +38,8 @@ static struct doubt *keep(const struct head *response)
 bool exchange_doubt(struct exchange *x, const struct head *response)
 {
     const struct outcome_disguises *known = &x->settings->p->disguises;
-    bool has_body = response->body != BODY_NONE &&
-                    (response->body != BODY_LENGTH || response->content_length > 0);
+    bool has_body =
+        response->body != BODY_NONE && (response->body != BODY_LENGTH || response->content_length > 0);
     if (!has_body || x->health || !outcome_may_be_disguised(known, response->status))
         return false;
     x->doubt = keep(response);
@@ -54,8 +54,8 @@ static bool judge(struct exchange *x)
     struct doubt *d = x->doubt;
     struct slice body = {d->body, d->body_len};
     x->doubt = NULL;
-    bool relayed = exchange_answered(
-        x, &d->head, outcome_of_answer(&x->settings->p->disguises, d->head.status, body));
+    bool relayed =
+        exchange_answered(x, &d->head, outcome_of_answer(&x->settings->p->disguises, d->head.status, body));
     if (relayed && body.n) {
         exchange_response_data(x, body, NULL, NULL);
         exchange_response_flush(x); /* what it does not take is copied: d goes */

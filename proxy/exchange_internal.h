@@ -143,7 +143,7 @@ struct exchange {
     enum retry_hint should_retry; /* what the answer said of another attempt */
     tick_t attempt_began, sent_at, wait_began, last_delay;
     tick_t whole_at; /* SENT: the request's last byte was handed over; 0: not yet */
-    bool retried; /* this attempt follows one that failed for: */
+    bool retried;    /* this attempt follows one that failed for: */
     enum reason retried_for;
     uint16_t retried_status;
     struct attempt a;
@@ -164,8 +164,8 @@ struct exchange {
     char room[ROOM];
 };
 
-/* n, of which the compiler knows no bounds: it would put `rep stos` or `rep movs` in the place of memset() and
- * memcpy(), and these begin slowly. */
+/* n, of which the compiler knows no bounds: it would put `rep stos` or `rep movs` in the place of memset()
+ * and memcpy(), and these begin slowly. */
 static inline size_t unseen(size_t n)
 {
     __asm__("" : "+r"(n));
@@ -402,8 +402,8 @@ bool exchange_call_end(struct exchange *x);
 bool exchange_call_broken(struct exchange *x);
 
 /* exchange_batch_client.c */
-/* Where batching.enabled is set: is it a batch_get that may be answered from the cache? True: its body is being
- * read. */
+/* Where batching.enabled is set: is it a batch_get that may be answered from the cache? True: its body is
+ * being read. */
 bool exchange_batch_read(struct exchange *x);
 void exchange_batch_read_data(struct exchange *x, struct slice data);
 void exchange_batch_read_end(struct exchange *x);
@@ -425,8 +425,8 @@ void exchange_act(struct exchange *x, enum store_verdict verdict);
 void exchange_poll_fill(struct exchange *x);
 /* An answer of our own. retry_after 0: no such field. */
 void exchange_answer(struct exchange *x, enum reason why, tick_t retry_after);
-/* The trailers of an answer: those of the upstream and, where the client takes any, Server-Timing for what the
- * head could not tell. In the worker's `lines`, until those are used again. */
+/* The trailers of an answer: those of the upstream and, where the client takes any, Server-Timing for what
+ * the head could not tell. In the worker's `lines`, until those are used again. */
 struct slice exchange_last_lines(struct exchange *x, struct slice trailers);
 /* Our own field lines of a final answer: Via, X-Request-Id, Cache-Status, ... into out; returns the bytes. */
 size_t exchange_own_lines(struct exchange *x, const struct cache_status *status, char *out, size_t cap);

@@ -360,8 +360,7 @@ static bool plain_text(const struct head *response)
         return strncasecmp(type.p, "text/", 5) == 0;
     if ((type.p[12] | 0x20) == 'j')
         return strncasecmp(type.p, "application/json", 16) == 0;
-    return (type.p[12] | 0x20) == 'x' && type.n >= 20 &&
-           strncasecmp(type.p, "application/x-ndjson", 20) == 0;
+    return (type.p[12] | 0x20) == 'x' && type.n >= 20 && strncasecmp(type.p, "application/x-ndjson", 20) == 0;
 }
 
 /* Counts bytes of such an answer; once a second one piece is looked at: some 0.2 ms. */

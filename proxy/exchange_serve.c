@@ -56,7 +56,8 @@ static void server_timing(struct exchange *x, struct compose *c)
     timing(c, "held", exchange_spent(x, PHASE_HOLDING));
     timing(c, "second", exchange_spent(x, PHASE_SECOND));
     timing(c, "join",
-           exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING) + exchange_spent(x, PHASE_GATHER));
+           exchange_spent(x, PHASE_JOINED) + exchange_spent(x, PHASE_SERVING) +
+               exchange_spent(x, PHASE_GATHER));
     timing(c, "queue", exchange_spent(x, PHASE_ADMIT));
     timing(c, "pool", exchange_spent(x, PHASE_QUEUED));
     bool open = x->attempt_began != 0; /* the attempt is not in the sums yet */
@@ -170,7 +171,8 @@ void exchange_serve_entry(struct exchange *x, struct entry *entry, struct cache_
         return;
     }
     entry_answer(entry, &x->req, worker_wall(w), &answer);
-    struct reply reply = {.status = (uint16_t)answer.status, .runs = runs, .run_count = 2, .length_given = true};
+    struct reply reply = {
+        .status = (uint16_t)answer.status, .runs = runs, .run_count = 2, .length_given = true};
     if (answer.kind == ANSWER_WHOLE) {
         runs[0] = entry_head_with_length(entry);
         bool no_body = x->req.method == METHOD_HEAD || answer.status == 204 || answer.status == 304;

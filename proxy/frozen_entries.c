@@ -298,7 +298,8 @@ void frozen_keep(void *self, struct entry *entry, const struct store_key *key, s
         f->last_job = job;
         f->keep_count++;
         f->keep_bytes += size;
-        if (f->keep_count % FROZEN_BATCH == 0) /* else it looks by itself soon: no system call under the lock */
+        if (f->keep_count % FROZEN_BATCH ==
+            0) /* else it looks by itself soon: no system call under the lock */
             pthread_cond_signal(&f->bell);
     }
     pthread_mutex_unlock(&f->lock);

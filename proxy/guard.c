@@ -21,11 +21,11 @@
 
 struct circuit {
     struct breaker breaker;
-    _Atomic uint32_t epoch; /* of the permits that it gives without a question; 0: ask */
-    _Atomic uint32_t good;  /* gathered */
-    int operation;          /* GUARD_WAY: the way there */
+    _Atomic uint32_t epoch;  /* of the permits that it gives without a question; 0: ask */
+    _Atomic uint32_t good;   /* gathered */
+    int operation;           /* GUARD_WAY: the way there */
     enum breaker_state seen; /* noted last */
-    struct hedge hedge;     /* under hedge_lock */
+    struct hedge hedge;      /* under hedge_lock */
 };
 
 struct guard {

@@ -114,10 +114,12 @@ static inline unsigned unusual(const char *p)
 }
 
 /*
- * The first byte of p[0 ... end - p) for which `stops` has a bit, or end. The last bytes are looked at with those before
- * them, as far back as `begin`, where the bytes begin; what is shorter than a block is left to `slow`.
+ * The first byte of p[0 ... end - p) for which `stops` has a bit, or end. The last bytes are looked at with
+ * those before them, as far back as `begin`, where the bytes begin; what is shorter than a block is left to
+ * `slow`.
  */
-static inline const char *first_stop(const char *begin, const char *p, const char *end, unsigned (*stops)(const char *),
+static inline const char *first_stop(const char *begin, const char *p, const char *end,
+                                     unsigned (*stops)(const char *),
                                      const char *(*slow)(const char *p, const char *end))
 {
     for (; end - p >= BLOCK; p += BLOCK) {
@@ -519,8 +521,8 @@ static bool takes_trailers(const struct head *h)
 }
 
 /*
- * Is `websocket` among the protocols that Upgrade names? Other protocols are neither asked for nor taken: in a
- * tunnel of h2c an HTTP/2 connection would pass that nobody here has read. `alone`: nothing else is named.
+ * Is `websocket` among the protocols that Upgrade names? Other protocols are neither asked for nor taken: in
+ * a tunnel of h2c an HTTP/2 connection would pass that nobody here has read. `alone`: nothing else is named.
  */
 static bool names_websocket(const struct head *h, bool alone)
 {
@@ -535,7 +537,8 @@ static bool names_websocket(const struct head *h, bool alone)
     return named > 0 && !(alone && others > 0);
 }
 
-/* RFC 6455 4.1: the handshake is a GET, and has no body; 4.2.2: the answer takes that protocol, and no other. */
+/* RFC 6455 4.1: the handshake is a GET, and has no body; 4.2.2: the answer takes that protocol, and no other.
+ */
 static bool upgrades(const struct head *h, bool asked)
 {
     if (!asked || h->minor == 0 || !head_has(h, FIELD_UPGRADE))

@@ -8,7 +8,8 @@
 
 #include "policy/decimal.h"
 
-/* What a head takes at most beside its runs and the parts of its start line: all the words below, and a number. */
+/* What a head takes at most beside its runs and the parts of its start line: all the words below, and a
+ * number. */
 enum { FRAME_MAX = 160 };
 
 /* The callers below have counted: it fits. */

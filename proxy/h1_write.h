@@ -14,8 +14,8 @@ enum h1_write_flags {
     H1_INTERIM = 8     /* a 1xx: no framing fields */
 };
 
-/* Bytes written into out[0..cap), or 0 when they might not fit: 160 are asked for beside the runs and the start
- * line's parts. */
+/* Bytes written into out[0..cap), or 0 when they might not fit: 160 are asked for beside the runs and the
+ * start line's parts. */
 size_t h1_write_reply(char *out, size_t cap, const struct reply *reply, unsigned flags);
 size_t h1_write_call(char *out, size_t cap, const struct call *call, unsigned flags);
 

@@ -1,7 +1,7 @@
 /*
  * Reads and writes performance.history_file.
- * Invariants: readers never see half a file; the content is nobody's but the operator's (mode 0600), and holds no
- * paths, keys or contents of requests: only numbers, and the names of operations.
+ * Invariants: readers never see half a file; the content is nobody's but the operator's (mode 0600), and
+ * holds no paths, keys or contents of requests: only numbers, and the names of operations.
  */
 #include "proxy/history_file.h"
 
@@ -46,19 +46,20 @@ void history_file_load(struct history *h, const char *path, struct log *log, tic
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         if (errno != ENOENT)
-            log_write(log, LOG_WARNING, "metrics", "performance.history_file: %s: %s; the time series begin anew",
-                      path, strerror(errno));
+            log_write(log, LOG_WARNING, "metrics",
+                      "performance.history_file: %s: %s; the time series begin anew", path, strerror(errno));
         return;
     }
     char *bytes = read_whole(fd, &n);
     if (!bytes)
-        log_write(log, LOG_WARNING, "metrics", "performance.history_file: %s: %s; the time series begin anew", path,
-                  strerror(errno));
+        log_write(log, LOG_WARNING, "metrics", "performance.history_file: %s: %s; the time series begin anew",
+                  path, strerror(errno));
     else if (!history_load(h, bytes, n, now))
-        log_write(log, LOG_WARNING, "metrics",
-                  "performance.history_file: %s is damaged, or was written by another version; the time series "
-                  "begin anew, and the file is written over",
-                  path);
+        log_write(
+            log, LOG_WARNING, "metrics",
+            "performance.history_file: %s is damaged, or was written by another version; the time series "
+            "begin anew, and the file is written over",
+            path);
     free(bytes);
     close(fd);
 }
@@ -101,7 +102,8 @@ bool history_file_save(const struct history *h, const char *path, struct log *lo
         unlink(beside);
     text_dispose(&bytes);
     if (!good)
-        log_write(log, LOG_WARNING, "metrics", "performance.history_file: %s: %s; the time series were not written",
-                  path, strerror(error));
+        log_write(log, LOG_WARNING, "metrics",
+                  "performance.history_file: %s: %s; the time series were not written", path,
+                  strerror(error));
     return good;
 }

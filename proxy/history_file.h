@@ -9,7 +9,8 @@
 struct history;
 struct log;
 
-/* Takes in what is in the file; one that is not there is no matter, one that cannot be used is told and left. */
+/* Takes in what is in the file; one that is not there is no matter, one that cannot be used is told and left.
+ */
 void history_file_load(struct history *h, const char *path, struct log *log, tick_t now);
 
 /* Writes it, whole or not at all: a file beside it takes its place. False, and told: the old one stays. */

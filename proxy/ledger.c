@@ -1,12 +1,13 @@
 /*
  * The budget in Redis. For each key a hash: `w<window>` when the window ends and since when it is there,
- * `m<window>:<sidecar>` what one sidecar has used, holds and wants, and when it said so, `gate` until when the
- * API refuses. The script below changes all of it at once, so that what all hold together stays within the
- * limit; how much a sidecar asks for is policy's (budget.h), from what it heard of the others the last time.
+ * `m<window>:<sidecar>` what one sidecar has used, holds and wants, and when it said so, `gate` until when
+ * the API refuses. The script below changes all of it at once, so that what all hold together stays within
+ * the limit; how much a sidecar asks for is policy's (budget.h), from what it heard of the others the last
+ * time.
  *
- * Invariants: one command of a key is under way at most; times go to Redis and come back as distances, and are
- * measured there by its own clock alone; what Redis lost (a restart without a file) comes back from what the
- * sidecars hold, and nobody holds more for a second.
+ * Invariants: one command of a key is under way at most; times go to Redis and come back as distances, and
+ * are measured there by its own clock alone; what Redis lost (a restart without a file) comes back from what
+ * the sidecars hold, and nobody holds more for a second.
  */
 #include "proxy/ledger.h"
 
@@ -37,8 +38,8 @@ enum { TURN_MS = 100, NAME_MAX_ = 96, WORDS_MAX = 64, NUMBER_MAX = 24, PART_WORD
 
 /*
  * KEYS: the key's hash, the sidecars. ARGV: sidecar, gate (ms), disguised; then of each window: name, exact,
- * limit, length (ms), ends in (ms), used, held, wants, target. Answers: sidecars, gate (ms), disguised; then of
- * each window: granted (-1: it is over), and used, held, wants of each other sidecar.
+ * limit, length (ms), ends in (ms), used, held, wants, target. Answers: sidecars, gate (ms), disguised; then
+ * of each window: granted (-1: it is over), and used, held, wants of each other sidecar.
  */
 static const char script[] =
     "local t = redis.call('TIME')\n"
@@ -78,7 +79,8 @@ static const char script[] =
     "        local u, held_there, wish, seen = string.match(v, '^(%d+) (%d+) (%d+) (%d+)$')\n"
     "        free = free - tonumber(held_there)\n"
     "        if now - tonumber(seen) > 3000 then wish = '0' end\n"
-    "        one[#one + 1] = tonumber(u); one[#one + 1] = tonumber(held_there); one[#one + 1] = tonumber(wish)\n"
+    "        one[#one + 1] = tonumber(u); one[#one + 1] = tonumber(held_there); one[#one + 1] = "
+    "tonumber(wish)\n"
     "      end\n"
     "    end\n"
     "    local most = target\n"
@@ -149,7 +151,8 @@ static tick_t ledger_now(void)
 
 /* ---- in touch? ---- */
 
-/* Behind a time out of touch the others come back one by one: until they had time to, nobody is counted out. */
+/* Behind a time out of touch the others come back one by one: until they had time to, nobody is counted out.
+ */
 static int counted(struct ledger *l, bool in_touch, bool was, int sidecars)
 {
     int before = atomic_load(&l->sidecars);

@@ -1,8 +1,9 @@
 /*
  * One budget for all sidecars that share an API key, kept in a Redis server. A thread of its own tells Redis
- * every tenth of a second what this sidecar has used of each window and wants, hears what the others have, and
- * gives the governors (admit.h) what is theirs: calls are let go from what was granted before, so no request
- * ever waits for Redis. Out of touch, each sidecar lives on its even part by the number that was seen last.
+ * every tenth of a second what this sidecar has used of each window and wants, hears what the others have,
+ * and gives the governors (admit.h) what is theirs: calls are let go from what was granted before, so no
+ * request ever waits for Redis. Out of touch, each sidecar lives on its even part by the number that was seen
+ * last.
  *
  * Redis sees a hash of the credential, keyed with the upstream's origin, and numbers.
  */

@@ -32,8 +32,8 @@ struct level_drop {
     struct hash128 place, partition;
     struct slice text;
     /* PLACE: the request that made it untrue, with the path and query that it made untrue as `text`; or NULL,
-     * and then `partition` with that text, or, without one, with the level's own name of the place. PARTITION:
-     * the request of whom it is, or NULL. */
+     * and then `partition` with that text, or, without one, with the level's own name of the place.
+     * PARTITION: the request of whom it is, or NULL. */
     const struct store_request *request;
     struct hash128 name;
 };

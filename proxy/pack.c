@@ -158,24 +158,26 @@ static uint64_t length_at(const unsigned char *p, const unsigned char *end, size
 }
 
 /*
- * An item's first byte: how many bytes of length follow, how many other bytes, and how many items it holds for each
- * of that length (else the length counts bytes).
+ * An item's first byte: how many bytes of length follow, how many other bytes, and how many items it holds
+ * for each of that length (else the length counts bytes).
  */
 static void item_at(unsigned char first, size_t *lengths, uint64_t *bytes, unsigned *each)
 {
-    static const unsigned char sizes[32] = {[0x04] = 1, [0x05] = 2, [0x06] = 4, [0x07] = 1, [0x08] = 2, [0x09] = 4,
-                                            [0x19] = 1, [0x1a] = 2, [0x1b] = 4, [0x1c] = 2, [0x1d] = 4, [0x1e] = 2,
-                                            [0x1f] = 4}; /* c4 ... c9, d9 ... df */
-    static const unsigned char plain[32] = {[0x07] = 1,  [0x08] = 1, [0x09] = 1, [0x0a] = 4, [0x0b] = 8, [0x0c] = 1,
-                                            [0x0d] = 2,  [0x0e] = 4, [0x0f] = 8, [0x10] = 1, [0x11] = 2, [0x12] = 4,
-                                            [0x13] = 8,  [0x14] = 2, [0x15] = 3, [0x16] = 5, [0x17] = 9, [0x18] = 17};
+    static const unsigned char sizes[32] = {
+        [0x04] = 1, [0x05] = 2, [0x06] = 4, [0x07] = 1, [0x08] = 2, [0x09] = 4, [0x19] = 1,
+        [0x1a] = 2, [0x1b] = 4, [0x1c] = 2, [0x1d] = 4, [0x1e] = 2, [0x1f] = 4}; /* c4 ... c9, d9 ... df */
+    static const unsigned char plain[32] = {
+        [0x07] = 1, [0x08] = 1, [0x09] = 1, [0x0a] = 4, [0x0b] = 8, [0x0c] = 1,
+        [0x0d] = 2, [0x0e] = 4, [0x0f] = 8, [0x10] = 1, [0x11] = 2, [0x12] = 4,
+        [0x13] = 8, [0x14] = 2, [0x15] = 3, [0x16] = 5, [0x17] = 9, [0x18] = 17};
     bool wide = first >= 0xc0 && first < 0xe0;
     *lengths = wide ? sizes[first & 31] : 0;
     *bytes = wide ? plain[first & 31] : first >= 0xa0 && first < 0xc0 ? first & 31u : 0;
     *each = first >= 0xde && first < 0xe0 ? 2 : first >= 0xdc && first < 0xde ? 1 : 0;
 }
 
-/* No array or map claims more items than there are bytes left: the library would take memory for all of them. */
+/* No array or map claims more items than there are bytes left: the library would take memory for all of them.
+ */
 static bool counts_fit(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + n;
@@ -206,7 +208,8 @@ struct json_t *pack_read(const char *p, size_t n, const char **why)
     json_t *tree = NULL;
     *why = "It is not one whole MessagePack value, or nested deeper than 32.";
     msgpack_unpacked_init(&unpacked);
-    if (n && counts_fit(p, n) && msgpack_unpack_next(&unpacked, p, n, &used) == MSGPACK_UNPACK_SUCCESS && used == n) {
+    if (n && counts_fit(p, n) && msgpack_unpack_next(&unpacked, p, n, &used) == MSGPACK_UNPACK_SUCCESS &&
+        used == n) {
         *why = "A string is not UTF-8, or a number is too large.";
         tree = read_value(&unpacked.data, why);
     }

@@ -8,8 +8,8 @@
  * - what the server sends is bounded before it is believed: bytes of a reply, items of a list, nesting
  *   (hiredis: 7). Anything that is no answer to a command ends the connection;
  * - after AUTH and SELECT were answered well the connection is up, not before;
- * - with Sentinels each connection begins by asking one where the master is (`asking`), and the server that it
- *   names must say itself that it is one: after a failover the next connection finds the new one.
+ * - with Sentinels each connection begins by asking one where the master is (`asking`), and the server that
+ * it names must say itself that it is one: after a failover the next connection finds the new one.
  */
 #include "proxy/redis.h"
 
@@ -385,7 +385,8 @@ static void greet(struct redis *r)
         breaks(r, "out of memory");
 }
 
-/* ---- Sentinels ------------------------------------------------------------------------------------------- */
+/* ---- Sentinels -------------------------------------------------------------------------------------------
+ */
 
 /* Takes "127.0.0.1", "6379". False: no memory, or no address. */
 static bool take_master(struct redis *r, struct slice host, struct slice port)
@@ -419,7 +420,8 @@ static void master_named(void *arg, const struct redis_reply *reply)
              reply->items[1]->kind != REDIS_TEXT)
         breaks(r, "the Sentinel knows no master of this name");
     else if (!take_master(r, reply->items[0]->text, reply->items[1]->text))
-        breaks_because(r, "the Sentinel names its master otherwise than by an address: ", reply->items[0]->text);
+        breaks_because(r,
+                       "the Sentinel names its master otherwise than by an address: ", reply->items[0]->text);
     else
         r->broken = true; /* in order: the next connection is to the master */
 }
@@ -434,7 +436,8 @@ static void sentinel_greeted(void *arg, const struct redis_reply *reply)
 static void ask_sentinel(struct redis *r)
 {
     const struct redis_address *a = r->o.address;
-    struct slice words[] = {SLICE("SENTINEL"), SLICE("get-master-addr-by-name"), {a->master, strlen(a->master)}};
+    struct slice words[] = {
+        SLICE("SENTINEL"), SLICE("get-master-addr-by-name"), {a->master, strlen(a->master)}};
     if ((a->sentinel_password[0] && !authenticate(r, "", a->sentinel_password, sentinel_greeted)) ||
         !enqueue(r, words, ARRAY_LEN(words), GREETING_TIMEOUT, master_named, r))
         breaks(r, "out of memory");
@@ -500,7 +503,8 @@ static void connect_now(struct redis *r)
     address_list_unref(r->master); /* of the last time; NULL is well */
     r->master = NULL;
     r->asking = r->o.address->master[0] != '\0';
-    connect_to(r, list, r->asking ? r->sentinel++ : 0); /* another one each time: it may be the one that is cut off */
+    connect_to(r, list,
+               r->asking ? r->sentinel++ : 0); /* another one each time: it may be the one that is cut off */
     address_list_unref(list);
 }
 

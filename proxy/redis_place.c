@@ -1,5 +1,6 @@
 /*
- * The way to a Redis server. Invariant: the password is in secret room from the parsing on, and wiped with it.
+ * The way to a Redis server. Invariant: the password is in secret room from the parsing on, and wiped with
+ * it.
  */
 #include "proxy/redis_place.h"
 

@@ -1,6 +1,6 @@
 /*
- * Where a Redis server is and what is needed to get there: the address with its password in secret room, names
- * looked up by a thread of their own, TLS. For any number of connections of one thread.
+ * Where a Redis server is and what is needed to get there: the address with its password in secret room,
+ * names looked up by a thread of their own, TLS. For any number of connections of one thread.
  */
 #ifndef PROXY_REDIS_PLACE_H
 #define PROXY_REDIS_PLACE_H

@@ -109,8 +109,9 @@ static bool read_host(struct parse *p, const char *text, size_t n, unsigned port
     struct endpoint *e = &p->out->endpoint;
     const char *host = text, *end = text + n, *stop;
     if (memchr(text, ',', n))
-        return wrong(p, "it names several hosts: name one, whose name may lead to several addresses; Redis Cluster "
-                        "is not supported");
+        return wrong(
+            p, "it names several hosts: name one, whose name may lead to several addresses; Redis Cluster "
+               "is not supported");
     if (n > 0 && *text == '[') {
         host = text + 1;
         stop = memchr(host, ']', n - 1);
@@ -140,8 +141,9 @@ static bool read_master(struct parse *p, const char *text, size_t n)
 {
     static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
     if (n == 0 || n >= sizeof(p->out->master) || strspn(text, allowed) < n)
-        return wrong(p, "it names no master: redis+sentinel://host:port/MASTER, of letters, digits and ._- (63 at "
-                        "most)");
+        return wrong(
+            p, "it names no master: redis+sentinel://host:port/MASTER, of letters, digits and ._- (63 at "
+               "most)");
     memcpy(p->out->master, text, n);
     return true;
 }

@@ -68,8 +68,8 @@ void resolver_set_refresh(struct resolver *resolver, tick_t refresh);
 void resolver_status(struct resolver *resolver, struct resolver_status *out);
 
 /*
- * How long the lookups behind number *seen took, the newest RESOLVER_TIMES at most; moves *seen on. Returns how
- * many. Any thread.
+ * How long the lookups behind number *seen took, the newest RESOLVER_TIMES at most; moves *seen on. Returns
+ * how many. Any thread.
  */
 enum { RESOLVER_TIMES = 16 };
 unsigned resolver_times(struct resolver *resolver, uint64_t *seen, tick_t out[RESOLVER_TIMES]);

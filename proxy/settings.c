@@ -144,7 +144,8 @@ static bool name_origin(struct publication *p)
     p->origin = malloc(room);
     if (!p->origin)
         return false;
-    p->origin_len = (size_t)snprintf(p->origin, room, "%s://%s:%u", url->tls ? "https" : "http", url->host, url->port);
+    p->origin_len =
+        (size_t)snprintf(p->origin, room, "%s://%s:%u", url->tls ? "https" : "http", url->host, url->port);
     return true;
 }
 

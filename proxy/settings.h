@@ -33,7 +33,7 @@ struct publication {
     struct signer *signer;          /* never NULL; may hold no key */
     char *origin;                   /* "https://host:port" */
     size_t origin_len;
-    uint32_t generation;            /* grows with every publication */
+    uint32_t generation; /* grows with every publication */
 };
 
 struct settings {

@@ -153,8 +153,7 @@ static void changed_hear(void *arg, bool up)
 
 static bool connect_all(struct shared *s)
 {
-    struct redis_options o = {
-        .base = s->base, .seed = rng_next(&s->rng), .changed = changed, .arg = s};
+    struct redis_options o = {.base = s->base, .seed = rng_next(&s->rng), .changed = changed, .arg = s};
     redis_place_options(&s->place, &o);
     s->ask = redis_new(&o);
     o.seed = rng_next(&s->rng);

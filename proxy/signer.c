@@ -27,7 +27,7 @@ struct signer {
     bool replace;
     struct secret *api_key, *secret_key; /* NULL: none */
     struct secret *credential;           /* the line that shows the key */
-    struct digest_method *method;               /* workers share it */
+    struct digest_method *method;        /* workers share it */
 };
 
 /* OpenSSL's SHA-256; NULL without memory. */
@@ -205,8 +205,7 @@ static bool key_block(const struct signer *s, EVP_MD_CTX *ctx, struct slice key,
         memcpy(block, key.p, key.n);
         return true;
     }
-    return begin(s, ctx) && EVP_DigestUpdate(ctx, key.p, key.n) &&
-           EVP_DigestFinal_ex(ctx, block, NULL);
+    return begin(s, ctx) && EVP_DigestUpdate(ctx, key.p, key.n) && EVP_DigestFinal_ex(ctx, block, NULL);
 }
 
 /* One of HMAC's two digests begins: with the block, each byte flipped by `pad`. */

@@ -119,8 +119,8 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
 bool store_stale_for_error(struct store *store, const struct store_request *request,
                            struct store_result *result);
 
-/* A fresh whole answer to this GET, without a fetch or a wait: the caller's reference, or NULL. `use`: it is one,
- * for those who count. */
+/* A fresh whole answer to this GET, without a fetch or a wait: the caller's reference, or NULL. `use`: it is
+ * one, for those who count. */
 struct entry *store_fresh(struct store *store, const struct store_request *request, bool use) MUSTCHECK;
 
 /*

@@ -35,7 +35,7 @@ void tls_end(struct tls_session *tls);           /* sends close_notify when it c
 void tls_close(struct tls_session *tls);         /* tls_end; frees */
 bool tls_pending(const struct tls_session *tls); /* bytes wait in here: no readiness event will come for them;
                                                     false once tls_read said STREAM_AGAIN */
-bool tls_more(const struct tls_session *tls); /* see stream_more() */
+bool tls_more(const struct tls_session *tls);    /* see stream_more() */
 
 /* Bytes read (> 0), or one of the results above. */
 static inline ssize_t stream_read(struct stream *s, void *buf, size_t n)

@@ -1,9 +1,10 @@
 /*
  * WebSocket framing by wslay over a libevent connection.
  *
- * Invariants: wslay's own queue is emptied into the connection's buffer at once, so that what waits is counted
- * in one place; while that is over the limit nothing is read either, so that a client which only asks (pings)
- * and never reads costs no memory. `over` is called from the connection's callbacks only, as the last thing.
+ * Invariants: wslay's own queue is emptied into the connection's buffer at once, so that what waits is
+ * counted in one place; while that is over the limit nothing is read either, so that a client which only asks
+ * (pings) and never reads costs no memory. `over` is called from the connection's callbacks only, as the last
+ * thing.
  */
 #include "proxy/websocket.h"
 
@@ -26,7 +27,8 @@ struct websocket {
     tick_t heard, pinged; /* on the clock of websocket_tick; 0: not yet */
     bool spoken;          /* the client sent something since the last tick */
     bool closing, peer_closed;
-    bool ending; /* all is said: what still comes is thrown away until the client ends, so that it can read all */
+    bool ending; /* all is said: what still comes is thrown away until the client ends, so that it can read
+                    all */
 };
 
 bool websocket_accept(const char *key, char out[WEBSOCKET_ACCEPT])

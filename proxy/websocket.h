@@ -1,7 +1,7 @@
 /*
- * One WebSocket (RFC 6455) that tells and hardly listens, on a connection that has been upgraded already. What
- * is sent waits in the connection's buffer up to a limit; beyond it nothing is queued. The room of wslay.
- * Event loop's thread only.
+ * One WebSocket (RFC 6455) that tells and hardly listens, on a connection that has been upgraded already.
+ * What is sent waits in the connection's buffer up to a limit; beyond it nothing is queued. The room of
+ * wslay. Event loop's thread only.
  */
 #ifndef PROXY_WEBSOCKET_H
 #define PROXY_WEBSOCKET_H
@@ -11,7 +11,8 @@
 struct bufferevent;
 struct websocket;
 
-/* Bytes that may wait; most of a client's message; silence after which a ping goes, and then the end comes. */
+/* Bytes that may wait; most of a client's message; silence after which a ping goes, and then the end comes.
+ */
 enum { WEBSOCKET_QUEUE = 512 * 1024, WEBSOCKET_MESSAGE = 4096, WEBSOCKET_PING = 20, WEBSOCKET_SILENCE = 50 };
 
 /* Codes of a close (RFC 6455 7.4.1). */

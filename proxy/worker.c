@@ -175,8 +175,8 @@ static void end_turn(struct worker *w)
 }
 
 /*
- * Nobody cancels a worker. Where cancellation may come at any time glibc need not allow it for the length of each read
- * and write, by two locked instructions each; and where it is disabled it cannot come.
+ * Nobody cancels a worker. Where cancellation may come at any time glibc need not allow it for the length of
+ * each read and write, by two locked instructions each; and where it is disabled it cannot come.
  */
 static void never_cancelled(void)
 {

@@ -62,15 +62,15 @@ struct worker {
     struct event *tick; /* drives the wheel */
     tick_t tick_due;    /* when `tick` is set to fire; TICK_NEVER when it is not */
     struct wheel *wheel;
-    tick_t now;      /* 0 = not read yet in this turn: use worker_now() */
-    tick_t end;      /* the clock at an end of a request in this turn: worker_end() */
-    unsigned ends;   /* how many asked for it in this turn */
+    tick_t now;        /* 0 = not read yet in this turn: use worker_now() */
+    tick_t end;        /* the clock at an end of a request in this turn: worker_end() */
+    unsigned ends;     /* how many asked for it in this turn */
     tick_t plain_due;  /* when to look at a text that came uncompressed again */
     tick_t name_known; /* when the upstream's addresses came here first; 0: not yet */
-    int64_t wall;    /* unix seconds, likewise */
-    char date[32];   /* `wall` as IMF-fixdate */
-    int64_t date_of; /* the second that `date` shows */
-    tick_t offset;   /* unix nanoseconds less `now`, as of the second offset_of */
+    int64_t wall;      /* unix seconds, likewise */
+    char date[32];     /* `wall` as IMF-fixdate */
+    int64_t date_of;   /* the second that `date` shows */
+    tick_t offset;     /* unix nanoseconds less `now`, as of the second offset_of */
     int64_t offset_of;
     struct rng rng;
     struct settings *settings; /* the snapshot for new requests; a reference */
@@ -99,7 +99,7 @@ struct worker {
     unsigned told;           /* requests that it is to learn from when the turn ends */
     _Atomic bool left;       /* the loop is over */
     bool stopping;           /* finish what is in flight, then leave the loop */
-    bool leaving;            /* another process accepts now: clients are told to close with their next answer */
+    bool leaving; /* another process accepts now: clients are told to close with their next answer */
 };
 
 /* Nanoseconds on the monotonic clock, read once a turn. */
@@ -112,9 +112,9 @@ static inline tick_t worker_now(struct worker *w)
 }
 
 /*
- * The clock at the end of a request that began in this same turn, which worker_now() would call instantaneous:
- * read at the first such end of a turn and at every fourth from there; those in between take the reading before
- * theirs, and so seem shorter by what up to three requests take.
+ * The clock at the end of a request that began in this same turn, which worker_now() would call
+ * instantaneous: read at the first such end of a turn and at every fourth from there; those in between take
+ * the reading before theirs, and so seem shorter by what up to three requests take.
  */
 void worker_read_end(struct worker *w);
 static inline tick_t worker_end(struct worker *w)
@@ -141,8 +141,8 @@ static inline void worker_set_timer(struct worker *w, struct timer *timer, tick_
         worker_move_timer(w, timer, due);
 }
 
-/* It does not fire, but may lie in the wheel until its time: for one that is set again soon. / It does not, and its
- * memory may go away. */
+/* It does not fire, but may lie in the wheel until its time: for one that is set again soon. / It does not,
+ * and its memory may go away. */
 static inline void worker_rest_timer(struct timer *timer)
 {
     timer->node.due = TICK_NEVER;

@@ -86,7 +86,9 @@ static bool read_flags(struct bench *b, const struct args *a)
     b->iterations = (unsigned long)iterations;
     const char *url = args_flag(a, "url"), *id = args_flag(a, "prompt-id");
     if (url && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
-        complain("--url %s: not a URL of http:// or https://, as in http://127.0.0.1:8080/v1/client/prompts/ID", url);
+        complain(
+            "--url %s: not a URL of http:// or https://, as in http://127.0.0.1:8080/v1/client/prompts/ID",
+            url);
         return false;
     }
     int n = snprintf(b->url, sizeof b->url, "%s", url ? url : "http://127.0.0.1:8080");

@@ -1,10 +1,10 @@
 /*
- * `promptops-perf monitor --web`: the admin port, and with it the dashboard, on a port of this machine. The token,
- * where one is given, is added on the way, so that a browser needs none.
+ * `promptops-perf monitor --web`: the admin port, and with it the dashboard, on a port of this machine. The
+ * token, where one is given, is added on the way, so that a browser needs none.
  *
- * Invariants: it listens on 127.0.0.1 only, and answers only requests that name this very place and do not come
- * from a page of another: whoever is let in acts with the token. One request a connection (or one WebSocket), one
- * thread a connection, CONNECTIONS of them at most; nothing is kept but a buffer each way.
+ * Invariants: it listens on 127.0.0.1 only, and answers only requests that name this very place and do not
+ * come from a page of another: whoever is let in acts with the token. One request a connection (or one
+ * WebSocket), one thread a connection, CONNECTIONS of them at most; nothing is kept but a buffer each way.
  */
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -165,7 +165,8 @@ static bool rewrite(const struct passage *p, char *head, size_t n, struct text *
         return false;
     }
     if (!f.host || f.foreign) {
-        refuse(p->fd, "403 Forbidden", "Open this page itself: what another page or name asks for is not passed on.");
+        refuse(p->fd, "403 Forbidden",
+               "Open this page itself: what another page or name asks for is not passed on.");
         return false;
     }
     if (p->web->args->token_file && !read_token(p->web->args->token_file, token)) {
@@ -267,7 +268,8 @@ static void *serve_one(void *arg)
     if (read_head(p->fd, head, &n, &length) && rewrite(p, head, length, &out)) {
         text_bytes(&out, head + length, n - length);
         if (out.failed || !connect_up(p))
-            refuse(p->fd, "502 Bad Gateway", "The sidecar's admin port does not answer; is it running, and --admin right?");
+            refuse(p->fd, "502 Bad Gateway",
+                   "The sidecar's admin port does not answer; is it running, and --admin right?");
         else if (send_up(p, out.p, out.n))
             pass(p);
     }

@@ -1,6 +1,6 @@
 /*
- * Feeds anything to the splitter of batch answers, to the reader of single prompts and to that of requests: what is
- * taken apart lies within the text, and the same bytes come out when it is put together again.
+ * Feeds anything to the splitter of batch answers, to the reader of single prompts and to that of requests:
+ * what is taken apart lies within the text, and the same bytes come out when it is put together again.
  */
 #include <assert.h>
 #include <stdint.h>

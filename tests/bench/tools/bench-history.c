@@ -1,6 +1,7 @@
 /*
- * Writes a file for performance.history_file: a day of fifty operations at ten requests a second, up to now. So
- * an export of everything is as long as it gets. Invariant: the file is written whole, or the exit code is 1.
+ * Writes a file for performance.history_file: a day of fifty operations at ten requests a second, up to now.
+ * So an export of everything is as long as it gets. Invariant: the file is written whole, or the exit code
+ * is 1.
  */
 #include <math.h>
 #include <stdio.h>

@@ -409,7 +409,8 @@ static void to_draft(struct reader *r, const yaml_node_t *n, const yaml_node_t *
     } else if (n->type == YAML_MAPPING_NODE) {
         for (yaml_node_pair_t *p = n->data.mapping.pairs.start; p < n->data.mapping.pairs.top; p++) {
             const yaml_node_t *name = node(r, p->key);
-            if (snprintf(under, sizeof under, "%s%s%s", key, *key ? "." : "", text(name)) >= (int)sizeof under)
+            if (snprintf(under, sizeof under, "%s%s%s", key, *key ? "." : "", text(name)) >=
+                (int)sizeof under)
                 complain(r, name, key, "has too long a name in it");
             else
                 to_draft(r, node(r, p->value), name, under, depth + 1);

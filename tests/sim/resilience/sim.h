@@ -94,7 +94,7 @@ struct key {
         int64_t index, count;
         double level; /* bucket */
         tick_t at;
-        tick_t *when; /* sliding: the newest `limit` calls, the oldest at count % limit; NULL: none yet */
+        tick_t *when;     /* sliding: the newest `limit` calls, the oldest at count % limit; NULL: none yet */
     } spent[MOST_LIMITS]; /* at the API */
     uint64_t accepted, throttled;
 };
@@ -110,8 +110,9 @@ struct transition {
 struct second {
     uint32_t offered, good, sent; /* requests by when they began; calls at the API */
     float limit;
-    uint32_t worked, in_time; /* calls that the API began to work on; those that take no longer than anybody waits */
-    double work;              /* seconds of work in them */
+    uint32_t worked,
+        in_time; /* calls that the API began to work on; those that take no longer than anybody waits */
+    double work; /* seconds of work in them */
 };
 
 struct sim {

@@ -118,10 +118,12 @@ static void rewritten(const char *head, const char *wanted)
 
 START_TEST(heads_for_the_admin_port)
 {
-    rewritten("GET /a?b HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Bearer x\r\nAccept: a\r\n\r\n",
-              "GET /base/a?b HTTP/1.1\r\nAccept: a\r\nHost: admin:9\r\nConnection: close\r\nX-Requested-With: "
-              "promptops-perf\r\nAuthorization: Bearer of-t\r\n\r\n");
-    rewritten("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUpgrade: websocket\r\nOrigin: http://127.0.0.1:8080\r\n\r\n",
+    rewritten(
+        "GET /a?b HTTP/1.1\r\nHost: localhost:8080\r\nAuthorization: Bearer x\r\nAccept: a\r\n\r\n",
+        "GET /base/a?b HTTP/1.1\r\nAccept: a\r\nHost: admin:9\r\nConnection: close\r\nX-Requested-With: "
+        "promptops-perf\r\nAuthorization: Bearer of-t\r\n\r\n");
+    rewritten("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nUpgrade: websocket\r\nOrigin: "
+              "http://127.0.0.1:8080\r\n\r\n",
               "GET /base/ HTTP/1.1\r\nUpgrade: websocket\r\nHost: admin:9\r\nConnection: Upgrade\r\n"
               "X-Requested-With: promptops-perf\r\nAuthorization: Bearer of-t\r\n\r\n");
     rewritten("GET / HTTP/1.1\r\nHost: evil:8080\r\n\r\n", "");

@@ -38,7 +38,8 @@ static void is(struct observation o, const char *wanted)
 START_TEST(each_kind)
 {
     is((struct observation){.status = 200, .cache = VERDICT_HIT, .total = 4200, .saved = 80 * MS},
-       "GET /p/1 (get_prompt) was answered 200 after 4 us; it came fresh from the cache (fetching it had taken 80 ms).");
+       "GET /p/1 (get_prompt) was answered 200 after 4 us; it came fresh from the cache (fetching it had "
+       "taken 80 ms).");
     is((struct observation){.status = 200,
                             .cache = VERDICT_MISS,
                             .flags = OBSERVED_STORED,
@@ -50,8 +51,10 @@ START_TEST(each_kind)
                             .tls = 50 * MS,
                             .wait = 45 * MS,
                             .body = 5 * MS},
-       "GET /p/1 (get_prompt) was answered 200 after 1.00 s; the cache had nothing to use, and was stored; it spent "
-       "800 ms held back by the rate limit or the concurrency limit, 150 ms waiting for a connection, 45 ms waiting "
+       "GET /p/1 (get_prompt) was answered 200 after 1.00 s; the cache had nothing to use, and was stored; "
+       "it spent "
+       "800 ms held back by the rate limit or the concurrency limit, 150 ms waiting for a connection, 45 ms "
+       "waiting "
        "for the API's answer to begin, where a connection was made (TCP 100 ms, TLS 50 ms).");
     is((struct observation){.status = 503,
                             .reason = 1,
@@ -61,11 +64,15 @@ START_TEST(each_kind)
                             .total = 100 * MS,
                             .retry_delay = 70 * MS,
                             .tried = {{0, 10000, 503, 0, 0, 0}, {80000, 20000, 0, 1, 0, 0}}},
-       "GET /p/1 (get_prompt) was answered 503 by the sidecar itself (connect_failed) after 100 ms; the cache had "
-       "nothing to use; it spent 70 ms pausing between attempts; of 2 attempts the first ended with 503 after 10 ms "
+       "GET /p/1 (get_prompt) was answered 503 by the sidecar itself (connect_failed) after 100 ms; the "
+       "cache had "
+       "nothing to use; it spent 70 ms pausing between attempts; of 2 attempts the first ended with 503 "
+       "after 10 ms "
        "and the last ended with connect_failed after 20 ms.");
-    is((struct observation){.status = 0, .flags = OBSERVED_CLIENT_GONE, .cache = VERDICT_BYPASS, .total = 2 * MS},
-       "GET /p/1 (get_prompt) got no answer; the client left after 2.00 ms; the cache was not asked.");
+    is(
+        (struct observation){
+            .status = 0, .flags = OBSERVED_CLIENT_GONE, .cache = VERDICT_BYPASS, .total = 2 * MS},
+        "GET /p/1 (get_prompt) got no answer; the client left after 2.00 ms; the cache was not asked.");
     is((struct observation){.status = 429,
                             .reason = 2,
                             .flags = OBSERVED_OWN | OBSERVED_QUOTA,
@@ -73,7 +80,8 @@ START_TEST(each_kind)
                             .quota_left = 0,
                             .quota_limit = 60,
                             .total = 5 * MS},
-       "GET /p/1 (get_prompt) was answered 429 by the sidecar itself (rate_limited) after 5.00 ms; the API said that "
+       "GET /p/1 (get_prompt) was answered 429 by the sidecar itself (rate_limited) after 5.00 ms; the API "
+       "said that "
        "0 of 60 calls were left.");
 }
 END_TEST

@@ -149,8 +149,8 @@ START_TEST(the_pool_is_kept_by_state)
     static const struct {
         const char *name;
         double mean, max, count;
-    } expected[] = {{"idle", 15.5, 30, 30}, {"active", 0, 0, 30}, {"connecting", 0, 0, 30},
-                    {"waiting", 31, 60, 30}, {"limit", 8, 8, 15}, {"in_flight", 3, 3, 30}};
+    } expected[] = {{"idle", 15.5, 30, 30},  {"active", 0, 0, 30}, {"connecting", 0, 0, 30},
+                    {"waiting", 31, 60, 30}, {"limit", 8, 8, 15},  {"in_flight", 3, 3, 30}};
     for (int i = 0; i < HISTORY_STATES; i++) {
         ck_assert_str_eq(history_part(first + i, NULL), expected[i].name);
         struct history_point p = window(METRIC_TYPE_CONNECTION_POOL_SIZE, HISTORY_PART + first + i, 30);
@@ -359,7 +359,8 @@ START_TEST(saved_and_damaged)
     ck_assert(!history_load(other, bytes.p, bytes.n - 1, now + 7));
     ck_assert(history_window(other, &all, 300 * SECOND, now + 7, &after));
     ck_assert_uint_eq(after.count, before.count);
-    for (size_t i = 8; i < bytes.n - 8; i += 1 + bytes.n / 1000) { /* whatever comes of it, nothing is overrun */
+    for (size_t i = 8; i < bytes.n - 8;
+         i += 1 + bytes.n / 1000) { /* whatever comes of it, nothing is overrun */
         bytes.p[i] ^= 0xff;
         seal(&bytes);
         if (history_load(other, bytes.p, bytes.n, now + 7))

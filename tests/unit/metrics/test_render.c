@@ -154,7 +154,8 @@ START_TEST(exemplars_stand_at_buckets)
     keep(m, 1, OPERATION_OTHER, 2000000, INT64_C(1700000003) * 1000000000, 0x11, 0);
     struct text t = rendered(m, true);
     must_have(&t, "promptops_request_duration_seconds_bucket{operation=\"a\\\"b\\\\c\\nd\",le=\"0.0025\"} 2"
-                  " # {trace_id=\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\",span_id=\"0e0e0e0e0e0e0e0e\"} 0.0021 1700000001.000");
+                  " # {trace_id=\"cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd\",span_id=\"0e0e0e0e0e0e0e0e\"} 0.0021 "
+                  "1700000001.000");
     must_have(&t, "promptops_request_duration_seconds_bucket{operation=\"a\\\"b\\\\c\\nd\",le=\"300.0\"} 3"
                   " # {trace_id=\"efefefefefefefefefefefefefefefef\"} 70 1700000002.000");
     ck_assert_uint_eq(occurrences(t.p, "trace_id"), 2); /* `other` has no requests: no buckets */
@@ -238,7 +239,8 @@ START_TEST(ten_thousand_series)
             struct observation o = {
                 .operation = operation, .status = (uint16_t)(200 + k % 4), .total = (int64_t)1000 << k % 24};
             metrics_observe(metrics_block(m, k % 2), &o);
-            struct attempt a = {.operation = operation, .outcome = (uint8_t)(k % 2), .total = (int64_t)1000 << k % 24};
+            struct attempt a = {
+                .operation = operation, .outcome = (uint8_t)(k % 2), .total = (int64_t)1000 << k % 24};
             metrics_upstream(metrics_block(m, k % 2), &a);
         }
     }
@@ -258,7 +260,8 @@ START_TEST(ten_thousand_series)
     printf("/metrics: %zu lines, %zu bytes in %.1f ms of processor time\n", lines, bytes, best);
     ck_assert_uint_gt(lines, 10000);
 #if defined __OPTIMIZE__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
-    ck_assert_msg(best < 5.0 * 4 * (double)lines / 10000, "%.1f ms", best); /* 5 ms for 10,000; a busy machine */
+    ck_assert_msg(best < 5.0 * 4 * (double)lines / 10000, "%.1f ms",
+                  best); /* 5 ms for 10,000; a busy machine */
 #endif
     metrics_free(m);
 }

@@ -157,7 +157,7 @@ END_TEST
 START_TEST(batching)
 {
     static const tick_t begun[] = {0, 1, 2, 10, 11, 20, 21, 22, 23, 24};
-    ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 2, 50), 3); /* 1-2, 21-23 */
+    ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 2, 50), 3);  /* 1-2, 21-23 */
     ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 100, 4), 6); /* 1-11, 21-24 */
     ck_assert_uint_eq(advise_batches(begun, ARRAY_LEN(begun), 0, 50), 0);
     ck_assert_uint_eq(advise_batches(begun, 0, 2, 50), 0);
@@ -201,7 +201,8 @@ END_TEST
 
 START_TEST(advice_that_is_for_others)
 {
-    f = (struct advise_facts){.requests = 100, .names_looked_up = 5, .lookup = 0.3, .connects = 10, .connecting = 1};
+    f = (struct advise_facts){
+        .requests = 100, .names_looked_up = 5, .lookup = 0.3, .connects = 10, .connecting = 1};
     ck_assert(advise_window(&f, ADVISE_DNS, &out));
     ck_assert_double_eq_tol(out.improvement, 0.75, 1e-9); /* of 0.3 s and 0.1 s */
     ck_assert_str_eq(out.key, "");
@@ -210,8 +211,12 @@ START_TEST(advice_that_is_for_others)
     f.lookup = 0.3;
     f.names_looked_up = 2;
     ck_assert(!advise_window(&f, ADVISE_DNS, &out)); /* too few */
-    f = (struct advise_facts){
-        .requests = 100, .received = 1000000, .plain = 800000, .plain_bodies = 100, .sampled = 4096, .sampled_smaller = 1024};
+    f = (struct advise_facts){.requests = 100,
+                              .received = 1000000,
+                              .plain = 800000,
+                              .plain_bodies = 100,
+                              .sampled = 4096,
+                              .sampled_smaller = 1024};
     ck_assert(advise_window(&f, ADVISE_COMPRESSION, &out));
     ck_assert_double_eq_tol(out.improvement, 0.8 * 0.75, 1e-9);
     f.sampled_smaller = 4090;

@@ -56,7 +56,8 @@ END_TEST
 START_TEST(those_under_way_pass_too)
 {
     for (int i = 0; i < 100; i++) /* all at once, each a second long */
-        calls[i] = (struct replay_call){.began = TICK_S, .ended = 2 * TICK_S, .took = TICK_S, .outcome = BREAKER_FAILURE};
+        calls[i] = (struct replay_call){
+            .began = TICK_S, .ended = 2 * TICK_S, .took = TICK_S, .outcome = BREAKER_FAILURE};
     ck_assert_int_eq(breaker_replay_run(r, &rules, calls, 100, room), 0);
 }
 END_TEST

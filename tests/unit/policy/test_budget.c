@@ -1,5 +1,6 @@
 /*
- * Tests of policy/budget.c: max-min fair parts, bounds, and that random members never leave less than nothing.
+ * Tests of policy/budget.c: max-min fair parts, bounds, and that random members never leave less than
+ * nothing.
  */
 #include "policy/budget.h"
 #include "policy/rng.h"

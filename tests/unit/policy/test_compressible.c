@@ -21,10 +21,11 @@ static size_t rows(char *out, size_t room)
 {
     size_t n = 0;
     for (unsigned i = 0; n + 160 < room; i++)
-        n += (size_t)snprintf(out + n, room - n,
-                              "{\"id\":%u,\"name\":\"prompt-%u\",\"version\":\"1.%u.0\",\"tags\":[\"a\",\"b\"],"
-                              "\"active\":%s,\"score\":%u}",
-                              i * 7919u % 10007u, i, i % 13, i % 3 ? "true" : "false", i * 104729u % 1000u);
+        n += (size_t)snprintf(
+            out + n, room - n,
+            "{\"id\":%u,\"name\":\"prompt-%u\",\"version\":\"1.%u.0\",\"tags\":[\"a\",\"b\"],"
+            "\"active\":%s,\"score\":%u}",
+            i * 7919u % 10007u, i, i % 13, i % 3 ? "true" : "false", i * 104729u % 1000u);
     return n;
 }
 
@@ -54,7 +55,7 @@ START_TEST(one_letter)
 {
     char text[8000];
     memset(text, 'x', sizeof text);
-    ck_assert_uint_le(size_of(text, sizeof text), 150); 
+    ck_assert_uint_le(size_of(text, sizeof text), 150);
 }
 END_TEST
 

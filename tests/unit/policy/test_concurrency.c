@@ -83,7 +83,8 @@ START_TEST(health_is_the_floor)
     ck_assert(c.healthy > 40 && c.healthy < 60);
     ck_assert_int_ge(concurrency_limit(&c), 60);
     ck_assert_int_le(concurrency_limit(&c), 100); /* 1.5 h + 5 */
-    traffic(100, 500 * TICK_MS, OUTCOME_RESPONSE_TIMEOUT, 1); /* nothing is answered: a few find out how it goes on */
+    traffic(100, 500 * TICK_MS, OUTCOME_RESPONSE_TIMEOUT,
+            1); /* nothing is answered: a few find out how it goes on */
     ck_assert_int_ge(concurrency_limit(&c), (int)(0.25 * c.healthy));
     ck_assert_int_le(concurrency_limit(&c), (int)(0.5 * c.healthy));
     traffic(100, 500 * TICK_MS, OUTCOME_RESPONSE_TIMEOUT, 60); /* nothing is answered at all: down to min */

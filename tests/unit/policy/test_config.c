@@ -501,7 +501,8 @@ START_TEST(changes_are_judged_together_and_taken_back)
     fixture_put(&f, "cache.targets", CONFIG_SEQUENCE, NULL);
     fixture_put(&f, "cache.targets[0]", CONFIG_SCALAR, "A");
     const struct config *old = fixture_good(&f);
-    const struct config *a = config_with_all(old, moved, 2, &errors); /* each alone would be refused, or not */
+    const struct config *a =
+        config_with_all(old, moved, 2, &errors); /* each alone would be refused, or not */
     ck_assert_ptr_nonnull(a);
     ck_assert_int_eq(a->pool_min_size, 20);
     ck_assert_ptr_null(config_with_all(a, half, 2, &errors));

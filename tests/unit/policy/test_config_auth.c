@@ -166,7 +166,8 @@ START_TEST(what_protects_the_process_is_switched_off)
 {
     ck_assert(strstr(warning_about(FILE_OF("security.seccomp=false"), 0), "security.seccomp"));
     ck_assert(strstr(warning_about(FILE_OF("security.core_dumps=true"), 0), "security.core_dumps"));
-    ck_assert(strstr(warning_about(FILE_OF("cache.redis_url=redis+sentinel://:p@h/m"), 0), "no TLS with Sentinels"));
+    ck_assert(strstr(warning_about(FILE_OF("cache.redis_url=redis+sentinel://:p@h/m"), 0),
+                     "no TLS with Sentinels"));
     ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis+sentinel://h/m"), 0));
 }
 END_TEST
@@ -221,11 +222,12 @@ END_TEST
 START_TEST(dangers_that_are_refused)
 {
     file(FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "upstream.tls.verify=false"),
-         "test.yaml:3:3: upstream.tls.verify: is false while the sidecar holds a key (auth.scheme): anybody on the "
+         "test.yaml:3:3: upstream.tls.verify: is false while the sidecar holds a key (auth.scheme): anybody "
+         "on the "
          "way could take the key; allowed: true, with upstream.tls.ca_file for an authority of your own");
     file(FILE_OF("upstream.connect_to=x:443"), NULL);
-    file(FILE_OF("upstream.connect_to=x"),
-         "test.yaml:1:3: upstream.connect_to: is not host:port, allowed: such as api.internal:443 or [::1]:443");
+    file(FILE_OF("upstream.connect_to=x"), "test.yaml:1:3: upstream.connect_to: is not host:port, allowed: "
+                                           "such as api.internal:443 or [::1]:443");
     file(FILE_OF("listen.handover=run/x"),
          "test.yaml:1:3: listen.handover: is no absolute path, allowed: such as /run/promptops/handover");
 }

@@ -428,8 +428,8 @@ START_TEST(directives_of_shared_caches)
 }
 END_TEST
 
-/* The configured windows: the one for refreshing behind where the origin states no lifetime, for it may not be
- * longer than that (RFC 9111 4.2.4), and never longer than our own lifetime. */
+/* The configured windows: the one for refreshing behind where the origin states no lifetime, for it may not
+ * be longer than that (RFC 9111 4.2.4), and never longer than our own lifetime. */
 START_TEST(configured_windows)
 {
     struct freshness f;

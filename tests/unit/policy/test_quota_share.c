@@ -1,6 +1,6 @@
 /*
- * Tests of policy/quota_share.c: what is let go under a grant, out of touch, in a new window; what is told of a
- * window; refusals of others. Minutes of it under load are tests/sim/sim_budget.c's.
+ * Tests of policy/quota_share.c: what is let go under a grant, out of touch, in a new window; what is told of
+ * a window; refusals of others. Minutes of it under load are tests/sim/sim_budget.c's.
  */
 #include "policy/budget.h"
 #include "policy/quota.h"
@@ -141,7 +141,8 @@ START_TEST(a_rate_is_shared_as_a_rate)
 {
     struct quota_part parts[QUOTA_WINDOWS];
     struct rate_reading said = {.count = 1, .retry_after = -1, .date = -1};
-    said.window[0] = (struct rate_window){.key = 77, .limit = 100, .remaining = 99, .reset = TICK_S, .length = TICK_S};
+    said.window[0] =
+        (struct rate_window){.key = 77, .limit = 100, .remaining = 99, .reset = TICK_S, .length = TICK_S};
     begin(4, true);
     struct quota_waiter w = {0};
     struct quota_call call = {.flow = 1, .deadline = TICK_NEVER};

@@ -170,7 +170,8 @@ START_TEST(budget_is_a_share_plus_a_floor)
 {
     for (int i = 0; i < 200; i++)
         retry_budget_request(&budget, now);
-    ck_assert_double_eq_tol(retry_budget_left(&budget, now), 32, 1e-9); /* a tenth of 200, a tenth of that, and 10 x 1/s */
+    ck_assert_double_eq_tol(retry_budget_left(&budget, now), 32,
+                            1e-9); /* a tenth of 200, a tenth of that, and 10 x 1/s */
     int taken = 0;
     while (retry_budget_take(&budget, now))
         taken++;

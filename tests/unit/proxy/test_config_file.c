@@ -175,7 +175,8 @@ START_TEST(not_understood)
 {
     BAD("a: &x {enabled: true}\ncache:\n  <<: *x\n",
         "c.yaml:3:3: cache.<<: merge keys are not understood; write the keys out",
-        "c.yaml:1:1: a: unknown key, allowed here: workers, drain_timeout, drain_idle, security, log, listen, admin, "
+        "c.yaml:1:1: a: unknown key, allowed here: workers, drain_timeout, drain_idle, security, log, "
+        "listen, admin, "
         "upstream, auth, "
         "pool, cache, retry, circuit_breaker, rate_limit, concurrency, batching, performance, alerts, "
         "notifications, "

@@ -1,5 +1,5 @@
 /*
- * Tests of proxy/exchange*.c with no socket: client and upstream are in memory, time is virtual. Whatever they do,
+ * Tests of proxy/exchange*.c with no socket: both peers are in memory, time is virtual. Whatever they do,
  * each request ends exactly once, what goes down is what came up, and nothing that broke ends cleanly.
  */
 #include "proxy/exchange.h"

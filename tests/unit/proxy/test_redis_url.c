@@ -47,8 +47,8 @@ START_TEST(options_behind_the_question_mark)
     ck_assert_str_eq(a.ca_file, "/a b");
     ck_assert(!a.verify);
     ck_assert_str_eq(a.master, "");
-    ck_assert(redis_url_parse("redis+sentinel://me:pw@s.example/my-master?db=3&sentinel_password=a%20b", &a, err,
-                              sizeof(err)));
+    ck_assert(redis_url_parse("redis+sentinel://me:pw@s.example/my-master?db=3&sentinel_password=a%20b", &a,
+                              err, sizeof(err)));
     ck_assert_str_eq(a.endpoint.host, "s.example");
     ck_assert_int_eq(a.endpoint.port, 26379);
     ck_assert_str_eq(a.master, "my-master");

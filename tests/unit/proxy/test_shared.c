@@ -1,6 +1,7 @@
 /*
- * The level that sidecars share, against a real redis-server: two stores as two processes. Names of a credential,
- * values that come over, purges that are heard, values that are not what they should be, Redis gone and back.
+ * The level that sidecars share, against a real redis-server: two stores as two processes. Names of a
+ * credential, values that come over, purges that are heard, values that are not what they should be, Redis
+ * gone and back.
  */
 #include <event2/event.h>
 
@@ -223,7 +224,8 @@ START_TEST(what_redis_gives_back_is_not_believed)
     const char *list = say("KEYS *\r\n", 8);
     for (const char *p = list; (p = strstr(p, "promptops:")); p++) { /* the one that is no stream */
         size_t n = strcspn(p, "\r\n");
-        bool stream = (n > 7 && strncmp(p + n - 7, ":purges", 7) == 0) || (n > 7 && strncmp(p + n - 7, ":places", 7) == 0);
+        bool stream = (n > 7 && strncmp(p + n - 7, ":purges", 7) == 0) ||
+                      (n > 7 && strncmp(p + n - 7, ":places", 7) == 0);
         if (!stream)
             snprintf(key, sizeof(key), "%.*s", (int)n, p);
     }
