@@ -537,7 +537,7 @@ static bool says_otherwise(const struct quota *q, tick_t after, tick_t now)
         return false;
     for (int i = 0; i < q->count; i++) {
         tick_t off = now + after - q->window[i].end_hi;
-        if (off >= -3 * TICK_S && off <= 3 * TICK_S)
+        if (off >= -2 * TICK_S && off <= 3 * TICK_S) /* its clock, and whole seconds */
             return false;
     }
     return true;

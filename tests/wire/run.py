@@ -27,7 +27,7 @@ TIME_LIMIT = 60
 PROCESSORS = len(os.sched_getaffinity(0))
 JOBS = 2 + 3 * PROCESSORS    # they mostly wait
 LOADED = 1 + PROCESSORS      # of those that keep the sidecar under load
-AGAIN = 4    # so many tests that failed are run again, alone; more are no accident
+AGAIN = 6    # so many tests that failed are run again, alone; more are no accident
 FINAL = ("sanitizer report", "crashed", "the sidecar ended with")
 
 

@@ -1,6 +1,7 @@
 """What supervisors do with the process: notifications, sockets that are handed over, an upgrade under load, --health,
 and what the process has given up."""
 import os
+import random
 import signal
 import socket
 import sys
@@ -36,7 +37,13 @@ def activated(names, *ports):
 
 
 def free_ports(count):
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    """Below those that the kernel gives away by itself: none is taken by chance before it is used."""
+    held = []
+    while len(held) < count:
+        try:
+            held.append(socket.create_server(("127.0.0.1", random.randrange(12000, 32000))))
+        except OSError:
+            continue
     ports = [s.getsockname()[1] for s in held]
     for s in held:
         s.close()

@@ -282,6 +282,26 @@ START_TEST(what_is_only_assumed_is_marked)
 }
 END_TEST
 
+/*
+ * "Wait a second", to the first call of all, three seconds before the minute is over: it was taken for the end of
+ * the minute, and the third behind it was refused, as if the minute began late and at the even pace.
+ */
+START_TEST(first_call_refused_near_the_end_of_a_minute)
+{
+    struct rate_reading later = {.retry_after = TICK_S, .date = -1};
+    for (int at = 0; at < 1200; at++) { /* by tenths of a second, on both sides of belief */
+        struct quota_waiter w[4] = {0};
+        begin(true);
+        rules.believe = at & 1;
+        quota_init(&q, &rules, now, WALL + at / 2 * 100 * TICK_MS);
+        ck_assert_int_eq(ask(&w[0], 1).kind, QUOTA_GO);
+        end(true, &later);
+        for (int i = 1; i < 4; i++)
+            ck_assert_int_eq(ask(&w[i], 1).kind, QUOTA_WAIT);
+    }
+}
+END_TEST
+
 /* What is only assumed holds nobody back; beyond it one goes first; an answer disproves it, a refusal
  * confirms it. */
 START_TEST(assumed_and_not_believed)
@@ -478,6 +498,7 @@ int main(void)
     tcase_add_test(t, retry_after_is_a_gate_for_all);
     tcase_add_test(t, refusal_without_a_word);
     tcase_add_test(t, what_is_only_assumed_is_marked);
+    tcase_add_test(t, first_call_refused_near_the_end_of_a_minute);
     tcase_add_test(t, assumed_and_not_believed);
     tcase_add_test(t, servers_clock);
     tcase_add_test(t, background_gets_the_spare);
