@@ -436,15 +436,25 @@ void clients_resume(struct worker *w)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
+/* Is something left to do for a client of which no exchange knows at present: an answer that is not taken yet,
+ * or requests that wait for the end of this turn? */
+static bool client_waits(const struct client *c)
+{
+    return !c->d.exchange && (c->state == CLIENT_BUSY || (c->state == CLIENT_IDLE && c->in.len > 0));
+}
+
+/* The client sends no more. What it sent whole is answered (RFC 9112 9.6). */
 static void client_eof(struct client *c, bool broken)
 {
     broken = broken || c->d.half_closed;
+    if (!broken && client_waits(c)) {
+        c->d.half_closed = true;
+        client_read_on(c, false);
+        if (c->out.bytes == 0)
+            client_resume_later(c);
+        return;
+    }
     if (broken || c->state == CLIENT_TUNNEL || !c->d.exchange || !c->body.done) {
-        if (c->state == CLIENT_BUSY && !c->d.exchange && c->out.bytes > 0 && !broken) {
-            c->d.half_closed = true; /* still reading its answer */
-            client_read_on(c, false);
-            return;
-        }
         client_break(c, REASON_CLIENT_GONE);
         return;
     }

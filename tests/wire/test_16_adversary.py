@@ -4,6 +4,7 @@ import json
 import os
 import select
 import signal
+import threading
 import time
 
 from harness import *
@@ -53,6 +54,40 @@ def test_9112_9_3_bytes_that_came_in_the_same_turn_as_the_next_request(t):
             os.kill(sidecar.pid, signal.SIGCONT)
             equal(client.response().body, b"ok", "the next answer, round %d" % number)
             check(origin.last().connection != connection.number, "the connection was used")
+
+
+def test_9112_9_6_a_half_close_in_the_same_turn_as_an_answer(t):
+    """The loop finds both ready at once: the first request is answered, and the client has ended its side. Those that wait behind
+    it, read already, are answered all the same."""
+    release = threading.Event()
+
+    def hold(conn, _):
+        release.wait(PATIENCE)
+        conn.reply(body=b"first")
+        answered.set()
+    answered = threading.Event()
+    origin = t.origin()
+    origin.on["/first"] = hold
+    sidecar = t.sidecar(origin)
+    for behind in (1, 40):
+        for half_first in (False, True):
+            with t.case("%d behind it, %s" % (behind, "the end first" if half_first else "the answer first")), sidecar.client() as client:
+                before = origin.count()
+                release.clear()
+                answered.clear()
+                client.send(make_request("/first") + make_request("/next") * behind)
+                origin.wait_requests(before + 1)
+                os.kill(sidecar.pid, signal.SIGSTOP)
+                wait_for(lambda: stopped(sidecar.pid), "the sidecar to stand still")
+                if half_first:
+                    client.half_close()
+                release.set()
+                check(answered.wait(PATIENCE), "the answer")
+                if not half_first:
+                    client.half_close()
+                os.kill(sidecar.pid, signal.SIGCONT)
+                equal([client.response().body for _ in range(behind + 1)], [b"first"] + [b"ok"] * behind, "the answers")
+                client.closed()
 
 
 WEBSOCKET = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Version", "13")]
