@@ -178,7 +178,7 @@ static void down_want_body(struct downstream *d, bool wanted)
         client_read_on(c, false);
     if (wanted && c->in.len > 0)
         client_resume_later(c);
-    else if (wanted)
+    else if (wanted && !d->half_closed) /* its end was read already */
         client_read_on(c, true);
 }
 

@@ -232,7 +232,8 @@ static enum reason refused(const struct exchange *x)
     return REASON_NONE;
 }
 
-/* RFC 9110 7.6.2: an OPTIONS that may go no further is answered here. The number is 1*DIGIT, so 00 is one too. */
+/* RFC 9110 7.6.2: an OPTIONS that may go no further is answered here. The number is 1*DIGIT, so 00 is one
+ * too. */
 static bool ends_here(const struct exchange *x)
 {
     if (x->req.method != METHOD_OPTIONS)

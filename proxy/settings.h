@@ -54,8 +54,8 @@ void publication_unref(struct publication *p);
 
 /*
  * The TLS of the listening side and of the upstream's: one reference in *out, NULL for plain connections.
- * False with a sentence in err, which begins with the name of the key in listen.tls or upstream.tls that is at
- * fault, when a file does not hold what it should.
+ * False with a sentence in err, which begins with the name of the key in listen.tls or upstream.tls that is
+ * at fault, when a file does not hold what it should.
  */
 bool settings_server_tls(const struct config *cfg, struct tls_context **out, char *err, size_t err_size);
 bool settings_client_tls(const struct config *cfg, struct tls_context **out, char *err, size_t err_size);
