@@ -14,13 +14,15 @@
 
 enum { GIVE_WAY = 5 }; /* nice: a weight of a third */
 
-/* The kernel's struct sched_attr in its first form, which every kernel knows; new C libraries define it, older ones do not. */
+/* The kernel's struct sched_attr in its first form, which every kernel knows; new C libraries define it,
+ * older ones do not. */
 struct scheduling {
     uint32_t size, policy;
     uint64_t flags;
     int32_t nice;
     uint32_t priority;
-    uint64_t runtime, deadline, period; /* ns; runtime is the slice that is asked for (Linux 6.12; ignored before) */
+    uint64_t runtime, deadline,
+        period; /* ns; runtime is the slice that is asked for (Linux 6.12; ignored before) */
 };
 
 static const uint64_t LONG_SLICE = 100000000; /* ns: the longest that the kernel takes */
@@ -75,7 +77,8 @@ void cpus_give_way(void)
 {
     id_t self = (id_t)syscall(SYS_gettid);
     int nice = getpriority(PRIO_PROCESS, self) + GIVE_WAY;
-    struct scheduling wanted = {.size = sizeof(wanted), .policy = SCHED_BATCH, .nice = nice > 19 ? 19 : nice, .runtime = LONG_SLICE};
+    struct scheduling wanted = {
+        .size = sizeof(wanted), .policy = SCHED_BATCH, .nice = nice > 19 ? 19 : nice, .runtime = LONG_SLICE};
     if (syscall(SYS_sched_setattr, 0, &wanted, 0))
         (void)setpriority(PRIO_PROCESS, self, nice);
 }
