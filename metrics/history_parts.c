@@ -58,7 +58,8 @@ const char *history_part_name(const struct history *h, int part, char room[HISTO
         return room;
     }
     if (part < FIRST_OUTCOME)
-        return part - FIRST_VERDICT < VERDICT_COUNT ? cache_word_name((unsigned)(part - FIRST_VERDICT)) : NULL;
+        return part - FIRST_VERDICT < VERDICT_COUNT ? cache_word_name((unsigned)(part - FIRST_VERDICT))
+                                                    : NULL;
     const char *name =
         metrics_outcome_name(h->metrics, (unsigned)(part - FIRST_OUTCOME) % HISTORY_OUTCOMES, room);
     return strcmp(name, "other") == 0 ? NULL : name;
@@ -121,7 +122,8 @@ void history_put_coded(struct history *h, double seconds)
         uint64_t gain = h->coded_now[i] - h->coded[i];
         if (!gain || h->coded_now[i] < h->coded[i])
             continue;
-        enum metric_type type = FIRST_CODED + i < FIRST_REASON ? METRIC_TYPE_THROUGHPUT : METRIC_TYPE_RETRY_COUNT;
+        enum metric_type type =
+            FIRST_CODED + i < FIRST_REASON ? METRIC_TYPE_THROUGHPUT : METRIC_TYPE_RETRY_COUNT;
         history_put_sample(&h->packed, history_key(HISTORY_PART + FIRST_CODED + i, type), gain, 0,
                            (uint64_t)((double)gain * 1e3 / seconds));
         h->coded[i] = h->coded_now[i];
