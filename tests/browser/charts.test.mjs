@@ -117,7 +117,9 @@ const CHARTS = {
     'phases-time': (rows) => likeSeries(rows.filter((row) => row['First byte'] !== null), 'NETWORK_LATENCY', { 'First byte': 'p95' }, '&phase=first_byte'),
     'pool-states': async (rows) => {
       const told = byName(await parts('CONNECTION_POOL_SIZE', 'state'), 'part');
-      assert.deepEqual(Object.fromEntries(rows.map((row) => [row.state, row.connections])), { idle: told.idle.mean, active: told.active.mean, connecting: told.connecting.mean });
+      // A mean that each second moves: the page's may be two seconds older.
+      assert.deepEqual(rows.map((row) => row.state).sort(), ['active', 'connecting', 'idle']);
+      for (const row of rows) assert.ok(Math.abs(row.connections - told[row.state].mean) < 0.3 + told[row.state].mean * 0.15, `${row.state}: ${row.connections}, ${told[row.state].mean}`);
     },
     phases: async (rows) => {
       const told = byName(await parts('NETWORK_LATENCY', 'phase'), 'part');
