@@ -85,7 +85,7 @@ def ask(sidecar, origin, data):
     check(left == 1 if end == "bad" else left == 0 or end == "more", "%d answers more, for what ends in %r" % (left, end))
 
 
-@slow(60 + 60 // SHARE)
+@slow(60 + 600 // SHARE)
 def test_9112_requests_that_are_changed_in_every_place(t):
     origin = t.origin()
     for name, config in [("", {}), ("cached", {"cache.enabled": True, "cache.default_ttl": 0, "retry.max_attempts": 3})]:
@@ -113,7 +113,7 @@ def see(client, method):
         return cut.message.status if cut.message else None, None
 
 
-@slow(60 + 60 // SHARE)
+@slow(60 + 600 // SHARE)
 def test_9112_answers_that_are_changed_in_every_place(t):
     origin = t.origin()
     now = [b""]
