@@ -16,6 +16,7 @@ enum { CALLS, FAILURES, SLOW };
 #define DEFAULT_LEASE (30 * TICK_S)
 #define DENSE         1000 /* calls in the window: so many that a run may be a matter of milliseconds */
 #define DENSE_RUN     (150 * TICK_MS)
+#define BY_CHANCE     1e-5 /* runs in a window: at most so many open it without need */
 
 static int probes(const struct breaker *b)
 {
@@ -136,8 +137,8 @@ struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t n
 /*
  * Whether so many failures in a row are more than chance. When the window holds enough calls, a run of k is
  * expected about calls x p^k times in it, p being the share of failures before the run; at 1000 calls a
- * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in a
- * thousand is left to the failure rate. In dense traffic a run must last for a while, too, and for two
+ * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in
+ * 100,000 (eleven days of windows) is left to the failure rate: a false opening costs every call of 5 s. In dense traffic a run must last for a while, too, and for two
  * generations of calls: an upstream that has become slow still answers between its timeouts once the
  * concurrency limit has come down, and that is what helps it, not a breaker.
  */
@@ -152,9 +153,9 @@ static bool run_is_telling(const struct breaker *b, tick_t took, tick_t now)
         return false;
     double p = failures > b->run ? (double)(failures - b->run) / (double)(calls - b->run) : 0;
     double expected = (double)calls;
-    for (uint32_t i = 0; i < b->run && expected > 0.001; i++)
+    for (uint32_t i = 0; i < b->run && expected > BY_CHANCE; i++)
         expected *= p;
-    return expected <= 0.001;
+    return expected <= BY_CHANCE;
 }
 
 static enum breaker_cause why_open(struct breaker *b, tick_t took, tick_t now)
