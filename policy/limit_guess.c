@@ -234,6 +234,8 @@ static struct bounds begun_bounds(const struct limit_log *l, tick_t length, bool
             t = tally_of(0, sure ? 0 : t.calls + t.perhaps, sure && (alone || i > 0));
             begin = r->first;
             weigh(&b, &t, r->calls);
+        } else if (r->first >= begin + length + doubt && (alone || i > 0)) {
+            b.most = 0; /* it would have been the first of a window */
         }
     }
     return b;
