@@ -249,7 +249,7 @@ def three_minutes(t):
     origin = stand_in(t, rate_limit={"minute": 60, "dialect": "documented", "headers": True, "retry_after": 0})
     sidecar = t.sidecar(origin.url, {**AS_USED, "rate_limit.max_wait": "20s"})
     time.sleep(60 - time.time() % 60 + 0.2)      # its windows are the clock's minutes
-    return sidecar.client, lambda: origin.counts()["rate_limited"], 180, 179
+    return lambda: sidecar.client(timeout=40), lambda: origin.counts()["rate_limited"], 180, 179
 
 
 def one_window(t):
