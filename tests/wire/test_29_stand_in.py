@@ -70,7 +70,7 @@ def closed_loop(t, sidecar, count, clients=8):
 
 
 @alone
-@slow(120)
+@slow(400)
 def test_a_hard_outage(t):
     """503 at once, all connections refused: at most 1.15 calls for each request, 5 % of them once a breaker is open; back in 5 s."""
     for outage in ("503",) if not FULL else ("503", "refuse", "reset"):
