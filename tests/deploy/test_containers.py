@@ -154,10 +154,10 @@ STAND_IN = {"name": "stand-in", "image": "base", "command": ["/promptops-origin"
 ONE_CALL = 'curl -s -m 10 -o /dev/null -w "%{http_code}\\n" "$PROMPTOPS_BASE_URL/v1/client/prompts/prompt-$n"'
 
 
-def pod(directory, name, spec, config, secret, certificate=None):
+def pod(directory, name, spec, config, secret, certificate=None, config_name="promptops-sidecar"):
     images = {"base": base, "promptops-sidecar:0.1.0": IMAGE, "promptops-redirect:0.1.0": IMAGE + "-redirect",
               "registry.example/app:1.0.0": base, "registry.example/nightly:1.0.0": base}
-    objects = {("ConfigMap", "promptops-sidecar"): {"sidecar.yaml": config}, ("Secret", "promptops"): secret, ("Secret", "promptops-own-name"): certificate}
+    objects = {("ConfigMap", config_name): {"sidecar.yaml": config}, ("Secret", "promptops"): secret, ("Secret", "promptops-own-name"): certificate}
     return Kubelet("%s-%d" % (name, os.getpid()), spec, images, objects, directory)
 
 
@@ -219,6 +219,42 @@ def test_pod_of_a_job_completes(directory):
         print("  the sidecar ended %.1f s after the job" % (time.monotonic() - started))
     finally:
         kubelet.remove()
+
+
+def rendered(directory, *settings):
+    """The chart's objects as (kind, name): object, with the stand-in as the API."""
+    objects = quick.template("config.upstream.url=http://127.0.0.1:8000", *settings).stdout
+    return {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(objects) if d}
+
+
+def run_chart_pod(directory, name, spec, objects, application):
+    """The pod's container `application` ends well; what it said."""
+    spec["initContainers"].insert(0, STAND_IN)
+    config = objects["ConfigMap", "release-sidecar"]["data"]["sidecar.yaml"]
+    kubelet = pod(directory, name, spec, config, {"api-key": "po_demoDemo0000000000000001", "admin-token": "t"}, config_name="release-sidecar")
+    try:
+        kubelet.start()
+        kubelet.start_all()
+        assert kubelet.exit_code(application) == 0, kubelet.logs(application) + kubelet.logs("promptops-sidecar")
+        return kubelet.logs(application)
+    finally:
+        kubelet.remove()
+
+
+def test_pod_of_helm_test(directory):
+    objects = rendered(directory)
+    said = run_chart_pod(directory, "helm-test", objects["Pod", "release-test"]["spec"], objects, "ask")
+    assert "requests" in said.lower(), said
+
+
+def test_pod_that_was_injected(directory):
+    """A pod that knows of no sidecar but its label, through the policy: it runs, and its call goes through the sidecar."""
+    objects = rendered(directory, "injection.enabled=true", "workload=none")
+    app = quick.bare_pod()
+    app["spec"]["containers"][0]["command"] = ["/bin/sh", "-c", "curl -sfi -m 10 http://127.0.0.1:8080/v1/client/prompts/prompt-1"]
+    made = quick.mutated([(objects["MutatingAdmissionPolicy", "release-space-inject"], app)])[0]
+    said = run_chart_pod(directory, "injected", made["spec"], objects, "app")
+    assert "Cache-Status: promptops-sidecar; fwd=" in said, said
 
 
 def certificates(directory):
