@@ -103,7 +103,7 @@ def check_configuration(text, directory):
     path = os.path.join(directory, "sidecar.yaml")
     stand_in = os.path.join(directory, "file")
     with open(stand_in, "w") as out:
-        out.write("x\n")
+        out.write("x" * 24 + "\n")
     with open(path, "w") as out:
         out.write(re.sub(r"/(etc/promptops|run/secrets)/[\w/.-]+", stand_in, text))
     return run(SIDECAR, "--check", "--config", path)

@@ -25,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 IMAGE = "localhost/promptops-sidecar:test"
 MANIFESTS = os.path.join(ROOT, "deploy", "kubernetes")
+ONE_TOKEN, OTHER_TOKEN = "token-of-24-characters-1", "token-of-24-characters-2"
 base = sources = None
 
 
@@ -172,7 +173,7 @@ def test_pod_of_the_deployment(directory):
     # On TERM the application makes one more call and notes its status: the sidecar must still be there.
     app["command"] = ["/bin/sh", "-c", "trap 'n=95; echo last $(%s); exit 0' TERM; n=0; while :; do n=$((n %% 90 + 1)); echo $(%s); sleep 0.2 & wait $!; done" % (ONE_CALL, ONE_CALL)]
     spec["initContainers"].insert(0, STAND_IN)
-    keys = {"api-key": "po_demoDemo0000000000000001", "admin-token": "token-one"}
+    keys = {"api-key": "po_demoDemo0000000000000001", "admin-token": ONE_TOKEN}
     kubelet = pod(directory, "deployment", spec, sidecar_config("base", upstream__url="http://127.0.0.1:8000"), keys)
     sidecar = kubelet.container("promptops-sidecar")
     try:
@@ -183,13 +184,13 @@ def test_pod_of_the_deployment(directory):
         metrics = "http://%s:9901/metrics" % POD_ADDRESS
         status = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"]
         assert kubelet.inside(*status, metrics).stdout == "401", "no token is asked for"
-        assert kubelet.inside(*status, "-H", "Authorization: Bearer token-one", metrics).stdout == "200", "the token is refused"
+        assert kubelet.inside(*status, "-H", "Authorization: Bearer " + ONE_TOKEN, metrics).stdout == "200", "the token is refused"
         assert kubelet.inside(*status, "-m", "2", "http://%s:8080/" % POD_ADDRESS, check=False).stdout == "000", "the proxy is reached from outside"
-        kubelet.update("Secret", "promptops", {"api-key": "po_demoDemo0000000000000002", "admin-token": "token-two"})
+        kubelet.update("Secret", "promptops", {"api-key": "po_demoDemo0000000000000002", "admin-token": OTHER_TOKEN})
         kubelet.wait_for(lambda: "sent with another key" in kubelet.logs("promptops-sidecar"), "the new key to be used")
         before = kubelet.logs("app").split().count("200")
         kubelet.wait_for(lambda: kubelet.logs("app").split().count("200") >= before + 3, "answers after the roll")
-        kubelet.wait_for(lambda: kubelet.inside(*status, "-H", "Authorization: Bearer token-two", metrics).stdout == "200", "the new token")
+        kubelet.wait_for(lambda: kubelet.inside(*status, "-H", "Authorization: Bearer " + OTHER_TOKEN, metrics).stdout == "200", "the new token")
         answers = kubelet.logs("app").split()
         assert set(answers) == {"200"}, "answers: %r" % set(answers)
         started = time.monotonic()
@@ -207,7 +208,7 @@ def test_pod_of_a_job_completes(directory):
     work["command"] = ["/bin/sh", "-c", "for n in 1 2 3; do code=$(%s); echo $code; [ $code = 200 ] || exit 1; done" % ONE_CALL]
     spec["initContainers"].insert(0, STAND_IN)
     kubelet = pod(directory, "job", spec, sidecar_config("job", upstream__url="http://127.0.0.1:8000"),
-                  {"api-key": "po_demoDemo0000000000000001", "admin-token": "t"})
+                  {"api-key": "po_demoDemo0000000000000001", "admin-token": ONE_TOKEN})
     try:
         kubelet.start()
         kubelet.start_all()
@@ -231,7 +232,7 @@ def run_chart_pod(directory, name, spec, objects, application):
     """The pod's container `application` ends well; what it said."""
     spec["initContainers"].insert(0, STAND_IN)
     config = objects["ConfigMap", "release-sidecar"]["data"]["sidecar.yaml"]
-    kubelet = pod(directory, name, spec, config, {"api-key": "po_demoDemo0000000000000001", "admin-token": "t"}, config_name="release-sidecar")
+    kubelet = pod(directory, name, spec, config, {"api-key": "po_demoDemo0000000000000001", "admin-token": ONE_TOKEN}, config_name="release-sidecar")
     try:
         kubelet.start()
         kubelet.start_all()
@@ -291,7 +292,7 @@ def application_calls_the_apis_name(directory, folder, spec, config, secret):
     spec["initContainers"].insert(0, stand_in)
     app = spec["containers"][0]
     app["command"] = ["/bin/sh", "-c", 'curl -si -m 10 -H "Authorization: Bearer po_demoDemo0000000000000001" $PROMPTOPS_BASE_URL/v1/client/prompts/prompt-1']
-    return pod(directory, folder, spec, config, {"api-key": "unused", "admin-token": "t", "ca.crt": secret["ca.crt"]}, secret)
+    return pod(directory, folder, spec, config, {"api-key": "unused", "admin-token": ONE_TOKEN, "ca.crt": secret["ca.crt"]}, secret)
 
 
 def with_name_of_the_api(directory, folder, **change):
