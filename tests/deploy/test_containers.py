@@ -119,6 +119,9 @@ def test_image_is_reproducible(_):
     """Built once more, compilation included, it has the same layers."""
     build_image(IMAGE + "-again", "--no-cache")
     assert digest(IMAGE) == digest(IMAGE + "-again"), "the layers differ"
+    ids = [json.loads(run("podman", "inspect", tag).stdout)[0]["Id"] for tag in (IMAGE, IMAGE + "-again")]
+    assert ids[0] == ids[1], "the same layers, but another image: %r" % ids
+    print("  image: %s, twice" % ids[0][:16])
     run("podman", "rmi", IMAGE + "-again", check=False)
 
 
@@ -193,6 +196,7 @@ def test_pod_of_the_deployment(directory):
         kubelet.wait_for(lambda: kubelet.inside(*status, "-H", "Authorization: Bearer " + OTHER_TOKEN, metrics).stdout == "200", "the new token")
         answers = kubelet.logs("app").split()
         assert set(answers) == {"200"}, "answers: %r" % set(answers)
+        assert '"security"' not in kubelet.logs("promptops-sidecar"), "a system call was denied:\n" + kubelet.logs("promptops-sidecar")
         started = time.monotonic()
         codes = kubelet.stop()
         assert (codes["app"], codes["promptops-sidecar"]) == (0, 0), codes
