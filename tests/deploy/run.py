@@ -448,6 +448,13 @@ def test_the_guide_names_what_there_is(_):
         assert key in keys, "no option %s" % key
     for name in set(re.findall(r"\bpromptops_\w+", guide)):
         assert name in all_names() or re.sub(r"_(bucket|sum|count)$", "", name) in all_names(), "%s is not exported" % name
+    with running() as where:
+        paths = json.loads(get(where["admin_listening"], "/api/v1/openapi.json"))["paths"]
+    calls = re.findall(r"(GET|POST|PUT|DELETE) (/[\w/.{}-]+)", guide) + [("POST", p) for p in re.findall(r"-X POST .* http://127.0.0.1:9901(/[\w/-]+)", guide)]
+    assert len(calls) > 3, calls
+    for method, path in calls:
+        known = [p for p in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", p), path)]
+        assert known and method.lower() in paths[known[0]], "the admin port has no %s %s" % (method, path)
     commands = set(re.findall(r"^  (\w+)", run(os.path.join(BUILD, "promptops-perf"), "--help").stdout, re.M))
     for words in re.findall(r"`(?:perf|promptops-perf) ([a-z]+)", guide):
         assert words in commands, "promptops-perf has no %s" % words
