@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -501,6 +502,14 @@ def test_compose_example(directory):
     for kind in ("configs", "secrets"):
         for name, entry in compose[kind].items():
             assert os.path.exists(os.path.join(folder, entry["file"])), name
+    # Debian's docker-compose is older than `name`; it knows the rest, and puts in what variables stand for.
+    with open(os.path.join(folder, "compose.yaml")) as text:
+        known = re.sub(r"^name:.*\n", "", text.read(), flags=re.M)
+    settled = yaml.safe_load(run("docker-compose", "-f", "-", "config", given=known, cwd=folder).stdout)
+    assert set(settled["services"]) == set(services)
+    script = settled["services"]["app"]["command"].replace("$$", "$")
+    run("sh", "-n", "-c", shlex.split(script)[2])
+    assert shlex.split(script)[:2] == ["sh", "-c"] and "$PROMPTOPS_BASE_URL/v1/" in script and "{" not in script, script
     with open(os.path.join(folder, "sidecar.yaml")) as text:
         check_configuration(text.read(), directory)
     with open(os.path.join(folder, "prometheus.yml")) as text:
