@@ -64,14 +64,14 @@ static const struct {
                             [STATE_LIMIT] = {.name = "limit"},
                             [STATE_IN_FLIGHT] = {.name = "in_flight"}};
 
-const char *history_part(int i, enum metric_type *type)
+const char *history_phase_name(int i)
 {
-    bool phase = i < HISTORY_PHASES;
-    if (i < 0 || i >= HISTORY_PARTS)
-        return NULL;
-    if (type)
-        *type = phase ? METRIC_TYPE_NETWORK_LATENCY : METRIC_TYPE_CONNECTION_POOL_SIZE;
-    return phase ? shared[SHARED_FIRST_PHASE + i].name : states[i - HISTORY_PHASES].name;
+    return shared[SHARED_FIRST_PHASE + i].name;
+}
+
+const char *history_state_name(int i)
+{
+    return states[i].name;
 }
 
 _Static_assert((int)METRIC_TYPE_COUNT <= (int)HISTORY_TYPES, "a type fits into its part of a key");
@@ -500,6 +500,7 @@ bool history_tick(struct history *h, int64_t now, const struct history_gauges *g
     for (int i = SHARED_FIRST_PHASE; i < HISTORY_SHARED; i++)
         put_shared(h, i);
     put_states(h, g);
+    history_put_coded(h, seconds);
     bool good = keep(h, &h->levels[0], now);
     text_dispose(&room);
     h->last = now;

@@ -26,18 +26,36 @@ struct history_series {
 };
 
 /*
- * Two types are kept in parts as well, as operation HISTORY_PART + i. NETWORK_LATENCY is the round trip: its
- * parts are the phases of the attempts that it belongs to. CONNECTION_POOL_SIZE: connections by state,
- * requests that wait for one, the concurrency limit and the requests under it.
+ * Some types are kept in parts as well, as operation HISTORY_PART + i: what is counted or measured of all
+ * operations together, apart by something else. NETWORK_LATENCY is the round trip, its parts are the phases
+ * of the attempts that it belongs to. CONNECTION_POOL_SIZE: connections by state, requests that wait for one,
+ * the concurrency limit and the requests under it. THROUGHPUT: requests by status and by what the cache did,
+ * and attempts at the API by outcome. RETRY_COUNT: by reason.
  */
 enum {
     HISTORY_PART = 1 << 20,
     HISTORY_PHASES = 6,
     HISTORY_STATES = 6,
-    HISTORY_PARTS = HISTORY_PHASES + HISTORY_STATES
+    HISTORY_STATUSES = 1000, /* 0: no answer was sent */
+    HISTORY_VERDICTS = 64,
+    HISTORY_OUTCOMES = 2048, /* numbers of metrics_outcome_name() */
+    HISTORY_CODED = HISTORY_STATUSES + HISTORY_VERDICTS + 2 * HISTORY_OUTCOMES,
+    HISTORY_PARTS = HISTORY_PHASES + HISTORY_STATES + HISTORY_CODED
 };
-/* The name of part i and, where `type` is not NULL, what it is a part of. NULL from HISTORY_PARTS on. */
-const char *history_part(int i, enum metric_type *type);
+
+/* By what a type is kept apart: parts first ... first + count - 1. */
+struct history_division {
+    const char *by; /* phase, state, status, cache, outcome, reason */
+    enum metric_type type;
+    int first, count;
+};
+/* Division i; NULL behind the last. / That of a part; NULL: it is none. */
+const struct history_division *history_division(int i);
+const struct history_division *history_division_of(int part);
+
+/* The name of a part, NULL when it is none or has no name in this process. `room` takes digits. */
+enum { HISTORY_PART_NAME = 8 };
+const char *history_part_name(const struct history *h, int part, char room[HISTORY_PART_NAME]);
 
 /*
  * One point, in the unit of the type's row. What a sample is: of latencies and batches each request; of
@@ -94,6 +112,15 @@ double history_quantile(struct history *h, const struct history_series *s, int64
  */
 size_t history_points(struct history *h, const struct history_series *s, int64_t from, int64_t to,
                       int64_t step, struct history_point *out, size_t most);
+
+/*
+ * Each part of a division, or each operation where `division` is NULL, that has a sample of the type from
+ * `from` up to `to`, as one point of the whole time: by growing number. Records are those of points of
+ * `step`. `see` gets the number as in struct history_series.
+ */
+typedef void history_see_part(void *arg, int operation, const struct history_point *total);
+void history_parts(struct history *h, enum metric_type type, const struct history_division *division,
+                   int64_t from, int64_t to, int64_t step, history_see_part *see, void *arg);
 
 /*
  * The samples themselves, as sketches of `step` nanoseconds each, in the order of history_points. A sketched

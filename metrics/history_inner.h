@@ -57,6 +57,8 @@ struct history {
     struct history_level levels[HISTORY_LEVELS];
     struct history_mark *marks[METRICS_MAX_OPERATIONS];
     struct history_mark shared[HISTORY_SHARED];
+    uint64_t coded[HISTORY_CODED];     /* how far each part that is counted had come */
+    uint64_t coded_now[HISTORY_CODED]; /* scratch of a tick */
     struct hist_counts read;
     struct history_cell cell, all;
     struct text packed;
@@ -75,6 +77,22 @@ static inline bool history_is_part(uint64_t key)
     return key >= history_key(HISTORY_PART, (enum metric_type)0) &&
            key < history_key(HISTORY_PART + HISTORY_PARTS, (enum metric_type)0);
 }
+
+/* history.c: the name of phase or state i. */
+const char *history_phase_name(int i);
+const char *history_state_name(int i);
+
+/* history_parts.c: the entries of parts that are counted in series. / A number that differs when the names of
+ * parts do, so that another process's are not taken for ours. */
+void history_put_coded(struct history *h, double seconds);
+uint64_t history_names_mark(const struct history *h);
+
+/* history_read.c: the next record from `at` on for points of a level; the coarsest level of a step; a point
+ * out of what a cell holds, false without a sample. */
+const struct history_record *history_next_record(const struct history *h, int64_t at, int level);
+int history_level_for(int64_t step);
+bool history_finish(enum metric_type type, struct history_cell *c, int64_t covered,
+                    struct history_point *out);
 
 /* history.c: takes records over that another process has made, and leaves `made` empty. */
 void history_take_over(struct history *h, struct history_level made[HISTORY_LEVELS], int64_t now);

@@ -26,7 +26,7 @@ static const struct history_record *first_from(const struct history_level *l, in
 
 /* The next record from `at` on: of `level`; of a coarser one where that no longer reaches back; of finer ones
  * for the newest. */
-static const struct history_record *next_record(const struct history *h, int64_t at, int level)
+const struct history_record *history_next_record(const struct history *h, int64_t at, int level)
 {
     for (int finest = level; finest >= 0; finest--) {
         const struct history_record *best = NULL;
@@ -100,7 +100,7 @@ static bool finish_real(const struct real_sketch *s, struct history_point *out)
     return true;
 }
 
-static bool finish(enum metric_type type, struct history_cell *c, int64_t covered, struct history_point *out)
+bool history_finish(enum metric_type type, struct history_cell *c, int64_t covered, struct history_point *out)
 {
     const struct history_type *t = history_type(type);
     unsigned least = 0;
@@ -120,7 +120,7 @@ static bool finish(enum metric_type type, struct history_cell *c, int64_t covere
 }
 
 /* The coarsest level whose records fill a step evenly. */
-static int level_for(int64_t width)
+int history_level_for(int64_t width)
 {
     int level = 0;
     for (int i = 1; i < HISTORY_LEVELS; i++)
@@ -134,11 +134,11 @@ static void walk(struct history *h, const struct history_series *s, int64_t from
                  bool (*see)(void *arg, struct history *h, int64_t from, int64_t covered), void *arg)
 {
     uint64_t key = history_key(s->operation, s->type);
-    int level = level_for(width);
+    int level = history_level_for(width);
     int64_t at = from, covered = 0, present = -1;
     memset(&h->cell, 0, sizeof h->cell);
     for (;;) {
-        const struct history_record *r = next_record(h, at, level);
+        const struct history_record *r = history_next_record(h, at, level);
         int64_t number = r && r->from < to ? (r->from - from) / width : -1;
         if (number != present && covered) {
             if (!see(arg, h, from + present * width, covered))
@@ -168,7 +168,7 @@ static bool see_point(void *arg, struct history *h, int64_t from, int64_t covere
     if (p->n == p->most)
         return false;
     p->out[p->n] = (struct history_point){.from = from, .to = from + p->width};
-    p->n += finish(p->series->type, &h->cell, covered, &p->out[p->n]);
+    p->n += history_finish(p->series->type, &h->cell, covered, &p->out[p->n]);
     return true;
 }
 
@@ -235,7 +235,8 @@ static int64_t sum_window(struct history *h, const struct history_series *s, int
         level++;
     memset(&h->cell, 0, sizeof h->cell);
     *from = now;
-    for (const struct history_record *r; (r = next_record(h, at, level)) && r->from < now; at = r->to) {
+    for (const struct history_record *r; (r = history_next_record(h, at, level)) && r->from < now;
+         at = r->to) {
         if (!covered)
             *from = r->from;
         (void)add_record(r, history_key(s->operation, s->type), &h->cell);
@@ -249,7 +250,7 @@ bool history_window(struct history *h, const struct history_series *s, int64_t l
 {
     *out = (struct history_point){.to = now};
     int64_t covered = sum_window(h, s, length, now, &out->from);
-    return finish(s->type, &h->cell, covered, out);
+    return history_finish(s->type, &h->cell, covered, out);
 }
 
 double history_quantile(struct history *h, const struct history_series *s, int64_t length, int64_t now,
@@ -268,7 +269,7 @@ bool history_next(struct history *h, struct history_cursor *c, struct history_se
     if (!c->begun) {
         *c = (struct history_cursor){.at = INT64_MIN, .begun = true};
     }
-    for (const struct history_record *r; (r = next_record(h, c->at, 0));) {
+    for (const struct history_record *r; (r = history_next_record(h, c->at, 0));) {
         const uint8_t *p = r->packed, *content, *end;
         uint64_t key;
         if (c->at != r->from)
@@ -283,7 +284,7 @@ bool history_next(struct history *h, struct history_cursor *c, struct history_se
             *s = (struct history_series){(enum metric_type)(key % HISTORY_TYPES),
                                          (int)(key / HISTORY_TYPES) - 1};
             *out = (struct history_point){.from = r->from, .to = r->to};
-            if (finish(s->type, &h->cell, r->to - r->from, out))
+            if (history_finish(s->type, &h->cell, r->to - r->from, out))
                 return true;
         }
         c->at = r->to;
@@ -294,6 +295,6 @@ bool history_next(struct history *h, struct history_cursor *c, struct history_se
 
 int64_t history_oldest(const struct history *h, int64_t now)
 {
-    const struct history_record *r = next_record(h, INT64_MIN, 0);
+    const struct history_record *r = history_next_record(h, INT64_MIN, 0);
     return r ? r->from : now;
 }

@@ -12,7 +12,7 @@
 
 #include "metrics/history_inner.h"
 
-static const char MAGIC[8] = "PPHIST2\n";
+static const char MAGIC[8] = "PPHIST3\n";
 enum { NAME_MOST = 255, JOINED_MOST = 24, ENTRIES_MOST = 8192, RECORD_MOST = 1 << 22 };
 
 static uint64_t checksum(const uint8_t *p, size_t n)
@@ -66,6 +66,7 @@ void history_save(const struct history *h, struct text *out)
     struct text room = {0};
     unsigned known = metrics_operations(h->metrics);
     text_bytes(out, MAGIC, sizeof MAGIC);
+    history_put(out, history_names_mark(h));
     history_put(out, known);
     for (unsigned i = 0; i < known; i++)
         put_name(out, metrics_operation_name(h->metrics, (uint16_t)i));
@@ -124,6 +125,7 @@ struct loader {
     struct history *h;
     struct source in;
     uint16_t number[METRICS_MAX_OPERATIONS]; /* in this process, of what has this number in the bytes */
+    bool same_parts;                         /* their numbers mean the same here */
     unsigned known;
     int custom[CUSTOM_NAMES]; /* likewise; -1: it finds no room here */
     size_t custom_known;
@@ -145,6 +147,7 @@ static bool take_name(struct source *s, char out[NAME_MOST + 1])
 static bool read_names(struct loader *l)
 {
     char name[NAME_MOST + 1];
+    l->same_parts = take(&l->in) == history_names_mark(l->h);
     uint64_t known = take(&l->in);
     if (l->in.failed || known > METRICS_MAX_OPERATIONS)
         return false;
@@ -239,8 +242,10 @@ static bool moved_key(const struct loader *l, uint64_t *key)
         return moved_custom(l, slot, key);
     if (type >= METRIC_TYPE_COUNT)
         return false;
-    if (!slot || history_is_part(*key))
+    if (!slot)
         return true;
+    if (history_is_part(*key))
+        return l->same_parts;
     if (slot > l->known || !l->number[slot - 1])
         return slot == 1 && !l->number[0]; /* `other` has the number 0 everywhere */
     *key = history_key(l->number[slot - 1], (enum metric_type)type);

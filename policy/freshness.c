@@ -298,6 +298,16 @@ enum storable freshness_judge(const struct cache_rules *rules, const struct cach
     return worth_storing(&r, out) ? STORABLE_YES : STORABLE_NO_FRESHNESS;
 }
 
+bool freshness_stated(const struct cache_rules *rules, const struct head *response, int64_t wall)
+{
+    const struct freshness_times times = {.wall = wall};
+    struct reading r = {.rules = rules, .response = response, .times = &times};
+    struct freshness f;
+    r.targeted = response_directives(rules, response, &r.cc);
+    measure(&r, &f);
+    return r.explicit_lifetime && f.lifetime > 0 && !f.no_cache && !(r.cc.flags & CC_NO_STORE);
+}
+
 tick_t freshness_age(const struct freshness *f, tick_t now)
 {
     tick_t age, resident;

@@ -101,6 +101,10 @@ enum storable freshness_judge(const struct cache_rules *rules, const struct cach
                               const struct head *request, const struct head *response,
                               const struct freshness_times *times, struct freshness *out);
 
+/* Does the origin itself give a freshness lifetime, above 0, to an answer that came at `wall`, and allow it
+ * to be used without asking (RFC 9111 4.2.1)? */
+bool freshness_stated(const struct cache_rules *rules, const struct head *response, int64_t wall);
+
 /* The current age (RFC 9111 4.2.3), never below 0, never wrapping. */
 tick_t freshness_age(const struct freshness *f, tick_t now);
 

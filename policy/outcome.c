@@ -36,12 +36,20 @@ enum outcome outcome_of_status(int status)
         return OUTCOME_BAD_CREDENTIALS;
     case 429:
         return OUTCOME_THROTTLED;
+    case 501:
+        return OUTCOME_LASTING_ERROR;
     case 503:
     case 504:
         return OUTCOME_UNAVAILABLE;
     default:
         return status >= 500 ? OUTCOME_SERVER_ERROR : status >= 400 ? OUTCOME_CLIENT_ERROR : OUTCOME_OK;
     }
+}
+
+enum outcome outcome_when_lasting(enum outcome outcome, bool stated)
+{
+    bool error = outcome == OUTCOME_SERVER_ERROR || outcome == OUTCOME_UNAVAILABLE;
+    return error && stated ? OUTCOME_LASTING_ERROR : outcome;
 }
 
 enum outcome outcome_of_reason(enum reason reason, bool pooled_unanswered)

@@ -45,6 +45,13 @@ const struct outcome_row *outcome_row(enum outcome outcome);
 enum outcome outcome_of_status(int status);
 
 /*
+ * The same where the answer may say how long it holds. `stated`: it has a freshness lifetime of its own and
+ * no Retry-After. Who says that an error may be kept and used again has made it on purpose: it is no sign
+ * that the upstream fails, and to ask again would bring the same.
+ */
+enum outcome outcome_when_lasting(enum outcome outcome, bool stated);
+
+/*
  * No usable answer came. `pooled_unanswered`: it went over a connection that had been used before and died
  * under it, and a free replacement follows: STALE_CONNECTION, whatever the reason's name. REASON_NONE is OK.
  */

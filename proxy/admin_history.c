@@ -135,32 +135,57 @@ static bool read_operation(struct admin_request *r, struct history_series *s)
     return false;
 }
 
-/* What a type is kept in parts of: `name` is the query parameter that goes with `type`. */
-static bool read_part(struct admin_request *r, struct history_series *s, const char *name,
-                      enum metric_type type, const char *how)
+/* The names of a division's parts as a list, for who has given another. */
+static void name_parts(const struct history *h, const struct history_division *d, char *out, size_t room)
 {
-    const char *wanted = admin_query(r, name), *part;
-    enum metric_type of;
+    char digits[HISTORY_PART_NAME];
+    size_t n = (size_t)snprintf(out, room, "Give one of");
+    for (int i = d->first; i < d->first + d->count && n + 40 < room; i++) {
+        const char *name = history_part_name(h, i, digits);
+        if (name)
+            n += (size_t)snprintf(out + n, room - n, " %s,", name);
+    }
+    snprintf(out + n, room - n, " with metric_type=%s.", metric_type_row(d->type)->name);
+}
+
+/* A type is kept apart by some things: the query parameter of a division goes with its type. */
+static bool read_part(struct admin_request *r, struct history_series *s, const struct history_division *d)
+{
+    const char *wanted = admin_query(r, d->by), *name;
+    char digits[HISTORY_PART_NAME], how[512];
     if (!wanted)
         return true;
-    for (int i = 0; s->type == type && (part = history_part(i, &of)); i++)
-        if (of == type && strcmp(wanted, part) == 0) {
+    bool other = s->operation != METRICS_ALL;
+    for (int i = d->first; s->type == d->type && !other && i < d->first + d->count; i++)
+        if ((name = history_part_name(r->sources->history, i, digits)) && strcmp(wanted, name) == 0) {
             s->operation = HISTORY_PART + i;
             return true;
         }
-    admin_refuse_query(
-        r, name, s->type == type ? "names none that is kept" : "does not go with this metric_type", how);
+    if (d->count == HISTORY_STATUSES)
+        snprintf(how, sizeof how, "Give a status, such as 200, with metric_type=%s; 0 is for no answer.",
+                 metric_type_row(d->type)->name);
+    else if (d->count == HISTORY_OUTCOMES)
+        snprintf(how, sizeof how,
+                 "Give an outcome, such as connect_failed, or a status, such as 503, with metric_type=%s.",
+                 metric_type_row(d->type)->name);
+    else
+        name_parts(r->sources->history, d, how, sizeof how);
+    admin_refuse_query(r, d->by,
+                       s->type != d->type ? "does not go with this metric_type"
+                       : other            ? "does not go with another of operation, phase, state, status, "
+                                            "cache, outcome and reason"
+                                          : "names none that is kept",
+                       how);
     return false;
 }
 
 static bool read_parts(struct admin_request *r, struct history_series *s)
 {
-    return read_part(
-               r, s, "phase", METRIC_TYPE_NETWORK_LATENCY,
-               "Give pool_wait, dns, tcp, tls, first_byte or upstream, with metric_type=NETWORK_LATENCY.") &&
-           read_part(r, s, "state", METRIC_TYPE_CONNECTION_POOL_SIZE,
-                     "Give idle, active, connecting, waiting, limit or in_flight, with "
-                     "metric_type=CONNECTION_POOL_SIZE.");
+    const struct history_division *d;
+    for (int i = 0; (d = history_division(i)); i++)
+        if (!read_part(r, s, d))
+            return false;
+    return true;
 }
 
 static int64_t most_points(const struct admin_request *r)
@@ -238,10 +263,13 @@ static void put_when(char out[LOG_TIME_BYTES], int64_t at)
     log_time(at > 0 ? at : 0, out);
 }
 
-static const char *operation_name(const struct metrics *m, int operation)
+static const char *operation_name(const struct history *h, const struct metrics *m, int operation,
+                                  char room[HISTORY_PART_NAME])
 {
-    if (operation >= HISTORY_PART)
-        return history_part(operation - HISTORY_PART, NULL);
+    if (operation >= HISTORY_PART) {
+        const char *name = history_part_name(h, operation - HISTORY_PART, room);
+        return name ? name : "";
+    }
     bool one = operation != METRICS_ALL && operation < HISTORY_CUSTOM;
     return one ? metrics_operation_name(m, (uint16_t)operation) : "";
 }
@@ -274,18 +302,17 @@ static void put_statistics(struct text *t, const struct history_point *p, bool c
 
 void admin_put_range(const struct admin_request *r, struct view *v, const struct range *q)
 {
-    char when[LOG_TIME_BYTES];
+    char when[LOG_TIME_BYTES], room[HISTORY_PART_NAME];
     view_text(v, "metric_type", metric_type_row(q->series.type)->name);
     view_text(v, "unit", metric_type_row(q->series.type)->unit);
-    const char *part =
-        q->series.operation == METRICS_ALL ? NULL : operation_name(r->sources->metrics, q->series.operation);
-    bool is_part = q->series.operation >= HISTORY_PART;
-    bool phase = q->series.type == METRIC_TYPE_NETWORK_LATENCY;
+    const struct history_division *d =
+        q->series.operation >= HISTORY_PART ? history_division_of(q->series.operation - HISTORY_PART) : NULL;
+    const char *part = operation_name(r->sources->history, r->sources->metrics, q->series.operation, room);
     const char *name = custom_name(r->sources->custom, &q->series);
-    view_text(v, "operation", is_part || !part || !*part ? NULL : part);
-    view_text(v, "phase", is_part && phase ? part : NULL);
-    if (is_part && !phase)
-        view_text(v, "state", part);
+    view_text(v, "operation", d || !*part ? NULL : part);
+    view_text(v, "phase", d && strcmp(d->by, "phase") == 0 ? part : NULL);
+    if (d && strcmp(d->by, "phase") != 0)
+        view_text(v, d->by, part);
     if (*name)
         view_text(v, "name", name);
     put_when(when, q->from);
@@ -361,6 +388,73 @@ void admin_show_series(struct admin_request *r)
     free(points);
 }
 
+/* ---- totals by part ---- */
+
+struct parts {
+    struct view *v;
+    const struct admin_request *r;
+};
+
+static void put_part(void *arg, int operation, const struct history_point *total)
+{
+    const struct parts *p = arg;
+    char room[HISTORY_PART_NAME];
+    view_object(p->v, NULL);
+    view_text(p->v, "part", operation_name(p->r->sources->history, p->r->sources->metrics, operation, room));
+    view_uint(p->v, "count", total->count);
+    view_real(p->v, "min", total->min);
+    view_real(p->v, "max", total->max);
+    view_real(p->v, "mean", total->mean);
+    view_real(p->v, "p50", total->p50);
+    view_real(p->v, "p95", total->p95);
+    view_real(p->v, "p99", total->p99);
+    view_end(p->v);
+}
+
+/* The division that `by` names; NULL: by operation. False: answered. */
+static bool read_division(struct admin_request *r, enum metric_type type, const struct history_division **out)
+{
+    const char *by = admin_query(r, "by");
+    char how[160] = "Give";
+    const struct history_division *d;
+    *out = NULL;
+    if (by && strcmp(by, "operation") == 0 && history_by_operation(type))
+        return true;
+    for (int i = 0; (d = history_division(i)); i++)
+        if (d->type == type) {
+            size_t n = strlen(how);
+            snprintf(how + n, sizeof how - n, " %s,", d->by);
+            if (by && strcmp(by, d->by) == 0)
+                *out = d;
+        }
+    if (*out)
+        return true;
+    size_t n = strlen(how);
+    bool any = n > strlen("Give"), operations = history_by_operation(type);
+    snprintf(how + n, sizeof how - n, "%s", operations ? " operation." : " with this metric_type.");
+    admin_refuse_query(r, "by", by ? "is nothing by which this metric_type is kept apart" : "is missing",
+                       any || operations ? how : "This type is kept as a whole only.");
+    return false;
+}
+
+void admin_show_parts(struct admin_request *r)
+{
+    struct range q;
+    const struct history_division *division;
+    if (!admin_read_range(r, &q) || !read_division(r, q.series.type, &division))
+        return;
+    struct view *v = view_new();
+    if (v) {
+        admin_put_range(r, v, &q);
+        view_text(v, "by", admin_query(r, "by"));
+        view_array(v, "parts");
+        history_parts(r->sources->history, q.series.type, division, q.from - q.offset, q.to - q.offset,
+                      q.step, put_part, &(struct parts){v, r});
+        view_end(v);
+    }
+    admin_reply(r, 200, v);
+}
+
 /* ---- all of it ---- */
 
 struct export
@@ -383,8 +477,8 @@ static void export_free(struct evhttp_connection *connection, void *arg)
 static void put_row(struct export *x, struct text *t, const struct history_series *s,
                     const struct history_point *p)
 {
-    char when[LOG_TIME_BYTES], name[256];
-    const char *operation = operation_name(x->metrics, s->operation);
+    char when[LOG_TIME_BYTES], name[256], room[HISTORY_PART_NAME];
+    const char *operation = operation_name(x->history, x->metrics, s->operation, room);
     const char *custom = custom_name(x->custom, s);
     put_when(when, p->from + x->offset);
     size_t n = log_escape((struct slice){operation, strlen(operation)}, name, sizeof name);

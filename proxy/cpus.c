@@ -5,6 +5,7 @@
 #include "proxy/cpus.h"
 
 #include <sched.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -12,6 +13,19 @@
 #include <unistd.h>
 
 enum { GIVE_WAY = 5 }; /* nice: a weight of a third */
+
+/* The kernel's struct sched_attr in its first form, which every kernel knows; new C libraries define it,
+ * older ones do not. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline,
+        period; /* ns; runtime is the slice that is asked for (Linux 6.12; ignored before) */
+};
+
+static const uint64_t LONG_SLICE = 100000000; /* ns: the longest that the kernel takes */
 
 static double quota_v2(void)
 {
@@ -62,5 +76,9 @@ int cpus_available(void)
 void cpus_give_way(void)
 {
     id_t self = (id_t)syscall(SYS_gettid);
-    (void)setpriority(PRIO_PROCESS, self, getpriority(PRIO_PROCESS, self) + GIVE_WAY);
+    int nice = getpriority(PRIO_PROCESS, self) + GIVE_WAY;
+    struct scheduling wanted = {
+        .size = sizeof(wanted), .policy = SCHED_BATCH, .nice = nice > 19 ? 19 : nice, .runtime = LONG_SLICE};
+    if (syscall(SYS_sched_setattr, 0, &wanted, 0))
+        (void)setpriority(PRIO_PROCESS, self, nice);
 }

@@ -10,9 +10,10 @@ int cpus_available(void);
 
 /*
  * The calling thread gives way to those of ordinary priority: where a processor is shared, the scheduler
- * takes it away from this one as soon as another of ours has work, not at the end of its slice. It still gets
- * a quarter of a processor that somebody else wants whole. Threads made by it afterwards are like it. Not
- * allowed: nothing changes.
+ * takes it away from this one as soon as another of ours has work, not at the end of its slice (it asks for a
+ * long one, which Linux 6.12 and later let a thread with a shorter one cut), and it never takes it from
+ * another by waking up (SCHED_BATCH). It still gets a quarter of a processor that somebody else wants whole.
+ * Threads made by it afterwards are like it. Not allowed: nothing changes.
  */
 void cpus_give_way(void);
 

@@ -54,8 +54,10 @@ static bool judge(struct exchange *x)
     struct doubt *d = x->doubt;
     struct slice body = {d->body, d->body_len};
     x->doubt = NULL;
-    bool relayed =
-        exchange_answered(x, &d->head, outcome_of_answer(&x->settings->p->disguises, d->head.status, body));
+    bool relayed = exchange_answered(
+        x, &d->head,
+        exchange_outcome_of_answer(x, &d->head,
+                                   outcome_of_answer(&x->settings->p->disguises, d->head.status, body)));
     if (relayed && body.n) {
         exchange_response_data(x, body, NULL, NULL);
         exchange_response_flush(x); /* what it does not take is copied: d goes */

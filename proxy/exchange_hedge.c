@@ -136,16 +136,21 @@ void exchange_hedge_due(struct exchange *x)
 /* ---- answers --------------------------------------------------------------------------------------------
  */
 
-static bool is_failure(int status)
+static enum outcome outcome_of(const struct exchange *x, const struct head *response)
 {
-    enum breaker_outcome o = outcome_row(outcome_of_status(status))->breaker;
+    return exchange_outcome_of_answer(x, response, outcome_of_status(response->status));
+}
+
+static bool is_failure(const struct exchange *x, const struct head *response)
+{
+    enum breaker_outcome o = outcome_row(outcome_of(x, response))->breaker;
     return o == BREAKER_FAILURE || o == BREAKER_THROTTLED;
 }
 
 /* An answer that is nobody's is reported like any other; its connection is kept when the rest is short. */
 static void answered_in_vain(struct exchange *x, const struct head *response)
 {
-    enum outcome outcome = outcome_of_status(response->status);
+    enum outcome outcome = outcome_of(x, response);
     x->a.first_byte = worker_now(x->w) - x->sent_at;
     x->a.outcome = (uint8_t)outcome;
     exchange_admit_answered(x, response, outcome);
@@ -157,7 +162,7 @@ static void answered_in_vain(struct exchange *x, const struct head *response)
 struct exchange *exchange_hedge_response(struct exchange *x, const struct head *response)
 {
     struct exchange *original = x->original;
-    bool bad = is_failure(response->status);
+    bool bad = is_failure(x, response);
     if (original && bad) {
         answered_in_vain(x, response);
         part(x);

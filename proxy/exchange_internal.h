@@ -346,6 +346,10 @@ static inline void exchange_hedge_cancel(struct exchange *x)
 /* exchange_relay.c */
 /* Acts on the head of a final answer whose outcome is known. True: it is relayed, and its body is wanted. */
 bool exchange_answered(struct exchange *x, const struct head *response, enum outcome outcome);
+/* What an answer comes to: an error that states for how long it holds is not one of the upstream (outcome.h).
+ */
+enum outcome exchange_outcome_of_answer(const struct exchange *x, const struct head *response,
+                                        enum outcome by_status);
 /* The answer that is being relayed cannot be completed. */
 void exchange_break_off(struct exchange *x, enum reason why);
 /* The leader waits for a slow reader: is that over, or too long? */

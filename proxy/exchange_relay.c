@@ -335,6 +335,15 @@ static bool revalidated(struct exchange *x, const struct head *response)
     return true;
 }
 
+enum outcome exchange_outcome_of_answer(const struct exchange *x, const struct head *response,
+                                        enum outcome by_status)
+{
+    if (response->status < 500 || head_has(response, FIELD_RETRY_AFTER))
+        return by_status;
+    return outcome_when_lasting(by_status,
+                                freshness_stated(&x->settings->p->cache, response, worker_wall(x->w)));
+}
+
 void exchange_response(struct exchange *x, const struct head *response)
 {
     if ((x->original || x->hedge) && !(x = exchange_hedge_response(x, response)))
@@ -343,7 +352,8 @@ void exchange_response(struct exchange *x, const struct head *response)
     if (x->hedgeable && response->status < 500)
         guard_hedge_answered(x->w->service->guard, x->o.operation, x->a.first_byte);
     if (!exchange_doubt(x, response))
-        (void)exchange_answered(x, response, outcome_of_status(response->status));
+        (void)exchange_answered(x, response,
+                                exchange_outcome_of_answer(x, response, outcome_of_status(response->status)));
 }
 
 /* A text of some length, as it is: what a content coding would make smaller. */
@@ -391,6 +401,8 @@ bool exchange_answered(struct exchange *x, const struct head *response, enum out
         return x->phase == PHASE_RELAY;
     x->should_retry = status >= 400 ? retry_hint_of(response) : RETRY_HINT_NONE;
     bool listed = config_retries_status(x_config(x), as) || x->should_retry == RETRY_HINT_YES;
+    if (outcome == OUTCOME_LASTING_ERROR && status != 501)
+        listed = x->should_retry == RETRY_HINT_YES; /* it would come again */
     if (listed && exchange_retry(x, REASON_NONE, as, retry_after_of(x, response)))
         return false;
     x->a.status = (uint16_t)status;

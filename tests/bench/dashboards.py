@@ -6,8 +6,8 @@
 A dashboard is a script that does what the page does: it hears the live stream (each second, a thirtieth of the default
 interval), and asks for the summary at each message and for the six series of the overview at every second one. The
 sidecar has one worker and one processor for all its threads, so that the admin port can take time from requests; load,
-origin and dashboards have another. Told: processor time a request of the worker's thread and of the whole process, and
-latencies at a fixed rate (open loop). The median over the rounds of with minus without is the cost, beside its quartiles.
+origin and dashboards have another. Told: processor time a request of the worker's thread and of the whole process, how long
+the worker was ready while the control thread kept the processor, and latencies at a fixed rate (open loop). The median over the rounds of with minus without is the cost, beside its quartiles.
 """
 import argparse
 import asyncio
@@ -118,11 +118,11 @@ def dashboards(address, count, wanted, heard, cpus):
 
 
 def threads(pid):
-    """Processor time of each thread, ns; the first is the control thread."""
+    """Processor time of each thread, and its time ready to run while another had the processor, ns; the first is the control thread."""
     out = {}
     for thread in os.listdir("/proc/%d/task" % pid):
         with open("/proc/%d/task/%s/schedstat" % (pid, thread)) as f:
-            out[int(thread)] = int(f.read().split()[0])
+            out[int(thread)] = tuple(int(word) for word in f.read().split()[:2])
     return out
 
 
@@ -132,9 +132,11 @@ class Window:
         report = measure.load(processes, os.path.join(BUILD, "bench-load"), cpus,
                               {"connect": address, "path": PATH, "field": "Authorization: Bearer key", "connections": 10, "rate": args.rate, "seconds": args.seconds})
         after = threads(pid)
-        used = {thread: time - before.get(thread, 0) for thread, time in after.items()}
+        used = {thread: time - before.get(thread, (0, 0))[0] for thread, (time, _) in after.items()}
+        waited = {thread: wait - before.get(thread, (0, 0))[1] for thread, (_, wait) in after.items()}
         self.requests = report["requests"]
         self.path = (sum(used.values()) - used[pid]) / self.requests / 1000
+        self.wait = (sum(waited.values()) - waited[pid]) / self.requests / 1000
         self.whole = sum(used.values()) / self.requests / 1000
         self.control = used[pid] / 1e9 / args.seconds
         self.latency = report["latency_us"]
@@ -183,6 +185,7 @@ def main():
         print("%d dashboards, each second; %d requests a second, from the cache; %d rounds of %d s and %d s" % (args.dashboards, args.rate, args.rounds, args.seconds, args.seconds))
         print("%-42s %9s %9s   %s" % ("", "without", "with", "difference (quartiles)"))
         difference("processor time a request, worker", "µs", [(a.path, b.path) for a, b in windows])
+        difference("wait for the processor a request, worker", "µs", [(a.wait, b.wait) for a, b in windows])
         difference("processor time a request, whole process", "µs", [(a.whole, b.whole) for a, b in windows])
         difference("control thread, of one processor", "%", [(100 * a.control, 100 * b.control) for a, b in windows])
         for name in ("p50", "p90", "p99"):

@@ -21,6 +21,7 @@ after(async () => {
 });
 
 const series = (type, operation) => sidecar.get(`api/v1/metrics?metric_type=${type}&start_time=-300s&step=1s${operation ? `&operation=${operation}` : ''}`);
+const parts = async (type, by) => (await sidecar.get(`api/v1/metrics/parts?metric_type=${type}&by=${by}&start_time=-300s&step=1s`)).parts;
 const snapshot = () => sidecar.get('api/v1/snapshot');
 const sum = (list, of = (one) => one) => list.reduce((total, one) => total + of(one), 0);
 
@@ -87,12 +88,17 @@ const CHARTS = {
     'latency-distribution': async (rows) => assert.equal(sum(rows, (row) => row.Requests), sum((await series('REQUEST_LATENCY')).points, (point) => point.count)),
     operations: async (rows) => {
       const shown = byName(rows, 'operation');
-      for (const one of (await snapshot()).requests.by_operation) assert.equal(shown[one.operation]['Answered well'] + shown[one.operation].Failed, one.requests);
+      for (const one of (await snapshot()).requests.by_operation.filter((one) => one.requests)) assert.equal(shown[one.operation]['Answered well'] + shown[one.operation].Failed, one.requests);
       assert.equal(shown.list_versions.Failed, 6);
     },
-    'operation-latency': async (rows) => assert.equal(byName(rows, 'operation').get_prompt.p95, (await snapshot()).requests.by_operation.find((one) => one.operation === 'get_prompt').window.p95),
+    'operation-latency': async (rows) => assert.equal(byName(rows, 'operation').get_prompt.p95, byName(await parts('REQUEST_LATENCY', 'operation'), 'part').get_prompt.p95),
+    // Young enough for the range to reach back to the start: what the range holds is what was counted.
     statuses: async (rows) => assert.deepEqual(Object.fromEntries(rows.map((row) => [row.status, row.answers])), Object.fromEntries((await snapshot()).requests.by_status.map((one) => [String(one.status), one.count]))),
-    retries: async (rows) => assert.equal(sum(rows, (row) => row.Retries), sum((await snapshot()).requests.retries_by_reason, (one) => one.count)),
+    retries: async (rows) => {
+      const told = {};
+      for (const { reason, count } of (await snapshot()).requests.retries_by_reason) told[reason] = (told[reason] ?? 0) + count;
+      assert.deepEqual(Object.fromEntries(rows.map((row) => [row.reason, row.Retries])), told);
+    },
     'retries-time': (rows) => likeSeries(rows, 'RETRY_COUNT', { Retries: 'mean' }),
   },
   cache: {
@@ -110,13 +116,17 @@ const CHARTS = {
   network: {
     'phases-time': (rows) => likeSeries(rows.filter((row) => row['First byte'] !== null), 'NETWORK_LATENCY', { 'First byte': 'p95' }, '&phase=first_byte'),
     'pool-states': async (rows) => {
-      const { pool } = (await snapshot()).network;
-      assert.deepEqual(Object.fromEntries(rows.map((row) => [row.state, row.connections])), { idle: pool.idle, active: pool.active, connecting: pool.connecting });
+      const told = byName(await parts('CONNECTION_POOL_SIZE', 'state'), 'part');
+      // A mean that each second moves: the page's may be two seconds older.
+      assert.deepEqual(rows.map((row) => row.state).sort(), ['active', 'connecting', 'idle']);
+      for (const row of rows) assert.ok(Math.abs(row.connections - told[row.state].mean) < 0.3 + told[row.state].mean * 0.15, `${row.state}: ${row.connections}, ${told[row.state].mean}`);
     },
     phases: async (rows) => {
+      const told = byName(await parts('NETWORK_LATENCY', 'phase'), 'part');
       const { phases } = (await snapshot()).network;
-      assert.equal(byName(rows, 'phase')['First byte'].p95, phases.first_byte.p95);
-      assert.equal(byName(rows, 'phase').TCP.p50, phases.tcp.p50);
+      assert.equal(byName(rows, 'phase')['First byte'].p95, told.first_byte.p95);
+      assert.equal(byName(rows, 'phase').TCP.p50, told.tcp.p50);
+      assert.ok(Math.abs(told.first_byte.p95 / phases.first_byte.p95 - 1) < 0.03, 'the range is all that there was');
     },
     'round-trip': (rows) => likeSeries(rows, 'NETWORK_LATENCY', { Mean: 'mean', p95: 'p95' }),
     breakers: (rows) => assert.ok(rows.some((row) => row.breaker === 'list_versions' && row.state === 'open') && rows.some((row) => row.breaker === 'list_versions' && row.state === 'closed')),
@@ -265,6 +275,60 @@ test('dragging zooms, the arrow keys move along, and what they find is read out'
   await page.keyboard.press('End');
   await page.locator('#throughput .tip-title').waitFor();
   await until(async () => /Requests a second [\d.]+\/s/.test(await page.locator('#throughput [aria-live]').textContent()), 'what is read out');
+  assert.deepEqual(wrong, []);
+  await close();
+});
+
+test('compared with the period before: pies, bars, gauges and heat maps show it, too', LIMIT, async () => {
+  const { page, wrong, close } = await openPage(browser, sidecar.page, '#/configuration');
+  // The sidecar is younger than two ranges: what the API would answer later is made up here.
+  await page.route('**/api/v1/metrics/parts?*', (route) => {
+    const q = new URL(route.request().url()).searchParams;
+    const earlier = q.get('end_time') === '-300s';
+    const part = (name, count, p95 = 0.1) => ({ part: name, count, min: 0, max: 1, mean: 0.25, p50: p95 / 2, p95, p99: p95 * 2 });
+    const of = { status: [part('200', earlier ? 30 : 60), part(earlier ? '404' : '503', 10)], operation: [part('get_prompt', earlier ? 40 : 80, earlier ? 0.3 : 0.1)] };
+    return route.fulfill({ json: { metric_type: q.get('metric_type'), unit: '', by: q.get('by'), parts: of[q.get('by')] ?? [] } });
+  });
+  await page.route('**/api/v1/metrics/heatmap?*', (route) => {
+    const q = new URL(route.request().url()).searchParams;
+    assert.equal(q.get('start_time'), '-600s');
+    const end = Date.now();
+    const column = (ago, counts) => ({ time: new Date(end - ago * 1000).toISOString(), count: counts[0] + counts[1], counts });
+    return route.fulfill({ json: { bounds: [0.001, 0.01, 0.1], end_time: new Date(end).toISOString(), columns: [column(500, [3, 4]), column(100, [5, 6])] } });
+  });
+  await page.evaluate(() => (location.hash = '#/requests?range=5m&compare=1'));
+  const rows = async (id) => (await exported(page, id)).rows;
+  await page.locator('#statuses [data-drawn]').scrollIntoViewIfNeeded();
+  await until(async () => (await rows('statuses')).length === 3, 'statuses of both periods');
+  assert.deepEqual(await rows('statuses'), [
+    { status: '200', answers: 60, share: 60 / 70, 'answers before': 30, 'share before': 0.75 },
+    { status: '503', answers: 10, share: 10 / 70, 'answers before': 0, 'share before': 0 },
+    { status: '404', answers: 0, share: 0, 'answers before': 10, 'share before': 0.25 },
+  ]);
+  assert.deepEqual((await drawnOption(page, 'statuses')).series.map((one) => one.data.map((slice) => slice.value)), [[60, 10, 0], [30, 0, 10]]);
+  assert.deepEqual(await rows('operation-latency'), [{ operation: 'get_prompt', p50: 0.05, p95: 0.1, 'p50 before': 0.15, 'p95 before': 0.3 }]);
+  await page.locator('#operation-latency [data-drawn]').scrollIntoViewIfNeeded();
+  assert.deepEqual((await drawnOption(page, 'operation-latency')).series.map((one) => one.name), ['p50', 'p50 before', 'p95', 'p95 before']);
+  assert.deepEqual(await rows('operations'), [{ operation: 'get_prompt', 'Answered well': 60, Failed: 20, 'Answered well before': 30, 'Failed before': 10 }]);
+  assert.deepEqual((await rows('latency-distribution')).map((row) => [row.Requests, row['Requests before']]), [[5, 3], [6, 4]]);
+  assert.deepEqual((await rows('latency-heat')).map((row) => row.value), [5, 6]);
+  await page.locator('#latency-heat').scrollIntoViewIfNeeded();
+  await page.getByRole('button', { name: 'Latency over time: show the period before' }).click();
+  await until(async () => (await drawnOption(page, 'latency-heat')).series[0].data.map((cell) => cell[2]).join() === '3,4', 'the cells of the period before');
+  assert.deepEqual((await rows('latency-heat')).map((row) => row.value), [3, 4]);
+  // Gauges take it from the series.
+  await page.route('**/api/v1/metrics?*', (route) => {
+    const q = new URL(route.request().url()).searchParams;
+    const end = Date.now() - (q.get('end_time') ? 300_000 : 0);
+    const value = q.get('metric_type') === 'CACHE_HIT_RATE' && q.get('end_time') ? 0.25 : 0.5;
+    const point = (ago) => ({ time: new Date(end - ago).toISOString(), count: 10, min: value, max: value, mean: value, p50: value, p95: value, p99: value });
+    return route.fulfill({ json: { metric_type: q.get('metric_type'), unit: '', operation: null, start_time: '', end_time: new Date(end).toISOString(), step: 1, points: [point(2000), point(1000)] } });
+  });
+  await page.evaluate(() => (location.hash = '#/overview?range=5m&compare=1'));
+  await until(async () => (await rows('gauge-hits'))[0]?.before === 0.25, 'the gauge of the period before');
+  const [now, before] = (await drawnOption(page, 'gauge-hits')).series;
+  assert.equal(before.data[0].value, 0.25);
+  assert.match(now.data[0].name, /, was 25/);
   assert.deepEqual(wrong, []);
   await close();
 });

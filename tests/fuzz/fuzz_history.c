@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "metrics/custom.h"
-#include "metrics/history.h"
+#include "metrics/history_inner.h"
 #include "metrics/text.h"
 
 #define SECOND INT64_C(1000000000)
@@ -26,7 +26,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct text file = {0}, again = {0};
     history_follow(h, custom);
     uint64_t sum = UINT64_C(0xcbf29ce484222325);
-    text_bytes(&file, "PPHIST2\n", 8);
+    text_bytes(&file, "PPHIST3\n", 8);
+    history_put(&file,
+                history_names_mark(h) ^ (size && (data[0] & 1))); /* its parts are ours, or they are not */
     text_bytes(&file, (const char *)data, size);
     for (size_t i = 0; i < file.n; i++)
         sum = (sum ^ (uint8_t)file.p[i]) * UINT64_C(0x100000001b3);

@@ -47,6 +47,24 @@ def test_a_failed_probe_opens_it_again(t):
     equal(state(sidecar), 2, "state after the failed probe")
 
 
+def test_an_error_that_says_for_how_long_it_holds_is_meant(t):
+    """Cacheable error answers of a sound origin opened the breaker, and each was asked for three times: a page that was gone for good took the others with it."""
+    lasting = ("Cache-Control", "max-age=60")
+    rows = [("503 to be kept", 503, [lasting], 0, 1), ("502 that expired by Expires", 502, [("Expires", "0")], 2, 3), ("504 to be kept", 504, [lasting], 0, 1),
+            ("503 with Retry-After, too", 503, [lasting, ("Retry-After", "0")], 2, 3), ("503, not to be stored", 503, [("Cache-Control", "no-store")], 2, 3), ("501", 501, [], 0, 1)]
+    for name, status, fields, wanted, calls in rows:
+        with t.case(name):
+            origin = t.origin()
+            origin.default = make_response(status, fields, b"x")
+            sidecar = t.sidecar(origin, {**BREAKER, "circuit_breaker.circuit_breaker_timeout": "30s", "retry.max_attempts": 3, "retry.base_delay": "1ms",
+                                         "retry.budget": 1})
+            equal(sidecar.request("/first").status, status, "status")
+            equal(origin.count(), calls, "attempts")
+            for i in range(5):
+                sidecar.request("/%d" % i)
+            equal(state(sidecar), wanted, "state")
+
+
 def test_what_counts_as_a_failure(t):
     rows = [("close", lambda c: (c.close(), False)[1], 502, 2), ("timeout", lambda c: (c.gone(), False)[1], 504, 2), ("500", lambda c: c.reply(500), 500, 2),
             ("404", lambda c: c.reply(404), 404, 0), ("429", lambda c: c.reply(429), 429, 0), ("401", lambda c: c.reply(401), 401, 0)]

@@ -35,6 +35,7 @@ def fits(schema, value, where):
 
 
 ERRORS = {}
+QUERY = {"metric_type": "ERROR_RATE", "by": "operation"}   # good values of required query parameters
 
 
 def ask(sidecar, method, path, body):
@@ -62,8 +63,9 @@ def one(sidecar, path, method, operation):
     place = path
     for name, value in FILL.items():
         place = place.replace(name, value)
-    if path.startswith("/api/v1/metrics"):
-        place += "?metric_type=ERROR_RATE"  # required
+    required = [one["name"] for one in operation.get("parameters", ()) if one["in"] == "query" and one.get("required")]
+    if required:
+        place += "?" + "&".join("%s=%s" % (name, QUERY[name]) for name in required)
     status, fields, told = ask(sidecar, method, place, BODIES.get(path, {}) if "requestBody" in operation else None)
     check(str(status) in operation["responses"], "status %d is not in the document: %s" % (status, sorted(operation["responses"])))
     if path == "/api/v1/stream":

@@ -56,6 +56,43 @@ def test_a_heat_map_has_every_sample_in_one_cell(t):
     equal((told["bounds"], told["columns"]), ([], []), "nothing was measured")
 
 
+def test_what_a_range_holds_is_told_apart(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, {"preset": "promptops", "cache.enabled": True, "cache.default_ttl": "60s"})
+    for i in (1, 2, 1, 2, 1):
+        equal(sidecar.request("/v1/client/prompts/p%d" % i).status, 200, "status")
+    equal(sidecar.request("/v1/client/prompts/p1", "POST", [("Content-Type", "application/json")], b"{}").status, 200, "status of a write")
+
+    def parts(kind, by, more="&start_time=-5m"):
+        status, _, told = sidecar.admin("/api/v1/metrics/parts?metric_type=%s&by=%s%s" % (kind, by, more))
+        equal(status, 200, told)
+        equal(told["by"], by, "by")
+        return {p["part"]: p for p in told["parts"]}
+
+    def counts(kind, by, more="&start_time=-5m"):
+        return {name: p["count"] for name, p in parts(kind, by, more).items()}
+
+    wait_for(lambda: sum(counts("THROUGHPUT", "status").values()) == 6, "all requests")
+    equal(counts("THROUGHPUT", "status"), {"200": 6}, "by status")
+    by_cache = counts("THROUGHPUT", "cache")
+    equal((by_cache["hit"], by_cache["miss"], sum(by_cache.values())), (3, 2, 6), by_cache)
+    equal(sum(counts("THROUGHPUT", "operation").values()), 6, "by operation")
+    equal(counts("THROUGHPUT", "operation")["get_prompt"], 5, "of one operation")
+    equal(counts("THROUGHPUT", "outcome"), {"ok": 3}, "attempts by outcome")
+    phases = parts("NETWORK_LATENCY", "phase")
+    check(0 < phases["first_byte"]["p50"] <= phases["first_byte"]["p99"], phases)
+    check({"idle", "active"} <= set(parts("CONNECTION_POOL_SIZE", "state")), "by state")
+    equal(counts("RETRY_COUNT", "reason"), {}, "nothing was retried")
+    equal(counts("THROUGHPUT", "status", "&start_time=-2h&end_time=-1h"), {}, "long ago")
+    equal(sum(p["count"] for p in series(sidecar, "THROUGHPUT", "&step=1s&start_time=-5m&cache=hit")["points"]), 3, "a part is a series, too")
+    for query, field in (("metric_type=MEMORY_USAGE&by=operation", "by"), ("metric_type=THROUGHPUT&by=phase", "by"), ("metric_type=THROUGHPUT", "by"),
+                         ("metric_type=THROUGHPUT&by=status&operation=get_prompt", "operation"), ("metric_type=THROUGHPUT&by=status&cache=hit", "cache"),
+                         ("metric_type=NONE&by=status", "metric_type"), ("metric_type=THROUGHPUT&by=status&start_time=x", "start_time")):
+        status, _, told = sidecar.admin("/api/v1/metrics/parts?" + query)
+        equal(status, 400, query)
+        check("`%s`" % field in told["error"], told)
+
+
 def test_malformed_queries_name_the_field(t):
     sidecar = t.sidecar(t.origin())
     for name, query, field in [("no type", "", "metric_type"), ("unknown type", "metric_type=LATENCY", "metric_type"), ("bad time", "metric_type=ERROR_RATE&start_time=yesterday", "start_time"),

@@ -9,7 +9,7 @@ export interface Fetched<T> {
   again: () => void;
 }
 
-/** GET of `path`, again at the first tick after `seconds`. The last answer stays while the next is under way. */
+/** GET of `path` (nothing while it is ''), again at the first tick after `seconds`. The last answer stays while the next is under way. */
 export function useFetch<T>(path: string, seconds = 2): Fetched<T> {
   const [data, setData] = useState<{ path: string; answer: T }>();
   const [error, setError] = useState('');
@@ -19,7 +19,7 @@ export function useFetch<T>(path: string, seconds = 2): Fetched<T> {
   useEffect(() => {
     const last = at.current;
     const fresh = last.path === path && last.wish === wish;
-    if (loginWanted.value || (fresh && (last.busy || paused.value || Date.now() - last.time < seconds * 1000))) return;
+    if (!path || loginWanted.value || (fresh && (last.busy || paused.value || Date.now() - last.time < seconds * 1000))) return;
     const mine = { path, wish, time: Date.now(), busy: true };
     at.current = mine;
     get<T>(path)

@@ -208,6 +208,23 @@ export interface SeriesAnswer {
   points: { time: string; count: number; min: number; max: number; mean: number; p50: number; p95: number; p99: number }[];
 }
 
+export interface Part {
+  part: string;
+  count: number;
+  min: number;
+  max: number;
+  mean: number;
+  p50: number;
+  p95: number;
+  p99: number;
+}
+
+export interface PartsAnswer {
+  metric_type: string;
+  by: string;
+  parts: Part[];
+}
+
 export interface Request {
   ended: string;
   request_id: string;

@@ -132,15 +132,22 @@ START_TEST(every_width_counts_the_same)
 }
 END_TEST
 
+static const struct history_division *division(const char *by)
+{
+    const struct history_division *d;
+    for (int i = 0; (d = history_division(i)); i++)
+        if (strcmp(d->by, by) == 0)
+            return d;
+    ck_abort_msg("no division by %s", by);
+}
+
 START_TEST(the_pool_is_kept_by_state)
 {
-    enum metric_type type;
-    int first = 0;
-    while (history_part(first, &type) && type != METRIC_TYPE_CONNECTION_POOL_SIZE)
-        first++;
-    ck_assert_int_eq(first, HISTORY_PHASES);
-    ck_assert_ptr_null(history_part(HISTORY_PARTS, NULL));
-    ck_assert_ptr_null(history_part(-1, NULL));
+    char room[HISTORY_PART_NAME];
+    const struct history_division *d = division("state");
+    ck_assert_int_eq(d->type, METRIC_TYPE_CONNECTION_POOL_SIZE);
+    ck_assert_ptr_null(history_part_name(h, HISTORY_PARTS, room));
+    ck_assert_ptr_null(history_part_name(h, -1, room));
     for (int i = 0; i < 30; i++) {
         metric_add(metrics_block(m, 0), METRIC_POOL_IDLE, 1);
         metric_add(metrics_block(m, 1), METRIC_POOL_WAITING, 2);
@@ -152,12 +159,74 @@ START_TEST(the_pool_is_kept_by_state)
     } expected[] = {{"idle", 15.5, 30, 30},  {"active", 0, 0, 30}, {"connecting", 0, 0, 30},
                     {"waiting", 31, 60, 30}, {"limit", 8, 8, 15},  {"in_flight", 3, 3, 30}};
     for (int i = 0; i < HISTORY_STATES; i++) {
-        ck_assert_str_eq(history_part(first + i, NULL), expected[i].name);
-        struct history_point p = window(METRIC_TYPE_CONNECTION_POOL_SIZE, HISTORY_PART + first + i, 30);
+        ck_assert_str_eq(history_part_name(h, d->first + i, room), expected[i].name);
+        struct history_point p = window(METRIC_TYPE_CONNECTION_POOL_SIZE, HISTORY_PART + d->first + i, 30);
         ck_assert_double_eq_tol(p.mean, expected[i].mean, 1e-9);
         ck_assert_double_eq_tol(p.max, expected[i].max, 0.5);
         ck_assert_double_eq_tol((double)p.count, expected[i].count, 1e-9);
     }
+}
+END_TEST
+
+/* What history_parts() tells, by name. */
+struct told {
+    int n;
+    struct {
+        char name[16];
+        uint64_t count;
+        double mean;
+    } parts[8];
+};
+
+static void note_part(void *arg, int operation, const struct history_point *total)
+{
+    struct told *t = arg;
+    char room[HISTORY_PART_NAME];
+    const char *name = operation >= HISTORY_PART ? history_part_name(h, operation - HISTORY_PART, room)
+                                                 : metrics_operation_name(m, (uint16_t)operation);
+    ck_assert_int_lt(t->n, 8);
+    snprintf(t->parts[t->n].name, sizeof t->parts[0].name, "%s", name);
+    t->parts[t->n].count = total->count;
+    t->parts[t->n++].mean = total->mean;
+}
+
+static uint64_t count_of(enum metric_type type, const char *by, int64_t from, int64_t to, const char *name)
+{
+    struct told t = {0};
+    history_parts(h, type, strcmp(by, "operation") == 0 ? NULL : division(by), from, to, SECOND, note_part,
+                  &t);
+    for (int i = 0; i < t.n; i++)
+        if (strcmp(t.parts[i].name, name) == 0)
+            return t.parts[i].count;
+    return 0;
+}
+
+START_TEST(requests_and_retries_are_kept_by_how_they_ended)
+{
+    uint16_t a = metrics_operation(m, "a"), b = metrics_operation(m, "b");
+    for (int i = 0; i < 100; i++) {
+        if (i < 50)
+            observe(0, a, 200, VERDICT_HIT, 1000000);
+        observe(1, b, i < 80 ? 200 : 503, VERDICT_MISS, 1000000);
+        metrics_retry(metrics_block(m, 0), b, 0, 503);
+        tick(&(struct history_gauges){0});
+    }
+    const enum metric_type rate = METRIC_TYPE_THROUGHPUT;
+    int64_t begin = now - 100 * SECOND, middle = begin + 50 * SECOND;
+    ck_assert_uint_eq(count_of(rate, "status", begin, now, "200"), 130);
+    ck_assert_uint_eq(count_of(rate, "status", begin, now, "503"), 20);
+    ck_assert_uint_eq(count_of(rate, "status", begin, middle, "503"), 0);
+    ck_assert_uint_eq(count_of(rate, "cache", begin, middle, "hit"), 50);
+    ck_assert_uint_eq(count_of(rate, "cache", middle, now, "hit"), 0);
+    ck_assert_uint_eq(count_of(rate, "cache", middle, now, "miss"), 50);
+    ck_assert_uint_eq(count_of(rate, "operation", begin, now, "a"), 50);
+    ck_assert_uint_eq(count_of(rate, "operation", begin, now, "b"), 100);
+    ck_assert_uint_eq(count_of(METRIC_TYPE_RETRY_COUNT, "reason", begin, now, "503"), 100);
+    /* A part is a series, too: its rate counts the seconds in which it gained nothing. */
+    struct history_point p = window(rate, HISTORY_PART + division("status")->first + 503, 100);
+    ck_assert_uint_eq(p.count, 20);
+    ck_assert_double_eq_tol(p.mean, 0.2, 1e-9);
+    ck_assert_double_eq_tol(p.p50, 0, 1e-9);
 }
 END_TEST
 
@@ -381,6 +450,7 @@ int main(void)
     tcase_add_test(t, quantiles_hold_one_per_cent_over_workers_and_levels);
     tcase_add_test(t, every_width_counts_the_same);
     tcase_add_test(t, the_pool_is_kept_by_state);
+    tcase_add_test(t, requests_and_retries_are_kept_by_how_they_ended);
     tcase_add_test(t, an_operation_has_its_own);
     tcase_add_test(t, a_day_of_fifty_operations_fits);
     tcase_add_test(t, budget_and_retention_hold);

@@ -231,6 +231,38 @@ END_TEST
 
 /* ---- age: 4.2.3, 5.1 ---- */
 
+/* Who gives an error a lifetime means it; see outcome_when_lasting(). */
+START_TEST(stated_lifetimes)
+{
+    static const struct {
+        const char *fields;
+        bool alone, shared;
+    } rows[] = {
+        {"503", false, false},
+        {"503 | Cache-Control: max-age=5", true, true},
+        {"503 | Cache-Control: max-age=0", false, false},
+        {"503 | Cache-Control: s-maxage=5", false, true},
+        {"503 | Cache-Control: max-age=5, no-store", false, false},
+        {"503 | Cache-Control: max-age=5, no-cache", false, false},
+        {"503 | Cache-Control: public", false, false},
+        {"503 | CDN-Cache-Control: max-age=5", false, true},
+        {"503 | Date: @0 | Expires: @10", true, true},
+        {"503 | Date: @0 | Expires: @0", false, false},
+        {"503 | Expires: 0", false, false},
+        {"503 | Last-Modified: @-10 | ETag: \"a\"", false, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        for (int shared = 0; shared < 2; shared++) {
+            struct message a;
+            response_text(&a, rows[i].fields);
+            rules.shared = shared;
+            ck_assert_msg(freshness_stated(&rules, &a.head, WALL) ==
+                              (shared ? rows[i].shared : rows[i].alone),
+                          "%d: %s", shared, rows[i].fields);
+        }
+}
+END_TEST
+
 START_TEST(initial_age)
 {
     static const struct {
@@ -535,6 +567,7 @@ int main(void)
     tcase_add_test(t, what_is_stored);
     tcase_add_test(t, how_long_it_is_fresh);
     tcase_add_test(t, our_own_lifetimes);
+    tcase_add_test(t, stated_lifetimes);
     tcase_add_test(t, initial_age);
     tcase_add_test(t, rounding_of_date);
     tcase_add_test(t, ages_never_wrap);

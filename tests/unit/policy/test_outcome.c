@@ -21,6 +21,7 @@ START_TEST(statuses)
         {404, OUTCOME_CLIENT_ERROR},
         {429, OUTCOME_THROTTLED},
         {500, OUTCOME_SERVER_ERROR},
+        {501, OUTCOME_LASTING_ERROR},
         {502, OUTCOME_SERVER_ERROR},
         {503, OUTCOME_UNAVAILABLE},
         {504, OUTCOME_UNAVAILABLE},
@@ -32,6 +33,19 @@ START_TEST(statuses)
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++)
         ck_assert_int_eq(outcome_of_status(rows[i].status), rows[i].outcome);
+}
+END_TEST
+
+/* An error that says how long it holds is meant; nothing else changes by that. */
+START_TEST(lasting_errors)
+{
+    for (int status = 100; status < 600; status++) {
+        enum outcome plain = outcome_of_status(status);
+        ck_assert_int_eq(outcome_when_lasting(plain, false), plain);
+        ck_assert_int_eq(outcome_when_lasting(plain, true), status >= 500 ? OUTCOME_LASTING_ERROR : plain);
+    }
+    ck_assert_int_eq(outcome_when_lasting(OUTCOME_THROTTLED, true), OUTCOME_THROTTLED); /* in disguise */
+    ck_assert_int_eq(outcome_row(OUTCOME_LASTING_ERROR)->breaker, BREAKER_IGNORED);
 }
 END_TEST
 
@@ -134,6 +148,7 @@ int main(void)
 {
     TCase *t = tcase_create("outcome");
     tcase_add_test(t, statuses);
+    tcase_add_test(t, lasting_errors);
     tcase_add_test(t, reasons);
     tcase_add_test(t, rows_agree);
     tcase_add_test(t, disguises);

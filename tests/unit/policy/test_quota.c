@@ -283,8 +283,8 @@ START_TEST(what_is_only_assumed_is_marked)
 END_TEST
 
 /*
- * "Wait a second", to the first call of all, three seconds before the minute is over: it was taken for the end of
- * the minute, and the third behind it was refused, as if the minute began late and at the even pace.
+ * "Wait a second", to the first call of all, three seconds before the minute is over: it was taken for the
+ * end of the minute, and the third behind it was refused, as if the minute began late and at the even pace.
  */
 START_TEST(first_call_refused_near_the_end_of_a_minute)
 {

@@ -1,6 +1,8 @@
-// Bars of named things, lying (so that long names fit) or standing, one or more a name, side by side or on one another.
+// Bars of named things, lying (so that long names fit) or standing, one or more a name, side by side or on one another;
+// pale beside them those of the period before, when that is asked for.
 import { useCallback } from 'preact/hooks';
 import { bytes, byteStep, whole } from '../format';
+import { RANGES, route } from '../route';
 import { ChartCard, type LegendItem } from './card';
 import { colors } from './colors';
 import type { Cell } from './table';
@@ -11,6 +13,7 @@ export interface BarSeries {
   name: string;
   color: number;
   values: (number | null)[];
+  before?: (number | null)[]; // of the period before
 }
 
 export interface BarChartProps {
@@ -31,6 +34,8 @@ export interface BarChartProps {
   onPick?: (name: string) => void;
 }
 
+const BEFORE = ' before';
+
 function short(text: string): string {
   return text.length > 24 ? `${text.slice(0, 23)}…` : text;
 }
@@ -39,6 +44,7 @@ export function BarChart(props: BarChartProps) {
   const { names, bars, format, standing, stacked } = props;
   const c = colors.value;
   const signature = JSON.stringify([names, bars]);
+  const words = RANGES[route.value.range].words;
 
   const option = useCallback(
     (hidden: ReadonlySet<string>) => {
@@ -50,7 +56,7 @@ export function BarChart(props: BarChartProps) {
         ...axisStyle(c),
         axisLabel: { ...axisStyle(c).axisLabel, formatter: (name: string, i: number) => short(props.ticks?.[i] ?? name), ...(standing ? {} : { color: c.ink, fontSize: 12 }) },
       };
-      const value = { type: 'value', min: 0, splitNumber: 4, minInterval: format === whole ? 1 : undefined, interval: format === bytes ? byteStep(Math.max(0, ...bars.flatMap((bar) => bar.values.map((v) => v ?? 0)))) : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } };
+      const value = { type: 'value', min: 0, splitNumber: 4, minInterval: format === whole ? 1 : undefined, interval: format === bytes ? byteStep(Math.max(0, ...bars.flatMap((bar) => [...bar.values, ...(bar.before ?? [])].map((v) => v ?? 0)))) : undefined, ...axisStyle(c), splitLine: { show: true, lineStyle: { color: c.line, opacity: 0.7 } }, axisLabel: { ...axisStyle(c).axisLabel, formatter: format } };
       return {
         ...(standing ? ALONG_X : {}),
         grid: { ...GRID, right: standing || stacked ? 20 : 56 },
@@ -62,28 +68,31 @@ export function BarChart(props: BarChartProps) {
             const i = Number((at as { dataIndex: number }[])[0]?.dataIndex);
             return tooltip(
               names[i] ?? '',
-              drawn.map((bar) => ({ color: c.series[bar.color], name: bar.name, value: format(bar.values[i] ?? null) })),
+              drawn.flatMap((bar) => [
+                { color: c.series[bar.color], name: bar.name, value: format(bar.values[i] ?? null) },
+                ...(bar.before ? [{ name: `${bar.name}, ${words} earlier`, value: format(bar.before[i] ?? null), soft: true }] : []),
+              ]),
             );
           },
         },
         xAxis: standing ? category : value,
         yAxis: standing ? value : category,
-        series: drawn.map((bar) => ({
+        series: drawn.flatMap((bar) => [bar, ...(bar.before ? [{ ...bar, name: bar.name + BEFORE, values: bar.before, pale: true }] : [])]).map((bar: BarSeries & { pale?: boolean }) => ({
           type: 'bar',
           id: bar.name,
           name: bar.name,
           data: bar.values,
-          stack: stacked ? 'all' : undefined,
+          stack: stacked ? (bar.pale ? 'before' : 'all') : undefined,
           barMaxWidth: standing ? 40 : 18,
           barCategoryGap: standing ? '12%' : '35%',
           cursor: props.onPick ? 'pointer' : 'default',
-          itemStyle: { color: c.series[bar.color], borderRadius: stacked ? 0 : standing ? [3, 3, 0, 0] : [0, 3, 3, 0] },
-          label: standing || stacked ? undefined : { show: true, position: 'right', color: c.soft, fontSize: 11, formatter: (at: { value: number | null }) => (at.value ? format(at.value) : '') },
+          itemStyle: { color: c.series[bar.color], opacity: bar.pale ? 0.4 : 1, borderRadius: stacked ? 0 : standing ? [3, 3, 0, 0] : [0, 3, 3, 0] },
+          label: standing || stacked || bar.pale ? undefined : { show: true, position: 'right', color: c.soft, fontSize: 11, formatter: (at: { value: number | null }) => (at.value ? format(at.value) : '') },
           emphasis: { disabled: true },
         })),
       };
     },
-    [c, format, signature],
+    [c, format, signature, words],
   );
 
   const total = (bar: BarSeries) => bar.values.reduce<number>((sum, v) => sum + (v ?? 0), 0);
@@ -95,8 +104,8 @@ export function BarChart(props: BarChartProps) {
       hint={props.hint}
       option={option}
       table={() => ({
-        columns: [props.what, ...bars.map((bar) => bar.name)],
-        rows: names.map((name, i) => [name, ...bars.map((bar): Cell => bar.values[i] ?? null)]),
+        columns: [props.what, ...bars.map((bar) => bar.name), ...bars.filter((bar) => bar.before).map((bar) => bar.name + BEFORE)],
+        rows: names.map((name, i) => [name, ...bars.map((bar): Cell => bar.values[i] ?? null), ...bars.filter((bar) => bar.before).map((bar): Cell => bar.before?.[i] ?? null)]),
         show: (cell, column) => (column ? format(cell as number | null) : String(cell)),
       })}
       summary={names

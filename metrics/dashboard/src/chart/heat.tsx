@@ -1,10 +1,15 @@
-// A heat map: columns in time, rows of what, the count as depth of colour. Nothing is drawn where there was nothing.
-import { useCallback, useMemo } from 'preact/hooks';
+// A heat map: columns in time, rows of what, the count as depth of colour. Nothing is drawn where there was nothing. When a
+// comparison is asked for, a button shows the period before in its place, in the same colours.
+import { useCallback, useMemo, useState } from 'preact/hooks';
 import * as show from '../format';
 import { ChartCard } from './card';
 import { colors } from './colors';
 import { ALONG_X, axisStyle, GRID, tipBox } from './time';
+import { RANGES, route } from '../route';
+import { Icon } from '../ui/icon';
 import { tooltip } from './tooltip';
+
+export type HeatCell = [time: number, row: number, value: number];
 
 export interface HeatMapProps {
   id: string;
@@ -15,7 +20,9 @@ export interface HeatMapProps {
   /** What the axis says in place of long rows. */
   ticks?: string[];
   what: string; // heading of the rows
-  cells: [number, number, number][]; // time's index, row's index, value
+  cells: HeatCell[]; // time's index, row's index, value
+  /** The period before, with the same rows. */
+  before?: { times: number[]; cells: HeatCell[] };
   format: (v: number | null) => string;
   empty: string;
   wide?: boolean;
@@ -38,9 +45,13 @@ function timeLabels(times: number[], most: number): string[] {
 }
 
 export function HeatMap(props: HeatMapProps) {
-  const { times, rows, cells, format } = props;
+  const { rows, format } = props;
+  const [back, setBack] = useState(false);
+  const earlier = !!props.before && back;
+  const { times, cells } = earlier && props.before ? props.before : props;
   const c = colors.value;
-  const most = cells.reduce((max, cell) => Math.max(max, cell[2]), 0);
+  const words = RANGES[route.value.range].words;
+  const most = [...props.cells, ...(props.before?.cells ?? [])].reduce((max, cell) => Math.max(max, cell[2]), 0);
   const labels = useMemo(() => timeLabels(times, innerWidth < 600 ? 3 : 5), [times]);
   const option = useCallback(
     () => ({
@@ -72,14 +83,14 @@ export function HeatMap(props: HeatMapProps) {
       },
       series: [{ type: 'heatmap', id: 'heat', data: cells, progressive: 0, itemStyle: { borderColor: c.surface, borderWidth: times.length > 120 ? 0 : 1, borderRadius: 2 }, emphasis: { itemStyle: { borderColor: c.ink, borderWidth: 1 } } }],
     }),
-    [c, format, times, labels, rows, cells, props.ticks],
+    [c, format, times, labels, rows, cells, most, props.ticks],
   );
   const hottest = cells.reduce<[number, number, number] | null>((best, cell) => (!best || cell[2] > best[2] ? cell : best), null);
   return (
     <ChartCard
       id={props.id}
       title={props.title}
-      hint={props.hint}
+      hint={earlier ? `The ${words} before` : props.hint}
       option={option}
       table={() => ({
         columns: ['time', props.what, 'value'],
@@ -87,9 +98,16 @@ export function HeatMap(props: HeatMapProps) {
         show: (cell, column) => (column === 0 ? show.dayTime(Date.parse(String(cell))) : column === 1 ? String(cell) : format(cell as number)),
       })}
       summary={hottest ? `Most: ${format(hottest[2])}, ${rows[hottest[1]]} at ${show.dayTime(times[hottest[0]] ?? 0)}.` : ''}
-      empty={cells.length ? undefined : props.empty}
+      empty={props.cells.length || props.before?.cells.length ? undefined : props.empty}
       height={props.height ?? 'normal'}
       wide={props.wide}
+      tools={
+        props.before && (
+          <button type="button" title="Show the period before" aria-label={`${props.title}: show the period before`} aria-pressed={earlier} onClick={() => setBack(!back)}>
+            <Icon name="undo" />
+          </button>
+        )
+      }
       along
     />
   );

@@ -9,6 +9,7 @@ import { TimeChart } from '../chart/time';
 import { useFetch } from '../fetch';
 import * as show from '../format';
 import { live, summary } from '../live';
+import { slicesOf, useParts } from '../parts';
 import { RANGES, route, setFilter } from '../route';
 import { useSeries } from '../series';
 import type { Curve, Entry } from '../types';
@@ -152,6 +153,7 @@ export function Cache() {
   const cache = live.value.cache;
   const about = summary.value;
   const access = useAccess();
+  const verdicts = useParts('THROUGHPUT', 'cache');
   const curve = useFetch<Curve>('api/v1/cache/curve', 10).data;
   const points = useMemo(() => {
     if (!curve?.points.length) return [];
@@ -177,8 +179,8 @@ export function Cache() {
       </div>
       <div class="grid">
         <TimeChart id="hit-rate" title="Hit rate" hint="Answers from the cache, of all that it was asked for" format={show.percent} max={1} lines={[{ name: 'Hit rate', series: hits, what: 'mean', color: 0, area: true }]} empty={NOTHING} />
-        <PieChart id="cache-verdicts" title="Where answers came from" hint="Since the start" slices={(live.value.requests?.by_cache ?? []).map((one) => ({ name: one.cache, value: one.count, color: CACHE_COLORS[one.cache] ?? 4 }))} what="cache" of="answers" empty={NOTHING} />
-        <HeatMap id="access" title="Access pattern" hint="Requests a second by operation, over the range" times={access.times} rows={access.rows} cells={access.cells} what="requests a second" format={show.number} empty={NOTHING} />
+        <PieChart id="cache-verdicts" title="Where answers came from" hint="In the range, for all operations" slices={slicesOf(verdicts, (name) => ({ name, color: CACHE_COLORS[name] ?? 4 }))} what="cache" of="answers" empty={NOTHING} />
+        <HeatMap id="access" title="Access pattern" hint="Requests a second by operation, over the range" times={access.times} rows={access.rows} cells={access.cells} before={access.before} what="requests a second" format={show.number} empty={NOTHING} />
         <CurveChart
           id="curve"
           title="Hit rate by size"

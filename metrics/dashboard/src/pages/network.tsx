@@ -6,6 +6,7 @@ import { TimeChart, type Line } from '../chart/time';
 import { BreakerTimeline } from '../chart/timeline';
 import * as show from '../format';
 import { live, summary } from '../live';
+import { earlier, slicesOf, useParts, valuesOf } from '../parts';
 import { useSeries } from '../series';
 import { Badge, Button, Card, Empty, Meter, Tile } from '../ui/parts';
 import { Table } from '../ui/table';
@@ -22,6 +23,9 @@ const PHASES: [id: string, words: string, color: number][] = [
   ['upstream', 'Whole answer', 1],
   ['first_byte', 'First byte', 0],
 ];
+
+/** Colours of a connection's states. */
+const STATES: Record<string, number> = { idle: 2, active: 0, connecting: 4 };
 
 function Circuits() {
   const circuits = Object.entries(live.value.network?.circuit ?? {});
@@ -85,15 +89,19 @@ function Concurrency() {
 
 export function Network() {
   const { pool, phases, rate_limits, circuit } = live.value.network ?? {};
+  const byPhase = useParts('NETWORK_LATENCY', 'phase');
+  const byState = useParts('CONNECTION_POOL_SIZE', 'state');
+  const byOutcome = useParts('THROUGHPUT', 'outcome');
   const about = summary.value;
   const trip = useSeries('NETWORK_LATENCY');
   const limit = rate_limits?.concurrency;
   const budget = circuit?.upstream?.retry_budget;
-  const measured = PHASES.filter(([id]) => phases?.[id]?.count);
-  const quantile = (what: 'p50' | 'p95' | 'p99') => measured.map(([id]) => phases?.[id]?.[what] ?? null);
-  const outcomes = new Map<string, number>();
-  for (const one of live.value.requests?.upstream_by_outcome ?? []) outcomes.set(one.outcome, (outcomes.get(one.outcome) ?? 0) + one.count);
-  const ranked = [...outcomes].sort((a, b) => b[1] - a[1]).slice(0, 10);
+  const measured = PHASES.filter(([id]) => byPhase.parts.some((part) => part.part === id));
+  const quantile = (name: 'p50' | 'p95' | 'p99', color: number) => {
+    const ids = measured.map(([id]) => id);
+    return { name, color, values: valuesOf(byPhase.parts, ids, name), before: earlier(byPhase, ids, name) };
+  };
+  const ranked = [...byOutcome.parts].sort((a, b) => b.count - a.count).slice(0, 10).map((part) => part.part);
   const reuse = pool && pool.opened + pool.reused ? pool.reused / (pool.opened + pool.reused) : null;
   return (
     <>
@@ -110,8 +118,9 @@ export function Network() {
         <PieChart
           id="pool-states"
           title="Connections by state"
-          hint="Now"
-          slices={pool ? [{ name: 'idle', value: pool.idle, color: 2 }, { name: 'active', value: pool.active, color: 0 }, { name: 'connecting', value: pool.connecting, color: 4 }] : []}
+          hint="On average over the range"
+          slices={slicesOf({ ...byState, parts: byState.parts.filter((part) => part.part in STATES) }, (name) => ({ name, color: STATES[name] ?? 6 }), 'mean').filter((slice) => slice.name in STATES)}
+          format={show.number}
           what="state"
           of="connections"
           empty={NO_CALL}
@@ -120,13 +129,13 @@ export function Network() {
         <BarChart
           id="phases"
           title="Where the time goes"
-          hint="Of all calls since the start"
+          hint="Of all calls in the range"
           names={measured.map(([, words]) => words)}
           what="phase"
           bars={[
-            { name: 'p50', color: 2, values: quantile('p50') },
-            { name: 'p95', color: 0, values: quantile('p95') },
-            { name: 'p99', color: 1, values: quantile('p99') },
+            quantile('p50', 2),
+            quantile('p95', 0),
+            quantile('p99', 1),
           ]}
           format={show.duration}
           height="tall"
@@ -140,7 +149,7 @@ export function Network() {
         </Card>
         <Concurrency />
         <TimeChart id="round-trip" title="Round trip" hint="To the API, as the kernel measured it" format={show.duration} lines={[{ name: 'Mean', series: trip, what: 'mean', color: 0 }, { name: 'p95', series: trip, what: 'p95', color: 1 }]} empty={NO_CALL} />
-        <BarChart id="outcomes" title="How calls ended" hint="Attempts at the API since the start" names={ranked.map(([name]) => name.replace(/_/g, ' '))} what="outcome" bars={[{ name: 'Attempts', color: 0, values: ranked.map(([, count]) => count) }]} format={show.whole} empty={NO_CALL} />
+        <BarChart id="outcomes" title="How calls ended" hint="Attempts at the API in the range" names={ranked.map((name) => name.replace(/_/g, ' '))} what="outcome" bars={[{ name: 'Attempts', color: 0, values: valuesOf(byOutcome.parts, ranked, 'count'), before: earlier(byOutcome, ranked, 'count') }]} format={show.whole} empty={NO_CALL} />
       </div>
     </>
   );

@@ -81,7 +81,7 @@ function Quota() {
 }
 
 export function Overview() {
-  const { operation, range } = route.value;
+  const { operation, range, compare } = route.value;
   const about = summary.value;
   const throughput = useSeries('THROUGHPUT', operation);
   const latency = useSeries('REQUEST_LATENCY', operation);
@@ -121,6 +121,7 @@ export function Overview() {
             id="gauge-hits"
             title="Cache hit rate"
             value={about?.cache_hit_rate ?? null}
+            before={compare ? meanOf(hits.before, 'mean') : undefined}
             format={show.percent}
             judge={(v) => (v >= 0.5 ? { mood: 'good', word: 'Good' } : v >= 0.2 ? { mood: 'warn', word: 'Fair' } : { mood: 'bad', word: 'Low' })}
             empty={NO_TRAFFIC}
@@ -129,6 +130,7 @@ export function Overview() {
             id="gauge-errors"
             title="Error rate"
             value={about?.error_rate ?? null}
+            before={compare ? meanOf(errors.before, 'mean') : undefined}
             format={show.percent}
             judge={(v) => (v <= 0.01 ? { mood: 'good', word: 'Good' } : v <= 0.1 ? { mood: 'warn', word: 'Raised' } : { mood: 'bad', word: 'High' })}
             empty={NO_TRAFFIC}

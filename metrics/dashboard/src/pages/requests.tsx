@@ -1,15 +1,16 @@
 // How requests fare: how long they take, which, how they end, and where the time goes in the slowest.
 import { useMemo, useState } from 'preact/hooks';
-import { BarChart } from '../chart/bars';
-import { HeatMap } from '../chart/heat';
+import { BarChart, type BarSeries } from '../chart/bars';
+import { HeatMap, type HeatCell } from '../chart/heat';
 import { PieChart } from '../chart/pie';
 import { TimeChart } from '../chart/time';
 import { useFetch } from '../fetch';
 import * as show from '../format';
 import { live } from '../live';
+import { earlier, slicesOf, useParts, valuesOf, type Parts } from '../parts';
 import { go, RANGES, route, setFilter } from '../route';
 import { useSeries } from '../series';
-import type { Request } from '../types';
+import type { Part, Request } from '../types';
 import { Icon } from '../ui/icon';
 import { Badge, Card, Empty } from '../ui/parts';
 import { Table } from '../ui/table';
@@ -18,25 +19,32 @@ import { Waterfall, WaterfallLegend } from '../ui/waterfall';
 const NO_TRAFFIC = 'No requests in this range yet. Point your application at the sidecar, or choose a longer range.';
 
 interface Heat {
+  end_time: string;
   bounds: number[];
   columns: { time: string; count: number; counts: number[] }[];
 }
 
-/** The heat map's data, and the distribution that is its sum over time. */
+/** The heat map's data, and the distribution that is its sum over time; with a comparison, of both periods by the same rows. */
 function useLatencyHeat(operation: string) {
-  const { seconds, step } = RANGES[route.value.range];
+  const { range, compare } = route.value;
+  const { seconds, step } = RANGES[range];
   const columns = Math.max(step, Math.ceil(seconds / 90 / step) * step);
-  const path = `api/v1/metrics/heatmap?metric_type=REQUEST_LATENCY&start_time=-${seconds}s&step=${columns}s&buckets=20${operation ? `&operation=${encodeURIComponent(operation)}` : ''}`;
+  const path = `api/v1/metrics/heatmap?metric_type=REQUEST_LATENCY&start_time=-${compare ? 2 * seconds : seconds}s&step=${columns}s&buckets=20${operation ? `&operation=${encodeURIComponent(operation)}` : ''}`;
   const { data } = useFetch<Heat>(path, Math.max(2, columns / 4));
   return useMemo(() => {
     const bounds = data?.bounds ?? [];
     const rows = bounds.slice(1).map((to, i) => `${show.duration(bounds[i])} – ${show.duration(to)}`);
-    const found = data?.columns ?? [];
-    const times = found.map((column) => Date.parse(column.time));
-    const cells = found.flatMap((column, x) => column.counts.map((v, y): [number, number, number] => [x, y, v])).filter((cell) => cell[2] > 0);
-    const sums = rows.map((_, i) => found.reduce((sum, column) => sum + (column.counts[i] ?? 0), 0));
-    return { rows, ticks: bounds.slice(1).map((to) => `≤ ${show.duration(to)}`), times, cells, sums };
-  }, [data]);
+    const all = data?.columns ?? [];
+    const middle = compare && data ? Date.parse(data.end_time) - seconds * 1000 : -Infinity;
+    const read = (found: Heat['columns']) => ({
+      times: found.map((column) => Date.parse(column.time)),
+      cells: found.flatMap((column, x) => column.counts.map((v, y): HeatCell => [x, y, v])).filter((cell) => cell[2] > 0),
+      sums: rows.map((_, i) => found.reduce((sum, column) => sum + (column.counts[i] ?? 0), 0)),
+    });
+    const now = read(all.filter((column) => Date.parse(column.time) >= middle));
+    const before = compare ? read(all.filter((column) => Date.parse(column.time) < middle)) : undefined;
+    return { rows, ticks: bounds.slice(1).map((to) => `≤ ${show.duration(to)}`), ...now, before };
+  }, [data, compare, seconds]);
 }
 
 function moodOf(status: number): 'good' | 'info' | 'warn' | 'bad' | 'quiet' {
@@ -179,16 +187,51 @@ export function OperationFilter() {
   );
 }
 
+/** How many requests of each operation went well, or failed: what is not told of the failed was well. */
+function well(all: Parts, failures: Parts, names: string[], failed: boolean): Pick<BarSeries, 'values' | 'before'> {
+  const read = (counts: Map<string, Part>, rates: Map<string, Part>) =>
+    names.map((name) => {
+      const count = counts.get(name)?.count ?? 0;
+      const rate = rates.get(name);
+      const bad = rate ? Math.round(rate.mean * rate.count) : 0;
+      return failed ? bad : count - bad;
+    });
+  const named = (parts: Part[]) => new Map(parts.map((part) => [part.part, part]));
+  return { values: read(named(all.parts), named(failures.parts)), before: all.before && failures.before && read(all.before, failures.before) };
+}
+
+/** Of all operations in the range; of a single one they are counted since the start only. */
+function Retries({ operation }: { operation: string }) {
+  const inRange = useParts('RETRY_COUNT', 'reason');
+  const since = new Map<string, number>();
+  for (const one of live.value.requests?.retries_by_reason ?? []) if (one.operation === operation) since.set(one.reason, (since.get(one.reason) ?? 0) + one.count);
+  const names = operation ? [...since.keys()] : inRange.parts.map((part) => part.part);
+  const values = operation ? [...since.values()] : inRange.parts.map((part) => part.count);
+  return (
+    <BarChart
+      id="retries"
+      title="Retries by reason"
+      hint={operation ? 'Since the start' : 'In the range'}
+      names={names}
+      what="reason"
+      bars={[{ name: 'Retries', color: 1, values, before: operation ? undefined : earlier(inRange, names, 'count') }]}
+      format={show.whole}
+      empty="Nothing has been retried: the API answered each request at the first attempt, or the request may not be repeated."
+    />
+  );
+}
+
 export function Requests() {
   const { operation } = route.value;
-  const requests = live.value.requests;
   const throughput = useSeries('THROUGHPUT', operation);
   const latency = useSeries('REQUEST_LATENCY', operation);
   const retries = useSeries('RETRY_COUNT', operation);
   const heat = useLatencyHeat(operation);
-  const operations = [...(requests?.by_operation ?? [])].sort((a, b) => b.requests - a.requests).slice(0, 12);
-  const reasons = new Map<string, number>();
-  for (const one of requests?.retries_by_reason ?? []) if (!operation || one.operation === operation) reasons.set(one.reason, (reasons.get(one.reason) ?? 0) + one.count);
+  const byOperation = useParts('THROUGHPUT', 'operation');
+  const failures = useParts('ERROR_RATE', 'operation');
+  const latencies = useParts('REQUEST_LATENCY', 'operation');
+  const statuses = useParts('THROUGHPUT', 'status');
+  const operations = [...byOperation.parts].sort((a, b) => b.count - a.count).slice(0, 12).map((one) => one.part);
   return (
     <>
       <div class="filters">
@@ -210,17 +253,17 @@ export function Requests() {
           ]}
           empty={NO_TRAFFIC}
         />
-        <HeatMap id="latency-heat" title="Latency over time" hint="How many requests took how long" times={heat.times} rows={heat.rows} ticks={heat.ticks} cells={heat.cells} what="requests" format={show.whole} height="tall" empty={NO_TRAFFIC} />
-        <BarChart id="latency-distribution" title="Latency distribution" hint="Requests by how long they took, in the range" names={heat.rows} ticks={heat.ticks} what="latency" bars={[{ name: 'Requests', color: 0, values: heat.sums }]} format={show.whole} height="tall" standing empty={NO_TRAFFIC} />
+        <HeatMap id="latency-heat" title="Latency over time" hint="How many requests took how long" times={heat.times} rows={heat.rows} ticks={heat.ticks} cells={heat.cells} before={heat.before} what="requests" format={show.whole} height="tall" empty={NO_TRAFFIC} />
+        <BarChart id="latency-distribution" title="Latency distribution" hint="Requests by how long they took, in the range" names={heat.rows} ticks={heat.ticks} what="latency" bars={[{ name: 'Requests', color: 0, values: heat.sums, before: heat.before?.sums }]} format={show.whole} height="tall" standing empty={NO_TRAFFIC} />
         <BarChart
           id="operations"
           title="By operation"
-          hint="Requests since the start; choose one to see it alone"
-          names={operations.map((one) => one.operation)}
+          hint="Requests in the range; choose one to see it alone"
+          names={operations}
           what="operation"
           bars={[
-            { name: 'Answered well', color: 0, values: operations.map((one) => one.requests - one.failed) },
-            { name: 'Failed', color: 1, values: operations.map((one) => one.failed) },
+            { name: 'Answered well', color: 0, ...well(byOperation, failures, operations, false) },
+            { name: 'Failed', color: 1, ...well(byOperation, failures, operations, true) },
           ]}
           stacked
           format={show.whole}
@@ -230,18 +273,18 @@ export function Requests() {
         <BarChart
           id="operation-latency"
           title="Latency by operation"
-          hint="Over the last five minutes"
-          names={operations.map((one) => one.operation)}
+          hint="In the range"
+          names={operations}
           what="operation"
           bars={[
-            { name: 'p50', color: 2, values: operations.map((one) => one.window.p50) },
-            { name: 'p95', color: 0, values: operations.map((one) => one.window.p95) },
+            { name: 'p50', color: 2, values: valuesOf(latencies.parts, operations, 'p50'), before: earlier(latencies, operations, 'p50') },
+            { name: 'p95', color: 0, values: valuesOf(latencies.parts, operations, 'p95'), before: earlier(latencies, operations, 'p95') },
           ]}
           format={show.duration}
           empty={NO_TRAFFIC}
         />
-        <PieChart id="statuses" title="Status codes" hint="Sent since the start" slices={(requests?.by_status ?? []).map((one, i) => ({ name: one.status ? String(one.status) : 'none sent', value: one.count, color: statusColor(one.status, i) }))} what="status" of="answers" empty={NO_TRAFFIC} />
-        <BarChart id="retries" title="Retries by reason" hint="Since the start" names={[...reasons.keys()]} what="reason" bars={[{ name: 'Retries', color: 1, values: [...reasons.values()] }]} format={show.whole} empty="Nothing has been retried: the API answered each request at the first attempt, or the request may not be repeated." />
+        <PieChart id="statuses" title="Status codes" hint="Sent in the range, for all operations" slices={slicesOf(statuses, (name, i) => ({ name: name === '0' ? 'none sent' : name, color: statusColor(Number(name), i) }))} what="status" of="answers" empty={NO_TRAFFIC} />
+        <Retries operation={operation} />
         <TimeChart id="retries-time" title="Retries" hint="In each step of time" format={show.number} wide lines={[{ name: 'Retries', series: retries, what: 'mean', color: 1, area: true }]} empty={NO_TRAFFIC} height="small" />
         <RequestList operation={operation} />
       </div>
