@@ -267,6 +267,36 @@ def test_schema_takes_what_the_program_prints(directory):
     helm("template", "release", CHART, "-f", path)
 
 
+def admits(policy, pod, namespace, port):
+    """Whether an ingress rule lets this port be reached from a pod with these labels, in a namespace with those (NetworkPolicy, v1)."""
+    def selects(selector, labels):
+        assert set(selector) <= {"matchLabels"}, selector
+        return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items())
+
+    def peer(entry):
+        assert set(entry) <= {"namespaceSelector", "podSelector"} and "namespaceSelector" in entry, entry
+        return selects(entry["namespaceSelector"], namespace) and selects(entry.get("podSelector", {}), pod)
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    return any(("ports" not in rule or any(p["port"] == port for p in rule["ports"])) and ("from" not in rule or any(peer(e) for e in rule["from"]))
+               for rule in policy["spec"]["ingress"])
+
+
+def test_only_prometheus_reaches_the_admin_port(_):
+    """The rules are evaluated as the API's documentation has it; nothing here could enforce them."""
+    texts = [kustomize("base"), template().stdout, template("app.port=0").stdout]
+    for index, text in enumerate(texts):
+        objects = [d for d in yaml.safe_load_all(text) if d]
+        policy = next(d for d in objects if d["kind"] == "NetworkPolicy")
+        labels = next(d for d in objects if d["kind"] == "Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items(), "it is about other pods"
+        prometheus, its = {"app.kubernetes.io/name": "prometheus"}, {"kubernetes.io/metadata.name": "monitoring"}
+        assert admits(policy, prometheus, its, 9901)
+        for pod, namespace in (({}, its), (prometheus, {"kubernetes.io/metadata.name": "space"}), (labels, {"kubernetes.io/metadata.name": "space"}), ({}, {})):
+            assert not admits(policy, pod, namespace, 9901), (pod, namespace)
+            assert not admits(policy, pod, namespace, 8080), "the proxy is reached"
+        assert admits(policy, {}, {}, 8000) == (index != 2), "the application's own port"
+
+
 # ---- injection --------------------------------------------------------------------------------------------------
 
 
