@@ -196,7 +196,10 @@ AWKWARD = "it's \"so\": {{ x }}, [y] # \\ \n- é → 漢\ttab\n"
 VALUES = [
     {"secret": "123", "priorityClassName": "1e3", "image": {"repository": "a.b:5000/c", "tag": "1.10"}, "networkPolicy": {"prometheusNamespace": "0x10", "prometheusLabels": {"true": "no"}},
      "app": {"image": "x@sha256:" + "a" * 64, "args": [AWKWARD, "null", "~"], "env": [{"name": "A", "value": AWKWARD}, {"name": "B", "value": "1"}], "command": ["/bin/true"]}},
-    {"workload": "Job", "app": {"args": [AWKWARD], "port": 0}, "disruptionBudget": {"minAvailable": "50%"}, "resources": {}, "networkPolicy": {"enabled": False}},
+    {"workload": "Job", "app": {"args": [AWKWARD], "port": 0, "volumeMounts": [{"name": "tier", "mountPath": "/s"}]}, "injection": {"enabled": True},
+     "env": [{"name": "PROMPTOPS_SIDECAR_CACHE__REDIS_URL", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "url"}}}, {"name": "X", "value": AWKWARD}],
+     "volumes": [{"name": "tier", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"a.b/c": "1"}}}],
+     "volumeMounts": [{"name": "tier", "mountPath": "/var/lib/promptops"}], "disruptionBudget": {"minAvailable": "50%"}, "resources": {}, "networkPolicy": {"enabled": False}},
     {"app": {"port": 0, "replicas": 0}, "disruptionBudget": {"minAvailable": "50%"}, "resources": {"limits": {"cpu": 1.5, "memory": 268435456}, "requests": {"cpu": "1"}},
      "config": {"admin": {"address": "[::]:9901", "tls": {"certificate_file": "/etc/promptops/secret/tls.crt", "key_file": "/etc/promptops/secret/tls.key"}}},
      "monitoring": {"podMonitor": True, "tlsConfig": {"serverName": "n", "insecureSkipVerify": False}}, "injection": {"enabled": True}},
@@ -224,9 +227,10 @@ def test_chart_with_awkward_values(directory):
         assert isinstance(document["metadata"]["name"], str) and len(document["metadata"]["name"]) <= 253, document["metadata"]
         assert all(isinstance(v, str) and len(v) <= 63 for v in document["metadata"].get("labels", {}).values()), document["metadata"]
     policies = [(d, bare_pod()) for d in objects if d["kind"] == "MutatingAdmissionPolicy"]
-    assert len(policies) == 6
+    assert len(policies) == 9
     made = mutated(policies)
     assert not [m for m in made if "fault" in m], made
+    assert {"name": "X", "value": AWKWARD} in made[0]["spec"]["initContainers"][0]["env"], "a text is changed on its way through CEL"
     validate("\n---\n".join(json.dumps(m) for m in made))
 
 

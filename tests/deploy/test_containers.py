@@ -65,7 +65,7 @@ def take_sources(directory):
 
 
 def build_image(tag, *more):
-    run("podman", "build", "--network", "host", "--format", "docker", "--timestamp", "0", "--build-arg", "BASE=" + base, "--build-arg", "VERSION=test",
+    run("podman", "build", "--network", "host", "--format", "docker", "--timestamp", "0", "--layers=false", "--build-arg", "BASE=" + base, "--build-arg", "VERSION=test",
         "-f", os.path.join(sources, "deploy", "Dockerfile"), "-t", tag, *more, sources, timeout=3600)
 
 

@@ -2,7 +2,7 @@
 {{- define "promptops.cel" -}}
 {{- $path := .path -}}
 {{- if kindIs "map" .value -}}
-{{- if regexMatch "[.](limits|requests|matchLabels)$" $path -}}
+{{- if regexMatch "[.](limits|requests|matchLabels|labels|annotations|volumeAttributes|options)$" $path -}}
 { {{- $first := true }}{{ range $k, $v := .value }}{{ if not $first }}, {{ end }}{{ $first = false }}{{ toJson $k }}: {{ toString $v | toJson }}{{ end -}} }
 {{- else -}}
 {{ $path }}{ {{- $first := true }}{{ range $k, $v := .value }}{{ if not $first }}, {{ end }}{{ $first = false }}{{ $k }}: {{ include "promptops.cel" (dict "path" (printf "%s.%s" $path $k) "value" $v) }}{{ end -}} }

@@ -50,6 +50,9 @@ env:
   - {name: POD_UID, valueFrom: {fieldRef: {fieldPath: metadata.uid}}}
   - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
   - {name: CONTAINER_NAME, value: promptops-sidecar}
+  {{- with .Values.env }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 ports:
   - {name: promptops-admin, containerPort: {{ include "promptops.port" . }}}
 startupProbe:
@@ -71,6 +74,9 @@ volumeMounts:
 {{- if .Values.ownName.enabled }}
   - {name: promptops-own-name, mountPath: /etc/promptops/own-name, readOnly: true}
 {{- end }}
+{{- with .Values.volumeMounts }}
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "promptops.volumes" -}}
@@ -81,6 +87,9 @@ volumeMounts:
 {{- if .Values.ownName.enabled }}
 - name: promptops-own-name
   secret: {secretName: {{ .Values.ownName.certificateSecret | quote }}, defaultMode: 0444}
+{{- end }}
+{{- with .Values.volumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -141,5 +150,8 @@ spec:
         - {name: http, containerPort: {{ .Values.app.port }}}
       {{- end }}
       resources: {{- toYaml .Values.app.resources | nindent 8 }}
+      {{- with .Values.app.volumeMounts }}
+      volumeMounts: {{- toYaml . | nindent 8 }}
+      {{- end }}
   volumes: {{- include "promptops.volumes" . | nindent 4 }}
 {{- end }}
