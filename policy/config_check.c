@@ -252,6 +252,21 @@ static bool redis_elsewhere(const char *url)
     return true;
 }
 
+/* A webhook's URL is as good as a password with most services. */
+static bool webhook_in_the_clear(const struct config *cfg)
+{
+    static const char *const here[] = {"http://127.", "http://localhost", "http://[::1]"};
+    for (size_t i = 0; i < cfg->notifications_webhooks.count; i++) {
+        const char *url = cfg->notifications_webhooks.items[i].url;
+        bool clear = strncmp(url, "http://", 7) == 0;
+        for (size_t k = 0; k < ARRAY_LEN(here); k++)
+            clear = clear && strncmp(url, here[k], strlen(here[k])) != 0;
+        if (clear)
+            return true;
+    }
+    return false;
+}
+
 /* Partitions without the field that tells one client's key from another's. */
 static bool mixes_keys(const struct config *cfg)
 {
@@ -323,6 +338,9 @@ const char *config_warning(const struct config *cfg, size_t i)
         {strncmp(cfg->cache_redis_url, "redis+sentinel://", 17) == 0 && strchr(cfg->cache_redis_url, '@'),
          "cache.redis_url: the password goes over a plain connection, since there is no TLS with Sentinels; "
          "keep it within a network that you trust"},
+        {webhook_in_the_clear(cfg), "notifications.webhooks: an alert goes to another machine over plain "
+                                    "http, where its URL can be read on "
+                                    "the way; use https, unless that network is one that you trust"},
         {!cfg->security_seccomp, "security.seccomp: false: who takes this process over by a fault in it may "
                                  "do all that its user may"},
         {cfg->security_core_dumps, "security.core_dumps: true: requests and answers are in a dump, and a "

@@ -244,6 +244,31 @@ START_TEST(answers_for_the_keys_of_others)
 }
 END_TEST
 
+START_TEST(alerts_in_the_clear)
+{
+    static const struct {
+        const char *url;
+        bool warned;
+    } table[] = {{"http://10.0.0.1/x", true},
+                 {"http://hooks.example/T/secret", true},
+                 {"https://hooks.example/T/secret", false},
+                 {"http://127.0.0.1:9093/x", false},
+                 {"http://[::1]/x", false},
+                 {"", false}};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct fixture f;
+        fixture_begin(&f);
+        fixture_put(&f, "notifications.webhooks", CONFIG_SEQUENCE, NULL);
+        fixture_put(&f, "notifications.webhooks[0]", CONFIG_MAPPING, NULL);
+        fixture_put(&f, "notifications.webhooks[0].url", CONFIG_SCALAR, table[i].url);
+        const char *text = config_warning(fixture_good(&f), 0);
+        ck_assert_msg(table[i].warned ? text && strstr(text, "notifications.webhooks") : !text, "%s",
+                      table[i].url);
+        fixture_end(&f);
+    }
+}
+END_TEST
+
 START_TEST(dangers_that_are_refused)
 {
     file(FILE_OF("auth.scheme=bearer", "auth.api_key_file=/k", "upstream.tls.verify=false"),
@@ -273,6 +298,7 @@ int main(void)
     tcase_add_test(t, a_key_for_everybody);
     tcase_add_test(t, other_dangers);
     tcase_add_test(t, answers_for_the_keys_of_others);
+    tcase_add_test(t, alerts_in_the_clear);
     tcase_add_test(t, dangers_that_are_refused);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
