@@ -12,6 +12,7 @@
 #include "policy/suggest.h"
 #include "proxy/config_schema.h"
 #include "proxy/config_trial.h"
+#include "proxy/config_trust.h"
 #include "proxy/health_probe.h"
 #include "proxy/version.h"
 
@@ -302,6 +303,10 @@ static int check_or_print(const struct command_line *cl, FILE *out, FILE *err)
     config_print_errors(&errors, err);
     for (size_t i = 0; cfg && config_warning(cfg, i); i++)
         fprintf(err, "warning: %s\n", config_warning(cfg, i));
+    char text[4352];
+    int option;
+    for (size_t i = 0; cfg && config_trust_warning(cfg, i, &option, text, sizeof text); i++)
+        fprintf(err, "warning: %s\n", text);
     if (cfg && cl->command == COMMAND_PRINT_CONFIG)
         config_print_yaml(cfg, out);
     else if (code == EXIT_GOOD)

@@ -29,6 +29,7 @@
 #include "proxy/ahead.h"
 #include "proxy/batcher.h"
 #include "proxy/command_line.h"
+#include "proxy/config_trust.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
 #include "proxy/debug.h"
@@ -200,6 +201,11 @@ static void warn(struct control *c, const struct config *before, bool protected_
     for (size_t i = 0; config_warning(c->cfg, i); i++)
         if (!warned_of(before, config_warning(c->cfg, i)))
             log_write(c->service.log, LOG_WARNING, "config", "%s", config_warning(c->cfg, i));
+    char text[4352];
+    int option;
+    for (size_t i = 0; config_trust_warning(c->cfg, i, &option, text, sizeof text); i++)
+        if (!before || !config_same_value(c->cfg, before, option))
+            log_write(c->service.log, LOG_WARNING, "config", "%s", text);
     if (protected_before && !signer_protected(c->published->signer))
         log_write(c->service.log, LOG_WARNING, "auth",
                   "the keys could not be locked in memory, or kept out of core dumps: they may reach swap; "
