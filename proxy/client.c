@@ -677,7 +677,8 @@ static void on_timer(struct timer *timer)
 
 /* ---- birth and end --------------------------------------------------------------------------- */
 
-bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdirected)
+bool client_open(struct worker *w, int fd, struct tls_session *tls, const struct sockaddr_storage *peer,
+                 bool misdirected)
 {
     struct client *c = calloc(1, sizeof(*c));
     struct stream stream = {fd, tls};
@@ -690,6 +691,11 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdire
     c->d.tls = tls != NULL;
     c->stream = stream;
     c->misdirected = misdirected;
+    if (peer && peer->ss_family == AF_INET) {
+        const struct sockaddr_in *sin = (const struct sockaddr_in *)peer;
+        c->peer = sin->sin_addr.s_addr;
+        c->port = sin->sin_port;
+    }
     c->body.done = true;
     c->timer.fire = on_timer;
     event_assign(&c->rd, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);

@@ -2,6 +2,7 @@
 that are switched to without being asked for, ends and resets in every place."""
 import json
 import os
+import re
 import select
 import signal
 import threading
@@ -308,6 +309,20 @@ def test_the_access_log_is_json_whatever_comes(t):
         equal(sidecar.request(target, fields=fields).status, 200, "status")
     sidecar.raw(b"GET /bad\"\\ HTTP/9.9\r\n\r\n")
     wait_for(lambda: len(access_lines(sidecar)) >= len(rows) + 1, "the lines of the access log")
+
+
+def test_the_access_log_says_who_asked(t):
+    sidecar = t.sidecar(t.origin(), {"log.access": True})
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    conn = t.client(sidecar)
+    equal(conn.request("/a", fields=[("User-Agent", "tester/1"), ("traceparent", "00-%s-b7ad6b7169203331-01" % trace)]).status, 200, "status")
+    equal(conn.request("/b").status, 200, "status")
+    wait_for(lambda: len(access_lines(sidecar)) >= 2, "the lines of the access log")
+    first, second = access_lines(sidecar)
+    host, port = conn.sock.getsockname()[:2]
+    equal((first["client"], first["user_agent"], first["trace_id"]), ("%s:%d" % (host, port), "tester/1", trace), "of the first")
+    equal((second["client"], second.get("user_agent")), (first["client"], None), "of the second")
+    check(re.fullmatch("[0-9a-f]{32}", second["trace_id"]) and second["trace_id"] != trace, second)
 
 
 def access_lines(sidecar):
