@@ -50,6 +50,8 @@ def test_the_open_loop_counts_the_wait(t):
     told = json.loads(perf(sidecar, *words)[1])
     check(told["percentiles"][1]["latency_ms"] < worst / 2, "a closed loop does not see it: %s" % told["percentiles"])
     equal(perf(sidecar, *words, "--max-p99", "1")[0], 1, "a threshold that is crossed")
+    own = json.loads(perf(sidecar, "benchmark", "--iterations", "3", "--format", "json")[1])
+    equal((own["url"], own["requests"]), ("http://%s" % sidecar.host_port, 3), "without --url it is the sidecar of the admin port")
     equal(perf(sidecar, "benchmark", "--url", "http://127.0.0.1:1/", "--iterations", "2")[0], 1, "nobody there")
 
 
