@@ -16,7 +16,7 @@ enum { CALLS, FAILURES, SLOW };
 #define DEFAULT_LEASE (30 * TICK_S)
 #define DENSE         1000 /* calls in the window: so many that a run may be a matter of milliseconds */
 #define AT_ONCE       (150 * TICK_MS) /* failures within it may be one and the same */
-#define BY_CHANCE     1e-5 /* runs in a window: at most so many open it without need */
+#define BY_CHANCE     1e-5            /* runs in a window: at most so many open it without need */
 
 static int probes(const struct breaker *b)
 {
@@ -138,10 +138,10 @@ struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t n
  * Whether so many failures in a row are more than chance. When the window holds enough calls, a run of k is
  * expected about calls x p^k times in it, p being the share of failures before the run; at 1000 calls a
  * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in
- * 100,000 (eleven days of windows) is left to the failure rate: a false opening costs every call of 5 s. And a
- * run of calls that failed late must last for two generations of them, in dense traffic for a while in any case:
- * an upstream that has become slow still answers between its timeouts once the concurrency limit has come down,
- * and that is what helps it, not a breaker.
+ * 100,000 (eleven days of windows) is left to the failure rate: a false opening costs every call of 5 s. And
+ * a run of calls that failed late must last for two generations of them, in dense traffic for a while in any
+ * case: an upstream that has become slow still answers between its timeouts once the concurrency limit has
+ * come down, and that is what helps it, not a breaker.
  */
 static bool run_is_telling(const struct breaker *b, tick_t took, tick_t now)
 {

@@ -343,7 +343,8 @@ struct rates {
     double size;   /* of the bucket, at hi */
 };
 
-/* The slowest rates, all beside each other, at which a bucket could have answered so, up to one above `faster`. */
+/* The slowest rates, all beside each other, at which a bucket could have answered so, up to one above
+ * `faster`. */
 static struct rates bucket_rates(const struct limit_log *l, double faster)
 {
     int64_t calls = limit_accepted_since(l, INT64_MIN);

@@ -234,9 +234,12 @@ void quota_windows_turn(struct quota *q, tick_t now)
 
 /* --- The pace. --- */
 
-/* What the pace counts from: the newest call, or the window's beginning. */
+/* What the pace counts from: the newest call, or the window's beginning. A learnt rate may be slower than a
+ * call a window: its beginnings say nothing. */
 static tick_t base_of(const struct quota_window *w)
 {
+    if (w->learnt.each > 0)
+        return w->last;
     return w->last > w->begin ? w->last : w->begin;
 }
 
@@ -391,6 +394,8 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     struct quota_window *w = find(q, said->key);
     if (said->limit >= RATE_MANY || (said->limit < 0 && said->remaining < 0))
         return;
+    if (said->limit == 0 && !a->throttled)
+        return; /* a limit of no call at all beside one that was taken: it means that there is none */
     if (!w) {
         if (!(w = add(q, said->key)))
             return;

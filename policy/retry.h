@@ -79,8 +79,8 @@ void retry_budget_gathered(struct retry_budget *b, uint32_t requests, uint32_t g
 void retry_budget_outcome(struct retry_budget *b, bool good, tick_t now);
 
 /*
- * How long an attempt usually takes, in microseconds, after one more that was answered after `took`: follows the
- * median by a thirty-second a step. 0 = unknown before. Never 0 itself.
+ * How long an attempt usually takes, in microseconds, after one more that was answered after `took`: follows
+ * the median by a thirty-second a step. 0 = unknown before. Never 0 itself.
  */
 uint32_t retry_typical(uint32_t before, tick_t took);
 

@@ -21,12 +21,12 @@
 
 struct circuit {
     struct breaker breaker;
-    _Atomic uint32_t epoch;  /* of the permits that it gives without a question; 0: ask */
-    _Atomic uint32_t good;   /* gathered */
+    _Atomic uint32_t epoch;   /* of the permits that it gives without a question; 0: ask */
+    _Atomic uint32_t good;    /* gathered */
     _Atomic uint32_t typical; /* retry_typical; of two that write at once one is lost, and nothing with it */
-    int operation;           /* GUARD_WAY: the way there */
-    enum breaker_state seen; /* noted last */
-    struct hedge hedge;      /* under hedge_lock */
+    int operation;            /* GUARD_WAY: the way there */
+    enum breaker_state seen;  /* noted last */
+    struct hedge hedge;       /* under hedge_lock */
 };
 
 struct guard {

@@ -308,7 +308,7 @@ void settings_unref(struct settings *s)
 /* Takes `source`. */
 static struct settings *settings_parse(json_t *source, struct text *why)
 {
-    static const char *const members[] = {"faults",          "fields", "rate_limit", "auth", "clock",
+    static const char *const members[] = {"faults",          "fields", "rate_limit", "auth",    "clock",
                                           "idle_timeout_ms", "outage", "batch",      "workers", NULL};
     struct settings *s = calloc(1, sizeof(*s));
     if (!s) {
@@ -342,14 +342,14 @@ static struct settings *settings_parse(json_t *source, struct text *why)
 
 static json_t *start_source(const struct settings_start *start)
 {
-    return json_pack(
-        "{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, s:s, s:{s:b}, s:i}",
-        "faults", "fields", "rate_limit", "enabled", !start->no_limits, "headers",
-        start->dialect == DIALECT_DOCUMENTED, "dialect", dialects[start->dialect], "retry_after", -1,
-        "minute", (int)start->limits[0], "hour", (int)start->limits[1], "day", (int)start->limits[2], "auth",
-        "required", !start->no_auth, "signature_required", start->signature_required, "clock", "offset", 0,
-        "freeze", -1, "idle_timeout_ms", (int)start->idle_timeout_ms, "outage", "none", "batch", "whole", 0,
-        "workers", 0);
+    return json_pack("{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, "
+                     "s:s, s:{s:b}, s:i}",
+                     "faults", "fields", "rate_limit", "enabled", !start->no_limits, "headers",
+                     start->dialect == DIALECT_DOCUMENTED, "dialect", dialects[start->dialect], "retry_after",
+                     -1, "minute", (int)start->limits[0], "hour", (int)start->limits[1], "day",
+                     (int)start->limits[2], "auth", "required", !start->no_auth, "signature_required",
+                     start->signature_required, "clock", "offset", 0, "freeze", -1, "idle_timeout_ms",
+                     (int)start->idle_timeout_ms, "outage", "none", "batch", "whole", 0, "workers", 0);
 }
 
 struct settings_box *settings_box_new(const struct settings_start *start)
