@@ -14,6 +14,7 @@
 #define LEAST      (10 * TICK_MS) /* of doubt */
 #define NEVER_BACK INT64_C(1000000000000)
 #define RATE_STEP  1.005
+#define WIDE       1.02
 
 /* How usual each length is. What is not here is met by a longer one, and then by trying for more. */
 static const struct {
@@ -352,7 +353,8 @@ static struct rates bucket_rates(const struct limit_log *l, double faster)
     struct rates found = {0};
     if (span < (double)TICK_MS || calls < 2)
         return found;
-    for (double rate = even / 30; rate < even * 3; rate *= RATE_STEP) {
+    double step = RATE_STEP;
+    for (double rate = even / 30; rate < even * 3; rate *= step) {
         struct bounds b = bucket_bounds(l, rate);
         if (b.most < INFINITY && b.least <= b.most)
             found = (struct rates){found.lo > 0 ? found.lo : rate, rate, b.least};
@@ -360,6 +362,8 @@ static struct rates bucket_rates(const struct limit_log *l, double faster)
             break;
         else
             found = (struct rates){0};
+        step =
+            found.hi > WIDE * found.lo ? WIDE : RATE_STEP; /* where the end of a wide range is matters less */
     }
     found.lo /= sqrt(RATE_STEP); /* half a step on either side: a rate may be known to less than one */
     found.hi *= sqrt(RATE_STEP);
@@ -404,7 +408,8 @@ static struct limit_guess guess(const struct limit_log *l, struct limit_clock cl
         g.shape = LIMIT_SHAPE_SLIDING;
         consider(&best, g, sliding_bounds(l, length, alone), 0.5 * usual[i].weight);
     }
-    consider_buckets(&best, l);
+    if (alone) /* or none that fits was found before */
+        consider_buckets(&best, l);
     return best.guess;
 }
 
