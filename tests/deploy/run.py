@@ -249,11 +249,20 @@ def test_chart_passes_every_option_on(directory):
             assert found[section][key] == value, "%s.%s: %r" % (section, key, found[section][key])
 
 
+def test_chart_tells_the_application_where(_):
+    for settings, url in (((), "http://127.0.0.1:8080"), (("config.listen.address=0.0.0.0:81",), "http://127.0.0.1:81"), (("config.listen.address=[::]:81",), "http://[::1]:81"),
+                          (("config.listen.tls.certificate_file=/c", "config.listen.tls.key_file=/k"), "https://127.0.0.1:8080"), (("config.listen.address=unix:/s/x.sock",), "unix:/s/x.sock"),
+                          (("ownName.enabled=true", "config.upstream.url=https://api.example/x"), "https://api.example")):
+        app = next(pods_of(template(*settings).stdout))["containers"][0]
+        assert {"name": "PROMPTOPS_BASE_URL", "value": url} in app["env"], "%s: %s" % (settings, app["env"])
+
+
 def test_chart_refuses_bad_values(_):
     for setting, word in (("config.cahce.enabled=true", "cahce"), ("config.cache.max_size=many", "/config/cache/max_size"), ("workload=Pod", "workload"),
                           ("config.retry.max_attempts=99", "max_attempts"), ("config.drain_timeout=soon", "drain_timeout"), ("auth.scheme=magic", "scheme"),
                           ("config.log.level=loud", "level"), ("nothing=1", "nothing"),
-                          ("app.port='80'", "port"), ("secret=7", "secret"), ("terminationGracePeriodSeconds=0", "terminationGracePeriodSeconds"), ("app.replicas=many", "replicas")):
+                          ("app.port='80'", "port"), ("secret=7", "secret"), ("terminationGracePeriodSeconds=0", "terminationGracePeriodSeconds"), ("app.replicas=many", "replicas"),
+                          ("config.admin.address=127.0.0.1:9901", "probes"), ("config.admin.address=unix:/run/a.sock", "probes"), ("config.admin.address=localhost:1", "probes")):
         done = template(setting, good=False)
         assert done.returncode != 0 and word in done.stderr, "%s: %d %s" % (setting, done.returncode, done.stderr[-500:])
 

@@ -3,10 +3,22 @@
 app.kubernetes.io/name: {{ include "promptops.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
-{{- define "promptops.port" -}}{{ regexFind "[0-9]+$" .Values.config.admin.address }}{{- end }}
+{{/* Probes and Prometheus come from outside the pod. */}}
+{{- define "promptops.port" -}}
+{{- $at := .Values.config.admin.address -}}
+{{- if or (not (regexMatch ":[0-9]+$" $at)) (regexMatch "^(unix:|127[.]|localhost|\\[::1\\])" $at) -}}
+{{ fail (printf "config.admin.address is %q, where the kubelet's probes do not come; allowed in a pod: such as 0.0.0.0:9901 or [::]:9901" $at) }}
+{{- end -}}
+{{ regexFind "[0-9]+$" $at }}
+{{- end }}
 {{/* "yes" when the admin port speaks TLS (its files may be further keys of the Secret: /etc/promptops/secret/NAME). */}}
 {{- define "promptops.adminTls" -}}{{ with .Values.config.admin.tls }}{{ if .certificate_file }}yes{{ end }}{{ end }}{{- end }}
-{{- define "promptops.listen" -}}{{ if .Values.ownName.enabled }}https://{{ include "promptops.host" . }}{{ else }}http://{{ .Values.config.listen.address }}{{ end }}{{- end }}
+{{/* The application's base URL. */}}
+{{- define "promptops.listen" -}}
+{{- $at := .Values.config.listen.address | replace "0.0.0.0:" "127.0.0.1:" | replace "[::]:" "[::1]:" -}}
+{{- $tls := "" }}{{ with .Values.config.listen.tls }}{{ if .certificate_file }}{{ $tls = "s" }}{{ end }}{{ end -}}
+{{- if .Values.ownName.enabled }}https://{{ include "promptops.host" . }}{{ else if hasPrefix "unix:" $at }}{{ $at }}{{ else }}http{{ $tls }}://{{ $at }}{{ end -}}
+{{- end }}
 {{- define "promptops.host" -}}{{ (urlParse .Values.config.upstream.url).hostname }}{{- end }}
 
 {{/* The configuration: what was given, and what the chart itself knows. */}}
