@@ -91,7 +91,7 @@ static bool find_sidecar(struct bench *b)
     if (strncmp(address, "unix:", 5) == 0) {
         snprintf(b->socket, sizeof b->socket, "%s", address);
         snprintf(b->url, sizeof b->url, "%s://localhost", scheme);
-    } else if (port) {
+    } else if (port && strcmp(port, ":0") != 0) { /* else the kernel chose one */
         snprintf(b->url, sizeof b->url, "%s://%s", scheme, everywhere ? "localhost" : address);
         if (everywhere)
             snprintf(b->url + strlen(b->url), sizeof b->url - strlen(b->url), "%s", port);
@@ -115,13 +115,20 @@ static bool read_flags(struct bench *b, const struct args *a)
         return false;
     b->concurrent = (unsigned long)concurrent;
     b->iterations = (unsigned long)iterations;
-    const char *url = args_flag(a, "url"), *id = args_flag(a, "prompt-id");
+    const char *url = args_flag(a, "url");
     if (url && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
         complain(
             "--url %s: not a URL of http:// or https://, as in http://127.0.0.1:8080/v1/client/prompts/ID",
             url);
         return false;
     }
+    return true;
+}
+
+/* What is asked for: --url, or the sidecar's own address, and the prompt's path behind it. */
+static bool make_url(struct bench *b)
+{
+    const char *url = args_flag(b->args, "url"), *id = args_flag(b->args, "prompt-id");
     int n = url ? snprintf(b->url, sizeof b->url, "%s", url) : (int)strlen(b->url);
     while (id && n > 0 && n < URL_MAX && b->url[n - 1] == '/')
         b->url[--n] = '\0';
@@ -347,6 +354,16 @@ static enum exit_code report(const struct bench *b)
     return code;
 }
 
+static enum exit_code run(struct bench *b)
+{
+    if (!make_url(b))
+        return EXIT_USAGE;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && make_clients(b) && run_bench(b))
+        return report(b);
+    complain("out of memory, or libcurl failed");
+    return EXIT_REFUSED;
+}
+
 enum exit_code run_benchmark(const struct args *a)
 {
     struct bench *b = calloc(1, sizeof *b);
@@ -358,13 +375,9 @@ enum exit_code run_benchmark(const struct args *a)
     b->args = a;
     if (a->word_count > 1) {
         complain("%s: not understood after benchmark", a->words[1]);
-    } else if (!args_flag(a, "url") && !find_sidecar(b)) {
-        code = EXIT_REFUSED;
     } else if (read_flags(b, a)) {
-        bool good = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && make_clients(b) && run_bench(b);
-        if (!good)
-            complain("out of memory, or libcurl failed");
-        code = good ? report(b) : EXIT_REFUSED;
+        bool known = args_flag(a, "url") || find_sidecar(b);
+        code = known ? run(b) : EXIT_REFUSED;
     }
     dispose(b);
     free(b);
