@@ -354,7 +354,7 @@ static enum exit_code report(const struct bench *b)
     return code;
 }
 
-static enum exit_code run(struct bench *b)
+static enum exit_code measure_and_report(struct bench *b)
 {
     if (!make_url(b))
         return EXIT_USAGE;
@@ -377,7 +377,7 @@ enum exit_code run_benchmark(const struct args *a)
         complain("%s: not understood after benchmark", a->words[1]);
     } else if (read_flags(b, a)) {
         bool known = args_flag(a, "url") || find_sidecar(b);
-        code = known ? run(b) : EXIT_REFUSED;
+        code = known ? measure_and_report(b) : EXIT_REFUSED;
     }
     dispose(b);
     free(b);
