@@ -14,8 +14,6 @@
 #define SHORT_WINDOW                                                                                         \
     (10 * TICK_S) /* up to here a window is a rate: resets in whole seconds say too little                   \
                    */
-#define REFUSED_LATELY (20 * TICK_S)
-#define UNTOLD         (2 * TICK_S) /* of so short a window what is left is out of date when it is heard */
 #define FORGET         (3600 * TICK_S)
 #define GATE_FIRST     (100 * TICK_MS)
 #define GATE_MOST      (60 * TICK_S)
@@ -289,12 +287,6 @@ static tick_t soft_when(const struct quota *q, const struct quota_window *w, tic
     return w->open || heard || available(q, w) > 0 ? now : w->probe_at + PROBE_PATIENCE;
 }
 
-/* Somebody else may spend from the same limit. */
-static bool lately_refused(const struct quota *q, tick_t now)
-{
-    return q->upstream_refused && now - q->throttled_at < REFUSED_LATELY;
-}
-
 /* When one window lets the call at this rank go. */
 static tick_t window_when(const struct quota *q, const struct quota_window *w, int64_t rank, tick_t now)
 {
@@ -303,8 +295,8 @@ static tick_t window_when(const struct quota *q, const struct quota_window *w, i
         return now;
     if (w->soft)
         return soft_when(q, w, now);
-    if (w->learnt.each > 0 || (is_rate(w) && w->length <= UNTOLD && w->limit > 0 && !lately_refused(q, now)))
-        left = rank + 1; /* the pace alone holds */
+    if (w->learnt.each > 0)
+        left = rank + 1;
     if (left <= rank && q->in_touch && left + w->common > rank && w->left - (int64_t)q->in_flight > rank)
         return now + SHARE_PATIENCE; /* others have some of it left */
     if (left <= rank) {              /* in a later window */

@@ -263,6 +263,30 @@ static struct batch_wanted *wanted_of(struct batch_wanted *wanted, unsigned coun
     return NULL;
 }
 
+/* Does the item say of itself that it is another one of those that were asked for? A version of a prompt,
+ * whose id goes on behind the prompt's, is that prompt. */
+static bool is_another(const json_t *item, const struct batch_wanted *own, const struct batch_wanted *wanted,
+                       unsigned count)
+{
+    const json_t *v = json_object_get(item, "id");
+    struct slice id = {json_string_value(v), json_string_length(v)};
+    if (!id.p || (id.n >= own->id.n && memcmp(id.p, own->id.p, own->id.n) == 0))
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        if (slice_equal(wanted[i].id, id))
+            return true;
+    return false;
+}
+
+static bool read_item(struct reader *r, struct batch_wanted *own, const struct batch_wanted *wanted,
+                      unsigned count)
+{
+    json_t *v = parse(r, &own->item);
+    bool good = json_is_object(v) && !is_another(v, own, wanted, count);
+    json_decref(v);
+    return good;
+}
+
 static bool read_prompts(struct reader *r, struct batch_wanted *wanted, unsigned count)
 {
     enum more more;
@@ -271,7 +295,7 @@ static bool read_prompts(struct reader *r, struct batch_wanted *wanted, unsigned
     bool first = true;
     for (; (more = next_name(r, first, &n)) == MORE; first = false) {
         struct batch_wanted *w = wanted_of(wanted, count, n, &hint);
-        if (!w || w->item.p || r->p == r->end || *r->p != '{' || !value(r, &w->item))
+        if (!w || w->item.p || r->p == r->end || *r->p != '{' || !read_item(r, w, wanted, count))
             return false;
     }
     return more == END;

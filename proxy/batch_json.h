@@ -63,7 +63,8 @@ struct batch_answer {
 
 /*
  * Takes an answer for these ids apart; wanted[].item is filled in. False: it is not an answer to this,
- * whatever else: a prompt that was not asked for, one twice, other members, beyond a limit.
+ * whatever else: a prompt that was not asked for, one twice, one in the place of another by their own ids,
+ * other members, beyond a limit.
  */
 bool batch_answer_read(struct slice text, struct batch_wanted *wanted, unsigned count,
                        struct batch_answer *out) MUSTCHECK;

@@ -701,3 +701,60 @@ def test_clients_that_mark_their_calls_are_one_kind(t):
         for i in range(NEEDED):
             client.request(PROMPTS + "p-%d" % i, fields=KEY + [("X-Correlation-Id", "c-%d" % i), ("traceparent", "00-%032x-%016x-01" % (i + 1, i + 1)), ("b3", "%d" % i)])
     wait_for(lambda: kinds(sidecar) == ["proven"], "the proof")
+
+
+def test_hostile_batches(t):
+    """Whatever a proven batch_get answers, each client gets what its own request would have got, and nothing else is stored."""
+    api = Prompts(t)
+
+    def swapped(ids, items):
+        return {"prompts": dict(zip(ids, [items[i] for i in ids[1:] + ids[:1]])), "errors": []}
+
+    def also_missing(ids, items):
+        return {"prompts": items, "errors": [{"prompt_id": i, "error": "Prompt not found"} for i in ids]}
+
+    def a_list(ids, items):
+        return {"prompts": [items[i] for i in ids], "errors": []}
+
+    def nothings(ids, items):
+        return {"prompts": {i: None for i in ids}, "errors": []}
+
+    def bare(ids, items):
+        return {"prompts": {i: "text" for i in ids}, "errors": []}
+
+    def others(ids, items):
+        return {"prompts": {"other-" + i: items[i] for i in ids}, "errors": []}
+
+    def deep(ids, items):
+        return ('{"prompts":{"%s":' % ids[0] + "[" * 100000 + "]" * 100000 + '},"errors":[]}').encode()
+
+    def twice(ids, items):
+        text = ",".join('"%s":%s,"%s":%s' % (i, api.text(items[j]).decode(), i, api.text(items[i]).decode()) for i, j in zip(ids, ids[1:] + ids[:1]))
+        return ('{"prompts":{%s},"errors":[]}' % text).encode()
+
+    def cut(ids, items):
+        return api.text({"prompts": items, "errors": []})[:-20]
+
+    def behind(ids, items):
+        return api.text({"prompts": items, "errors": []}) + b'{"prompts":{}}'
+
+    for number, hostile in enumerate((swapped, also_missing, a_list, nothings, bare, others, deep, twice, cut, behind)):
+        with t.case(hostile.__name__):
+            api.batch_reply = None
+            sidecar = t.sidecar(api.url, ON)
+            prove(sidecar, tag="hostile-%d" % number)
+
+            def reply(conn, ids):
+                answer = hostile(ids, {i: api.item(i, None) for i in ids})
+                api.reply(conn, 200, answer if isinstance(answer, bytes) else api.text({**answer, "total_requested": len(ids), "total_found": len(ids)}))
+            api.batch_reply = reply
+            names = ["%s-%d" % (hostile.__name__, i) for i in range(6)]
+            before = len(api.batches())
+            answers = race(t, api, sidecar, names)
+            check(len(api.batches()) > before, "no batch was asked for")
+            for again in (False, True):
+                if again:
+                    answers = [sidecar.request(PROMPTS + n, fields=KEY) for n in names]
+                equal([a.status for a in answers], [200] * 6, "statuses")
+                equal([a.body for a in answers], [api.single(n) for n in names], "bodies" + (", stored" if again else ""))
+            check(sidecar.alive(), "the sidecar lives")

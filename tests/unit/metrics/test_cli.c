@@ -72,7 +72,7 @@ static void restore(int fd, int kept, char *out, size_t room)
 }
 
 /* Runs a command line, words separated by blanks. Returns the exit code. */
-static int run(const char *line)
+static int run_line(const char *line)
 {
     static char copy[512];
     char *argv[32] = {(char[]){"promptops-perf"}}, out[] = "/tmp/test_cli_XXXXXX",
@@ -172,7 +172,7 @@ START_TEST(a_wrong_command_line_asks_nothing)
     };
     canned = "{}";
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        ck_assert_msg(run(cases[i].line) == EXIT_USAGE, "%s", cases[i].line);
+        ck_assert_msg(run_line(cases[i].line) == EXIT_USAGE, "%s", cases[i].line);
         ck_assert_msg(strstr(complaints, cases[i].says) != NULL, "%s: %s", cases[i].line, complaints);
         ck_assert_str_eq(asked, "");
         ck_assert_str_eq(output, "");
@@ -188,7 +188,7 @@ static const char summary[] =
 START_TEST(the_summary_as_table)
 {
     canned = summary;
-    ck_assert_int_eq(run("summary"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("summary"), EXIT_GOOD);
     ck_assert_str_eq(asked, "GET http://127.0.0.1:9901/api/v1/summary?window=1800.000s");
     ck_assert_ptr_nonnull(strstr(output, "cache hit rate        45.6 %\n"));
     ck_assert_ptr_nonnull(strstr(output, "latency mean          12.30 ms\n"));
@@ -197,7 +197,7 @@ START_TEST(the_summary_as_table)
     ck_assert_ptr_nonnull(strstr(output, "window                30.0 min\n"));
     ck_assert_ptr_nonnull(strstr(output, "retries               -\n")); /* an older sidecar does not say */
     ck_assert_ptr_null(strchr(output, '\033'));
-    ck_assert_int_eq(run("--admin host:1 summary --window 0.5 --no-color"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("--admin host:1 summary --window 0.5 --no-color"), EXIT_GOOD);
     ck_assert_str_eq(asked, "GET host:1/api/v1/summary?window=30.000s");
 }
 END_TEST
@@ -205,12 +205,12 @@ END_TEST
 START_TEST(the_summary_as_json_and_csv)
 {
     canned = summary;
-    ck_assert_int_eq(run("--format json summary"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("--format json summary"), EXIT_GOOD);
     json_t *want = json_loads(summary, 0, NULL), *got = json_loads(output, 0, NULL);
     ck_assert(json_equal(want, got));
     json_decref(want);
     json_decref(got);
-    ck_assert_int_eq(run("summary --format=csv"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("summary --format=csv"), EXIT_GOOD);
     ck_assert(strncmp(output, "name,value\r\nrequests_total,12\r\n", 31) == 0);
     ck_assert_ptr_nonnull(strstr(output, "\r\nrequest_latency.p50,0.00045\r\n"));
 }
@@ -220,25 +220,25 @@ START_TEST(changes_and_looks_back)
 {
     canned =
         "{\"changed\": [{\"key\": \"retry.budget\", \"from\": 0.1, \"to\": 0.2, \"origin\": \"admin\"}]}";
-    ck_assert_int_eq(run("config --set retry.budget=0.25"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --set retry.budget=0.25"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "PATCH"));
     ck_assert_str_eq(asked_body, "{\"retry.budget\":0.25}");
     ck_assert_ptr_nonnull(strstr(output, "retry.budget  0.1   0.2  admin"));
-    ck_assert_int_eq(run("config --set pool.acquire_timeout=3s"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --set pool.acquire_timeout=3s"), EXIT_GOOD);
     ck_assert_str_eq(asked_body, "{\"pool.acquire_timeout\":\"3s\"}");
-    ck_assert_int_eq(run("config --unset retry.budget"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --unset retry.budget"), EXIT_GOOD);
     ck_assert_str_eq(asked_body, "{\"retry.budget\":null}");
-    ck_assert_int_eq(run("debug --level debug --module pool --phase sent --seconds 20"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("debug --level debug --module pool --phase sent --seconds 20"), EXIT_GOOD);
     ck_assert_str_eq(asked_body,
                      "{\"seconds\":20,\"trace\":{\"phase\":\"sent\"},\"modules\":{\"pool\":\"debug\"}}");
-    ck_assert_int_eq(run("debug --off"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("debug --off"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "DELETE"));
     ck_assert_int_eq(
-        run("export --format csv --metric-type REQUEST_LATENCY --start-time 2024-01-01T00:00:00"), EXIT_GOOD);
+        run_line("export --format csv --metric-type REQUEST_LATENCY --start-time 2024-01-01T00:00:00"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "/api/v1/metrics?format=%63%73%76&metric_type="));
     canned = "{\"recommendations\": [{\"id\": \"a\", \"category\": \"CACHING\"}, {\"id\": \"b\", "
              "\"category\": \"RETRY\"}]}";
-    ck_assert_int_eq(run("optimize --retry"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("optimize --retry"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, "\nb "));
     ck_assert_ptr_null(strstr(output, "\na "));
     canned =
@@ -247,35 +247,35 @@ START_TEST(changes_and_looks_back)
         "{\"improvement\": 0.2}}, {\"id\": \"c\", \"state\": \"proposed\", \"confidence\": 0.9, "
         "\"estimate\": "
         "{\"improvement\": 0.2}, \"change\": {\"key\": \"pool.max_size\"}}]}";
-    ck_assert_int_eq(run("optimize --auto-apply"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("optimize --auto-apply"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "/api/v1/recommendations/%63/apply"));
     ck_assert_ptr_nonnull(strstr(output, "pool.max_size"));
     canned = "{\"alerts\": [{\"id\": \"x\", \"state\": \"firing\"}]}";
-    ck_assert_int_eq(run("alerts --state firing"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("alerts --state firing"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "/api/v1/alerts?state=firing"));
     ck_assert_ptr_nonnull(strstr(output, "firing"));
-    ck_assert_int_eq(run("alerts silence x --seconds 20"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("alerts silence x --seconds 20"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "/api/v1/alerts/%78/silence"));
     ck_assert_str_eq(asked_body, "{\"seconds\":20}");
-    ck_assert_int_eq(run("alerts silence"), EXIT_USAGE);
-    ck_assert_int_eq(run("alerts history --limit 0x1"), EXIT_USAGE);
+    ck_assert_int_eq(run_line("alerts silence"), EXIT_USAGE);
+    ck_assert_int_eq(run_line("alerts history --limit 0x1"), EXIT_USAGE);
     canned = "{\"points\": [{\"p95\": 1, \"mean\": 1}, {\"p95\": 2, \"mean\": 1}, {\"p95\": 3, \"mean\": 1}, "
              "{\"p95\": 4, "
              "\"mean\": 1}, {\"p95\": 5, \"mean\": 1}, {\"p95\": 6, \"mean\": 1}, {\"p95\": 7, \"mean\": 1}, "
              "{\"p95\": 8, "
              "\"mean\": 1}, {\"p95\": 9, \"mean\": 1}]}";
-    ck_assert_int_eq(run("analyze --trends"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("analyze --trends"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, "rising"));
     ck_assert_ptr_nonnull(strstr(output, "no trend"));
     canned = summary;
-    ck_assert_int_eq(run("monitor --interval 0.05 --duration 0.12"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("monitor --interval 0.05 --duration 0.12"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, "cache hit rate 45.60%"));
     ck_assert_ptr_null(strchr(output, '\033'));
     canned = NULL;
-    ck_assert_int_eq(run("monitor --web"), EXIT_REFUSED); /* nobody answers */
-    ck_assert_int_eq(run("completion bash"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("monitor --web"), EXIT_REFUSED); /* nobody answers */
+    ck_assert_int_eq(run_line("completion bash"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, "--prompt-id"));
-    ck_assert_int_eq(run("manual"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("manual"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, ".B benchmark"));
 }
 END_TEST
@@ -283,10 +283,10 @@ END_TEST
 START_TEST(an_error_of_the_sidecar_is_1)
 {
     canned = NULL;
-    ck_assert_int_eq(run("summary"), EXIT_REFUSED);
-    ck_assert_int_eq(run("config --show"), EXIT_REFUSED);
-    ck_assert_int_eq(run("cache stats"), EXIT_REFUSED);
-    ck_assert_int_eq(run("cache purge --all"), EXIT_REFUSED);
+    ck_assert_int_eq(run_line("summary"), EXIT_REFUSED);
+    ck_assert_int_eq(run_line("config --show"), EXIT_REFUSED);
+    ck_assert_int_eq(run_line("cache stats"), EXIT_REFUSED);
+    ck_assert_int_eq(run_line("cache purge --all"), EXIT_REFUSED);
     ck_assert_str_eq(output, "");
 }
 END_TEST
@@ -297,17 +297,17 @@ START_TEST(the_configuration)
         "{\"options\": {\"cache.default_ttl\": {\"value\": \"1m\", \"origin\": \"x.yaml:3\", \"live\": true},"
         "\"workers\": {\"value\": 4, \"origin\": \"default\"}, \"cache.targets\": {\"value\": [\"a\", "
         "\"b\"], \"origin\": \"a,\\\"b\\\"\"}}}";
-    ck_assert_int_eq(run("config --get cache.default_ttl"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --get cache.default_ttl"), EXIT_GOOD);
     ck_assert_str_eq(output, "1m\n");
-    ck_assert_int_eq(run("config --get workers"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --get workers"), EXIT_GOOD);
     ck_assert_str_eq(output, "4\n");
-    ck_assert_int_eq(run("config --get nothing"), EXIT_REFUSED);
-    ck_assert_int_eq(run("config --show"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --get nothing"), EXIT_REFUSED);
+    ck_assert_int_eq(run_line("config --show"), EXIT_GOOD);
     ck_assert_str_eq(output, "KEY                VALUE      ORIGIN\n"
                              "cache.default_ttl  1m         x.yaml:3\n"
                              "workers            4          default\n"
                              "cache.targets      [\"a\",\"b\"]  a,\"b\"\n");
-    ck_assert_int_eq(run("config --show --format csv"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("config --show --format csv"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(output, "\r\ncache.targets,\"[\"\"a\"\",\"\"b\"\"]\",\"a,\"\"b\"\"\"\r\n"));
 }
 END_TEST
@@ -315,17 +315,17 @@ END_TEST
 START_TEST(the_cache)
 {
     canned = "{\"entries\": 3, \"tiers\": {\"hot\": {\"bytes\": 10}}}";
-    ck_assert_int_eq(run("cache stats"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("cache stats"), EXIT_GOOD);
     ck_assert_str_eq(output, "entries          3\ntiers.hot.bytes  10\n");
     canned = "{\"purged\": 2}";
-    ck_assert_int_eq(run("cache purge --tag prompt:a"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("cache purge --tag prompt:a"), EXIT_GOOD);
     ck_assert_str_eq(asked, "POST http://127.0.0.1:9901/api/v1/cache/purge");
     ck_assert_str_eq(asked_body, "{\"tag\":\"prompt:a\"}");
     ck_assert_str_eq(output, "purged  2\n");
-    ck_assert_int_eq(run("cache purge --all"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("cache purge --all"), EXIT_GOOD);
     ck_assert_str_eq(asked_body, "{\"all\":true}");
     canned = "{\"entries\": [{\"uri\": \"/a\\u001b[31m\", \"status\": 200}]}";
-    ck_assert_int_eq(run("cache entries --sort a&b"), EXIT_GOOD);
+    ck_assert_int_eq(run_line("cache entries --sort a&b"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "sort=%61%26%62&"));
     ck_assert_ptr_nonnull(strstr(output, "/a?[31m")); /* nothing steers the terminal */
 }
