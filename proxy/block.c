@@ -9,6 +9,24 @@
 
 enum { KEEP = 16 };
 
+static struct block *block_new(struct block_pool *pool)
+{
+    struct block *b = malloc(sizeof(*b));
+    if (!b)
+        return NULL;
+    b->pool = pool;
+    if (pool->metrics)
+        metric_add(pool->metrics, METRIC_CONNECTION_BYTES, sizeof(*b));
+    return b;
+}
+
+static void block_free(struct block *b)
+{
+    if (b->pool->metrics)
+        metric_sub(b->pool->metrics, METRIC_CONNECTION_BYTES, sizeof(*b));
+    free(b);
+}
+
 struct block *block_get(struct block_pool *pool)
 {
     struct block *b = pool->free;
@@ -16,10 +34,9 @@ struct block *block_get(struct block_pool *pool)
         pool->free = b->next;
         pool->free_count--;
     } else {
-        b = malloc(sizeof(*b));
+        b = block_new(pool);
         if (!b)
             return NULL;
-        b->pool = pool;
     }
     b->next = NULL;
     b->refs = 1;
@@ -35,7 +52,7 @@ void block_unref(struct block *b)
     struct block_pool *pool = b->pool;
     pool->live--;
     if (pool->free_count >= KEEP) {
-        free(b);
+        block_free(b);
         return;
     }
     b->next = pool->free;
@@ -48,7 +65,7 @@ void block_pool_dispose(struct block_pool *pool)
     while (pool->free) {
         struct block *b = pool->free;
         pool->free = b->next;
-        free(b);
+        block_free(b);
     }
     pool->free_count = 0;
 }

@@ -7,6 +7,7 @@
 #ifndef PROXY_BLOCK_H
 #define PROXY_BLOCK_H
 
+#include "metrics/counters.h"
 #include "policy/base.h"
 
 #define BLOCK_SIZE ((size_t)64 * 1024)
@@ -23,7 +24,8 @@ struct block {
 struct block_pool {
     struct block *free;
     uint32_t free_count;
-    uint32_t live; /* handed out */
+    uint32_t live;                 /* handed out */
+    struct metrics_block *metrics; /* the owner's, where METRIC_CONNECTION_BYTES is kept; NULL: nowhere */
 };
 
 /* A block with one reference, or NULL when memory is out. */

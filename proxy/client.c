@@ -118,13 +118,21 @@ static void drop_settings(struct client *c)
     c->settings = NULL;
 }
 
+/* Saved input has this much room now. */
+static void note_room(struct client *c, size_t room)
+{
+    metric_add(c->d.worker->metrics, METRIC_CONNECTION_BYTES, (uint64_t)room - c->in.cap);
+    c->in.cap = (uint32_t)room;
+}
+
 void client_in_clear(struct client *c)
 {
     if (!c->in.p)
         return;
     free(c->in.p);
     c->in.p = NULL;
-    c->in.len = c->in.cap = 0;
+    c->in.len = 0;
+    note_room(c, 0);
 }
 
 static void client_free(struct client *c)
@@ -149,6 +157,7 @@ static void client_free(struct client *c)
     drop_settings(c);
     stream_close(&c->stream);
     metric_sub(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
+    metric_sub(w->metrics, METRIC_CONNECTION_BYTES, sizeof(*c));
     atomic_fetch_sub_explicit(&w->service->clients, 1, memory_order_relaxed);
     free(c);
 }
@@ -249,7 +258,7 @@ static bool save_bytes(struct client *c, const char *p, size_t n)
     free(c->in.p);
     c->in.p = grown;
     c->in.len = (uint32_t)n;
-    c->in.cap = (uint32_t)(n + READ_MORE);
+    note_room(c, n + READ_MORE);
     return true;
 }
 
@@ -527,7 +536,7 @@ static void read_into_saved(struct client *c)
             return;
         }
         c->in.p = grown;
-        c->in.cap += 2 * READ_MORE;
+        note_room(c, (size_t)c->in.cap + 2 * READ_MORE);
     }
     ssize_t r = client_read(c, c->in.p + c->in.len, c->in.cap - c->in.len);
     if (r == STREAM_AGAIN)
@@ -703,6 +712,7 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, const struct
     list_enter(c, tls ? CLIENT_HANDSHAKE : CLIENT_IDLE);
     metric_add(w->metrics, METRIC_CLIENT_ACCEPTED, 1);
     metric_add(w->metrics, METRIC_CLIENT_CONNECTIONS, 1);
+    metric_add(w->metrics, METRIC_CONNECTION_BYTES, sizeof(*c));
     atomic_fetch_add_explicit(&w->service->clients, 1, memory_order_relaxed);
     client_read_on(c, true);
     client_set_timer(c,

@@ -85,6 +85,8 @@ static void supply_memory(struct control *c, const struct store_stats *stats, st
     supply(out, SUPPLIED_MEMORY_POOL, "cache", (double)stats->bytes);
     if (c->cfg->cache_max_memory_bytes)
         supply(out, SUPPLIED_MEMORY_POOL_LIMIT, "cache", (double)c->cfg->cache_max_memory_bytes);
+    supply(out, SUPPLIED_MEMORY_POOL, "connections",
+           (double)metrics_sum(c->service.metrics, METRIC_CONNECTION_BYTES));
     supply(out, SUPPLIED_MEMORY_POOL, "history", (double)history_bytes(c->history));
     supply(out, SUPPLIED_MEMORY_POOL_LIMIT, "history", (double)HISTORY_BUDGET);
     supply(out, SUPPLIED_MEMORY_POOL, "notes", (double)recent_bytes(c->recent));

@@ -94,11 +94,21 @@ static void write_on(struct h1_upstream *h, bool on)
         event_del(&h->wr);
 }
 
+/* Saved input has this much room now. */
+static void note_room(struct h1_upstream *h, size_t room)
+{
+    metric_add(h->u.worker->metrics, METRIC_CONNECTION_BYTES, (uint64_t)room - h->in.cap);
+    h->in.cap = (uint32_t)room;
+}
+
 static void in_clear(struct h1_upstream *h)
 {
+    if (!h->in.p)
+        return;
     free(h->in.p);
     h->in.p = NULL;
-    h->in.len = h->in.cap = 0;
+    h->in.len = 0;
+    note_room(h, 0);
 }
 
 static void upstream_free(struct h1_upstream *h)
@@ -117,6 +127,7 @@ static void upstream_free(struct h1_upstream *h)
         settings_unref(h->settings);
     stream_close(&h->stream);
     pool_closed(w->pool, &h->u, idle);
+    metric_sub(w->metrics, METRIC_CONNECTION_BYTES, sizeof(*h));
     free(h);
 }
 
@@ -491,7 +502,7 @@ static bool keep_partial(struct h1_upstream *h, const char *p, size_t n)
         return false;
     memcpy(h->in.p, p, n);
     h->in.len = (uint32_t)n;
-    h->in.cap = (uint32_t)(n + READ_MORE);
+    note_room(h, n + READ_MORE);
     return true;
 }
 
@@ -587,7 +598,7 @@ static bool read_once(struct h1_upstream *h)
                 return false;
             }
             h->in.p = grown;
-            h->in.cap += READ_MORE;
+            note_room(h, (size_t)h->in.cap + READ_MORE);
         }
         to = h->in.p + h->in.len;
         room = h->in.cap - h->in.len;
@@ -676,6 +687,7 @@ struct upstream *upstream_open(struct worker *w, struct stream stream)
     }
     h->u.ops = &UPSTREAM_OPS;
     h->u.worker = w;
+    metric_add(w->metrics, METRIC_CONNECTION_BYTES, sizeof(*h));
     h->stream = stream;
     h->idle = true;
     h->pooled.born = h->pooled.idle_since = worker_now(w);

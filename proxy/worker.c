@@ -248,6 +248,7 @@ static bool begin(struct worker *w, int listen_fd)
     wheel_init(w->wheel, worker_now(w));
     w->tick = evtimer_new(w->base, on_tick, w);
     w->metrics = metrics_block(w->service->metrics, w->index);
+    w->blocks.metrics = w->metrics;
     w->log = worker_log_new(w->service->log, w->metrics);
     w->pool = pool_new(w);
     w->listener = listener_start(w, listen_fd, NULL);

@@ -167,5 +167,14 @@ def test_memory_of_each_bounded_pool(t):
     check(take("requests") - before["requests"] >= 20 * 200, "what 20 kept requests take")
     wait_for(lambda: take("history") > before["history"], "the time series to grow")
     equal(most("cache"), 1 << 20, "the cache's limit")
+    idle = take("connections")
+    check(idle > 0, "open connections take something")
+    half = [sidecar.client() for _ in range(30)]
+    for client in half:
+        client.send(b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 8000)
+    wait_for(lambda: take("connections") - idle >= 30 * 8000, "heads that are half there to be counted")
+    for client in half:
+        client.close()
+    wait_for(lambda: take("connections") <= idle, "what they took to be given back")
     for pool in ("cache", "history", "requests"):
         check(0 < take(pool) <= most(pool), pool)
