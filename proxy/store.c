@@ -422,6 +422,14 @@ static bool asks_for_one_range(const struct head *head)
            range_parse(head_value(head, at), UINT64_MAX, &first, &last) != RANGE_WHOLE;
 }
 
+static enum store_verdict refuse(struct store *store, struct hash128 place)
+{
+    struct shard *shard = shard_lock(store, place);
+    shard->stats.refused++;
+    shard_unlock(shard);
+    return STORE_REFUSE;
+}
+
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
                                 struct store_result *result)
 {
@@ -439,6 +447,9 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
     cache_ask_read(head, &l.ask);
     result->fwd = must_forward(&l);
     if (result->fwd != CACHE_FWD_NONE) {
+        /* What no stored answer may serve is refused who wants a stored one only (RFC 9111 5.2.1.7). */
+        if (result->fwd == CACHE_FWD_REQUEST && (l.ask.cc.flags & CC_ONLY_IF_CACHED))
+            return refuse(store, result->key.place);
         atomic_fetch_add_explicit(&store->passed, 1, memory_order_relaxed);
         return STORE_PASS;
     }
