@@ -422,6 +422,16 @@ static bool asks_for_one_range(const struct head *head)
            range_parse(head_value(head, at), UINT64_MAX, &first, &last) != RANGE_WHOLE;
 }
 
+/* Writes the tags when that was left for now. */
+static struct fill *begin_fill(struct store *store, const struct store_request *request,
+                               const struct store_key *key)
+{
+    struct store_request tagged = *request;
+    if (request->write_tags)
+        tagged.tag_count = request->write_tags(request->writer);
+    return fill_new(store, &tagged, key);
+}
+
 static enum store_verdict refuse(struct store *store, struct hash128 place)
 {
     struct shard *shard = shard_lock(store, place);
@@ -467,7 +477,7 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
         }
         if (verdict != NEEDS_FILL)
             break;
-        l.spare = fill_new(store, request, &result->key);
+        l.spare = begin_fill(store, request, &result->key);
         l.no_memory = !l.spare;
     }
     fill_unref(l.spare);
