@@ -234,11 +234,58 @@ void config_check(struct config_build *b)
             "cache.scope: shared");
 }
 
+/* Whether what is said to this Redis leaves the machine, as a URL says; Sentinels may name any master. */
+static bool redis_elsewhere(const char *url)
+{
+    static const char *const here[] = {"127.", "localhost", "[::1]"};
+    const char *authority = strstr(url, "://");
+    if (!authority || strncmp(url, "unix", 4) == 0 || strncmp(url, "redis+unix", 10) == 0)
+        return false;
+    authority += 3;
+    size_t n = strcspn(authority, "/?");
+    const char *at = memchr(authority, '@', n);
+    const char *host = at ? at + 1 : authority;
+    if (strncmp(url, "redis+sentinel", 14) != 0)
+        for (size_t i = 0; i < ARRAY_LEN(here); i++)
+            if (strncmp(host, here[i], strlen(here[i])) == 0)
+                return false;
+    return true;
+}
+
+/* A webhook's URL is as good as a password with most services. */
+static bool webhook_in_the_clear(const struct config *cfg)
+{
+    static const char *const here[] = {"http://127.", "http://localhost", "http://[::1]"};
+    for (size_t i = 0; i < cfg->notifications_webhooks.count; i++) {
+        const char *url = cfg->notifications_webhooks.items[i].url;
+        bool clear = strncmp(url, "http://", 7) == 0;
+        for (size_t k = 0; k < ARRAY_LEN(here); k++)
+            clear = clear && strncmp(url, here[k], strlen(here[k])) != 0;
+        if (clear)
+            return true;
+    }
+    return false;
+}
+
+/* Partitions without the field that tells one client's key from another's. */
+static bool mixes_keys(const struct config *cfg)
+{
+    if (cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH || cfg->cache_scope != CONFIG_CACHE_SCOPE_PRIVATE)
+        return false;
+    for (size_t i = 0; i < cfg->cache_partition_by.count; i++) {
+        const char *name = cfg->cache_partition_by.items[i];
+        if (field_lookup(name, strlen(name)) == FIELD_AUTHORIZATION)
+            return false;
+    }
+    return true;
+}
+
 const char *config_warning(const struct config *cfg, size_t i)
 {
     bool holds = cfg->auth_scheme != CONFIG_AUTH_SCHEME_PASSTHROUGH;
     bool grpc = cfg->performance_opentelemetry_protocol == CONFIG_PERFORMANCE_OPENTELEMETRY_PROTOCOL_GRPC;
     uint16_t other = grpc ? 4318 : 4317; /* where a collector speaks the other protocol */
+    bool elsewhere = *cfg->cache_redis_url && redis_elsewhere(cfg->cache_redis_url);
     bool mixed =
         cfg->performance_opentelemetry_enabled && cfg->performance_opentelemetry_endpoint.port == other;
     const struct {
@@ -269,13 +316,31 @@ const char *config_warning(const struct config *cfg, size_t i)
         {!cfg->upstream_tls_verify && cfg->upstream_url.tls && !cfg->upstream_url.loopback,
          "upstream.tls.verify: false: anybody on the way can answer for the upstream and read what is sent "
          "to it"},
-        {*cfg->cache_redis_url && strncmp(cfg->cache_redis_url, "redis://", 8) == 0 &&
+        {elsewhere && strncmp(cfg->cache_redis_url, "redis://", 8) == 0 &&
              strchr(cfg->cache_redis_url + 8, '@'),
          "cache.redis_url: the password goes over a plain connection; use rediss:// unless Redis is on this "
          "machine"},
+        {elsewhere && !strchr(cfg->cache_redis_url, '@'),
+         "cache.redis_url: that Redis asks for no password: whoever reaches it can empty what is shared and "
+         "use "
+         "up a shared budget; give it one (redis/users.acl is an example) and use rediss://"},
+        {strncmp(cfg->cache_redis_url, "rediss://", 9) == 0 && strstr(cfg->cache_redis_url, "verify=no"),
+         "cache.redis_url: verify=no: anybody on the way can answer for Redis and read its password; leave "
+         "it "
+         "out, with ca_file for an authority of your own"},
+        {!holds && cfg->cache_scope == CONFIG_CACHE_SCOPE_SHARED,
+         "cache.scope: shared: clients with different keys share stored answers; only answers to requests "
+         "with "
+         "Authorization are kept apart (RFC 9111 section 3.5); use private unless all keys may see the same"},
+        {mixes_keys(cfg),
+         "cache.partition_by: without Authorization, clients with different keys share stored "
+         "answers; add it, or let the sidecar hold the key (auth.scheme)"},
         {strncmp(cfg->cache_redis_url, "redis+sentinel://", 17) == 0 && strchr(cfg->cache_redis_url, '@'),
          "cache.redis_url: the password goes over a plain connection, since there is no TLS with Sentinels; "
          "keep it within a network that you trust"},
+        {webhook_in_the_clear(cfg), "notifications.webhooks: an alert goes to another machine over plain "
+                                    "http, where its URL can be read on "
+                                    "the way; use https, unless that network is one that you trust"},
         {!cfg->security_seccomp, "security.seccomp: false: who takes this process over by a fault in it may "
                                  "do all that its user may"},
         {cfg->security_core_dumps, "security.core_dumps: true: requests and answers are in a dump, and a "

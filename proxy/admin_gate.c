@@ -66,6 +66,15 @@ static bool read_token(const char *path, char out[TOKEN_MAX + 1], const char **w
     return true;
 }
 
+bool admin_gate_token_usable(const char *path, size_t *bytes, const char **why)
+{
+    char token[TOKEN_MAX + 1];
+    bool ok = read_token(path, token, why);
+    *bytes = ok ? strlen(token) : 0;
+    explicit_bzero(token, sizeof token);
+    return ok;
+}
+
 struct admin_gate *admin_gate_new(const char *token_file, const char *own_host, char *error,
                                   size_t error_size)
 {

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "policy/base.h"
+
 struct admin_gate;
 
 /* What a request says about itself; any may be NULL. */
@@ -34,6 +36,12 @@ struct gate_verdict {
     const char *how;
     bool token; /* it came with the token */
 };
+
+/*
+ * Whether the file holds a token, of *bytes bytes; if not, *why is the reason, which lives for ever or until
+ * the next strerror(). Blocks on the file system.
+ */
+bool admin_gate_token_usable(const char *path, size_t *bytes, const char **why) MUSTCHECK;
 
 /*
  * `token_file` NULL or "": no token. `own_host`: the name or address listened on ("" for a unix socket, where

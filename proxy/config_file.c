@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "policy/suggest.h"
+#include "proxy/config_trust.h"
 #include "proxy/read_up_to.h"
 #include "proxy/redis_url.h"
 #include "proxy/secret.h"
@@ -295,11 +296,12 @@ const struct config *config_load(const struct config_sources *sources, struct co
     /* Built even after an error, so that all errors are found at once. */
     const struct config *cfg = config_draft_build(draft, errors);
     config_draft_free(draft);
-    if (cfg && !keys_usable(cfg, errors)) {
-        config_unref(cfg);
-        return NULL;
-    }
-    return cfg;
+    bool usable = cfg && keys_usable(cfg, errors);
+    bool trusted = cfg && config_trust_files(cfg, sources->file, errors);
+    if (usable && trusted)
+        return cfg;
+    config_unref(cfg);
+    return NULL;
 }
 
 const struct config *config_reload(const struct config_sources *sources, const struct config *running,

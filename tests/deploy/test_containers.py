@@ -25,6 +25,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 IMAGE = "localhost/promptops-sidecar:test"
 MANIFESTS = os.path.join(ROOT, "deploy", "kubernetes")
+ONE_TOKEN, OTHER_TOKEN = "token-of-24-characters-1", "token-of-24-characters-2"
 base = sources = None
 
 
@@ -64,12 +65,16 @@ def take_sources(directory):
 
 
 def build_image(tag, *more):
-    run("podman", "build", "--network", "host", "--format", "docker", "--timestamp", "0", "--build-arg", "BASE=" + base, "--build-arg", "VERSION=test",
+    run("podman", "build", "--network", "host", "--format", "docker", "--timestamp", "0", "--layers=false", "--build-arg", "BASE=" + base, "--build-arg", "VERSION=test",
         "-f", os.path.join(sources, "deploy", "Dockerfile"), "-t", tag, *more, sources, timeout=3600)
 
 
-def digest(tag):
-    return json.loads(run("podman", "inspect", tag).stdout)[0]["RootFS"]["Layers"]
+def digest(tag, directory):
+    """Of the image's manifest in OCI form: all layers, and the configuration. (The docker form that podman builds holds the name of the
+    container that it was built in, which is another each time.)"""
+    path = os.path.join(directory, tag.replace("/", "-").replace(":", "-") + ".tar")
+    run("podman", "save", "-q", "--format", "oci-archive", "-o", path, tag)
+    return json.loads(run("tar", "-xOf", path, "index.json").stdout)["manifests"][0]["digest"]
 
 
 # ---- the image ------------------------------------------------------------------------------------------------
@@ -114,10 +119,12 @@ def test_image_tells_its_health(_):
         run("podman", "rm", "-f", "-t", "0", name, check=False)
 
 
-def test_image_is_reproducible(_):
-    """Built once more, compilation included, it has the same layers."""
+def test_image_is_reproducible(directory):
+    """Built once more, compilation included, it is the same image."""
     build_image(IMAGE + "-again", "--no-cache")
-    assert digest(IMAGE) == digest(IMAGE + "-again"), "the layers differ"
+    digests = [digest(tag, directory) for tag in (IMAGE, IMAGE + "-again")]
+    assert digests[0] == digests[1], "two builds differ: %r" % digests
+    print("  image, twice: %s" % digests[0])
     run("podman", "rmi", IMAGE + "-again", check=False)
 
 
@@ -154,10 +161,10 @@ STAND_IN = {"name": "stand-in", "image": "base", "command": ["/promptops-origin"
 ONE_CALL = 'curl -s -m 10 -o /dev/null -w "%{http_code}\\n" "$PROMPTOPS_BASE_URL/v1/client/prompts/prompt-$n"'
 
 
-def pod(directory, name, spec, config, secret, certificate=None):
+def pod(directory, name, spec, config, secret, certificate=None, config_name="promptops-sidecar"):
     images = {"base": base, "promptops-sidecar:0.1.0": IMAGE, "promptops-redirect:0.1.0": IMAGE + "-redirect",
               "registry.example/app:1.0.0": base, "registry.example/nightly:1.0.0": base}
-    objects = {("ConfigMap", "promptops-sidecar"): {"sidecar.yaml": config}, ("Secret", "promptops"): secret, ("Secret", "promptops-own-name"): certificate}
+    objects = {("ConfigMap", config_name): {"sidecar.yaml": config}, ("Secret", "promptops"): secret, ("Secret", "promptops-own-name"): certificate}
     return Kubelet("%s-%d" % (name, os.getpid()), spec, images, objects, directory)
 
 
@@ -172,7 +179,7 @@ def test_pod_of_the_deployment(directory):
     # On TERM the application makes one more call and notes its status: the sidecar must still be there.
     app["command"] = ["/bin/sh", "-c", "trap 'n=95; echo last $(%s); exit 0' TERM; n=0; while :; do n=$((n %% 90 + 1)); echo $(%s); sleep 0.2 & wait $!; done" % (ONE_CALL, ONE_CALL)]
     spec["initContainers"].insert(0, STAND_IN)
-    keys = {"api-key": "po_demoDemo0000000000000001", "admin-token": "token-one"}
+    keys = {"api-key": "po_demoDemo0000000000000001", "admin-token": ONE_TOKEN}
     kubelet = pod(directory, "deployment", spec, sidecar_config("base", upstream__url="http://127.0.0.1:8000"), keys)
     sidecar = kubelet.container("promptops-sidecar")
     try:
@@ -183,15 +190,16 @@ def test_pod_of_the_deployment(directory):
         metrics = "http://%s:9901/metrics" % POD_ADDRESS
         status = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}"]
         assert kubelet.inside(*status, metrics).stdout == "401", "no token is asked for"
-        assert kubelet.inside(*status, "-H", "Authorization: Bearer token-one", metrics).stdout == "200", "the token is refused"
+        assert kubelet.inside(*status, "-H", "Authorization: Bearer " + ONE_TOKEN, metrics).stdout == "200", "the token is refused"
         assert kubelet.inside(*status, "-m", "2", "http://%s:8080/" % POD_ADDRESS, check=False).stdout == "000", "the proxy is reached from outside"
-        kubelet.update("Secret", "promptops", {"api-key": "po_demoDemo0000000000000002", "admin-token": "token-two"})
+        kubelet.update("Secret", "promptops", {"api-key": "po_demoDemo0000000000000002", "admin-token": OTHER_TOKEN})
         kubelet.wait_for(lambda: "sent with another key" in kubelet.logs("promptops-sidecar"), "the new key to be used")
         before = kubelet.logs("app").split().count("200")
         kubelet.wait_for(lambda: kubelet.logs("app").split().count("200") >= before + 3, "answers after the roll")
-        kubelet.wait_for(lambda: kubelet.inside(*status, "-H", "Authorization: Bearer token-two", metrics).stdout == "200", "the new token")
+        kubelet.wait_for(lambda: kubelet.inside(*status, "-H", "Authorization: Bearer " + OTHER_TOKEN, metrics).stdout == "200", "the new token")
         answers = kubelet.logs("app").split()
         assert set(answers) == {"200"}, "answers: %r" % set(answers)
+        assert '"security"' not in kubelet.logs("promptops-sidecar"), "a system call was denied:\n" + kubelet.logs("promptops-sidecar")
         started = time.monotonic()
         codes = kubelet.stop()
         assert (codes["app"], codes["promptops-sidecar"]) == (0, 0), codes
@@ -207,7 +215,7 @@ def test_pod_of_a_job_completes(directory):
     work["command"] = ["/bin/sh", "-c", "for n in 1 2 3; do code=$(%s); echo $code; [ $code = 200 ] || exit 1; done" % ONE_CALL]
     spec["initContainers"].insert(0, STAND_IN)
     kubelet = pod(directory, "job", spec, sidecar_config("job", upstream__url="http://127.0.0.1:8000"),
-                  {"api-key": "po_demoDemo0000000000000001", "admin-token": "t"})
+                  {"api-key": "po_demoDemo0000000000000001", "admin-token": ONE_TOKEN})
     try:
         kubelet.start()
         kubelet.start_all()
@@ -219,6 +227,42 @@ def test_pod_of_a_job_completes(directory):
         print("  the sidecar ended %.1f s after the job" % (time.monotonic() - started))
     finally:
         kubelet.remove()
+
+
+def rendered(directory, *settings):
+    """The chart's objects as (kind, name): object, with the stand-in as the API."""
+    objects = quick.template("config.upstream.url=http://127.0.0.1:8000", *settings).stdout
+    return {(d["kind"], d["metadata"]["name"]): d for d in yaml.safe_load_all(objects) if d}
+
+
+def run_chart_pod(directory, name, spec, objects, application):
+    """The pod's container `application` ends well; what it said."""
+    spec["initContainers"].insert(0, STAND_IN)
+    config = objects["ConfigMap", "release-sidecar"]["data"]["sidecar.yaml"]
+    kubelet = pod(directory, name, spec, config, {"api-key": "po_demoDemo0000000000000001", "admin-token": ONE_TOKEN}, config_name="release-sidecar")
+    try:
+        kubelet.start()
+        kubelet.start_all()
+        assert kubelet.exit_code(application) == 0, kubelet.logs(application) + kubelet.logs("promptops-sidecar")
+        return kubelet.logs(application)
+    finally:
+        kubelet.remove()
+
+
+def test_pod_of_helm_test(directory):
+    objects = rendered(directory)
+    said = run_chart_pod(directory, "helm-test", objects["Pod", "release-test"]["spec"], objects, "ask")
+    assert "requests" in said.lower(), said
+
+
+def test_pod_that_was_injected(directory):
+    """A pod that knows of no sidecar but its label, through the policy: it runs, and its call goes through the sidecar."""
+    objects = rendered(directory, "injection.enabled=true", "workload=none")
+    app = quick.bare_pod()
+    app["spec"]["containers"][0]["command"] = ["/bin/sh", "-c", "curl -sfi -m 10 http://127.0.0.1:8080/v1/client/prompts/prompt-1"]
+    made = quick.mutated([(objects["MutatingAdmissionPolicy", "release-space-inject"], app)])[0]
+    said = run_chart_pod(directory, "injected", made["spec"], objects, "app")
+    assert "Cache-Status: promptops-sidecar; fwd=" in said, said
 
 
 def certificates(directory):
@@ -255,7 +299,7 @@ def application_calls_the_apis_name(directory, folder, spec, config, secret):
     spec["initContainers"].insert(0, stand_in)
     app = spec["containers"][0]
     app["command"] = ["/bin/sh", "-c", 'curl -si -m 10 -H "Authorization: Bearer po_demoDemo0000000000000001" $PROMPTOPS_BASE_URL/v1/client/prompts/prompt-1']
-    return pod(directory, folder, spec, config, {"api-key": "unused", "admin-token": "t", "ca.crt": secret["ca.crt"]}, secret)
+    return pod(directory, folder, spec, config, {"api-key": "unused", "admin-token": ONE_TOKEN, "ca.crt": secret["ca.crt"]}, secret)
 
 
 def with_name_of_the_api(directory, folder, **change):
@@ -286,7 +330,7 @@ def main():
         sources = take_sources(directory)
         started = time.monotonic()
         build_image(IMAGE)
-        build_image(IMAGE + "-redirect", "--target", "redirect")
+        build_image(IMAGE + "-redirect", "--target", "redirect", "--layers")
         print("  images built in %.0f s" % (time.monotonic() - started), flush=True)
         for name, test in list(globals().items()):
             if not name.startswith("test_") or (sys.argv[1:] and not any(n in name for n in sys.argv[1:])):

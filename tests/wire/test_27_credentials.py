@@ -352,6 +352,7 @@ def test_check_names_what_is_wrong(t):
     for path, text in ((key, API_KEY), (secret, SECRET_KEY), (empty, "\n")):
         with open(path, "w") as out:
             out.write(text)
+        os.chmod(path, 0o600)
     table = [
         (["auth.scheme=bearer"], 2, "auth.scheme: needs auth.api_key_file"),
         (["auth.scheme=signed", "auth.api_key_file=" + key], 2, "auth.scheme: needs auth.secret_key_file to sign with"),

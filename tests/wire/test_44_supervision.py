@@ -1,14 +1,19 @@
 """What supervisors do with the process: notifications, sockets that are handed over, an upgrade under load, --health,
 and what the process has given up."""
+import http.client
 import os
 import random
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
 
 from harness import *
+from lib.redis import Redis
+from test_43_tls import Authority
+from test_64_otel import collector
 
 # Opens listening sockets, hands them over as systemd does, and becomes the program: FD by name in LISTEN_FDNAMES.
 ACTIVATE = """
@@ -368,6 +373,50 @@ def test_what_the_process_gives_up(t):
                 check("Seccomp:\t2" in status.read(), "thread %s has no filter" % task)
     off = t.sidecar(t.origin(), {"security.seccomp": False, "security.core_dumps": True})
     equal(status_of(off, "Seccomp"), "0", "Seccomp")
+
+
+def test_with_all_features_on_no_system_call_is_denied(t):
+    """A sidecar that does all that the filter's list is for, and the next one that takes its sockets over: what was denied is told at the
+    end at the latest."""
+    redis, authority, ports = Redis(t.directory), Authority(t), free_ports(2)
+    t.at_end(redis.close)
+    otlp = collector(t, "http/protobuf")
+    certificate, key = authority.issue("listen", "IP:127.0.0.1")
+    os.mkdir(os.path.join(t.directory, "tier"), 0o700)
+    origin = t.origin()
+    origin.default = make_response(200, [("Cache-Control", "max-age=60")], b"x" * 20000)
+    settings = {"listen.address": "127.0.0.1:%d" % ports[0], "admin.address": "127.0.0.1:%d" % ports[1], "listen.handover": os.path.join(t.directory, "handover"),
+                "upstream.url": "http://localhost:%d" % origin.port, "upstream.dns_refresh": "1s", "workers": 2, "listen.tls.certificate_file": certificate,
+                "listen.tls.key_file": key, "cache.redis_url": redis.url, "rate_limit.share_through_redis": True, "cache.frozen_path": os.path.join(t.directory, "tier"),
+                "cache.max_memory_bytes": "1MiB", "cache.max_object_bytes": "64KiB", "performance.opentelemetry_enabled": True, "performance.opentelemetry_endpoint": otlp.url,
+                "performance.opentelemetry_protocol": "http/protobuf", "performance.export_interval": "1s", "performance.history_file": os.path.join(t.directory, "history"),
+                "retry.hedge.enabled": True, "batching.enabled": True, "server_timing": True, "drain_timeout": "5s",
+                "notifications.webhooks": [{"url": "http://127.0.0.1:1/x", "format": "json"}]}
+
+    def ask():
+        for n in range(120):                    # more than memory holds: the tier on disk and Redis get theirs
+            connection = http.client.HTTPSConnection("127.0.0.1", ports[0], timeout=PATIENCE, context=ssl._create_unverified_context())
+            connection.request("GET", "/%d" % n, headers={"Accept-Encoding": "gzip"})
+            equal(connection.getresponse().status, 200, "status")
+            connection.close()
+    first = t.sidecar(None, settings)
+    first.leak_check = False
+    ask()
+    authority.issue("listen", "IP:127.0.0.1")   # a new certificate under the old name, then a reload of all
+    first.write_config({"cache.max_memory_bytes": "2MiB", "upstream.tls.ca_file": authority.certificate})
+    first.signal(signal.SIGHUP)
+    first.signal(signal.SIGUSR1)
+    wait_for(lambda: first.logged("reloaded"), "the reload")
+    wait_for(lambda: otlp.points(), "an export")
+    ask()
+    next_one = t.sidecar(None, settings)
+    next_one.leak_check = False
+    equal(first.wait_exit(), 0, "exit code of the first")
+    ask()
+    next_one.signal(signal.SIGTERM)
+    equal(next_one.wait_exit(), 0, "exit code of the next")
+    for sidecar in (first, next_one):
+        check(not sidecar.logged("was denied"), "a system call was denied")
 
 
 def test_the_control_thread_gives_way(t):

@@ -168,7 +168,7 @@ START_TEST(what_protects_the_process_is_switched_off)
     ck_assert(strstr(warning_about(FILE_OF("security.core_dumps=true"), 0), "security.core_dumps"));
     ck_assert(strstr(warning_about(FILE_OF("cache.redis_url=redis+sentinel://:p@h/m"), 0),
                      "no TLS with Sentinels"));
-    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis+sentinel://h/m"), 0));
+    ck_assert(strstr(warning_about(FILE_OF("cache.redis_url=redis+sentinel://h/m"), 0), "no password"));
 }
 END_TEST
 
@@ -215,7 +215,57 @@ START_TEST(other_dangers)
     text = warning_about(FILE_OF("cache.redis_url=redis://:word@redis"), 0);
     ck_assert(text && strstr(text, "the password goes over a plain connection"));
     ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=rediss://:word@redis"), 0));
-    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis://redis"), 0));
+    ck_assert(strstr(warning_about(FILE_OF("cache.redis_url=redis://redis"), 0), "asks for no password"));
+    ck_assert(
+        strstr(warning_about(FILE_OF("cache.redis_url=rediss://:w@redis/0?verify=no"), 0), "verify=no"));
+    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis://127.0.0.1:6379/0"), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis://:word@[::1]"), 0));
+    ck_assert_ptr_null(warning_about(FILE_OF("cache.redis_url=redis+unix:///run/redis.sock"), 0));
+}
+END_TEST
+
+START_TEST(answers_for_the_keys_of_others)
+{
+    const char *text = warning_about(FILE_OF("cache.scope=shared"), 0);
+    ck_assert(text && strstr(text, "cache.scope: shared"));
+    ck_assert_ptr_null(
+        warning_about(FILE_OF("cache.scope=shared", "auth.scheme=bearer", "auth.api_key_file=/k"), 0));
+    for (int with = 0; with < 2; with++) {
+        struct fixture f;
+        fixture_begin(&f);
+        fixture_put(&f, "cache.partition_by", CONFIG_SEQUENCE, NULL);
+        fixture_put(&f, "cache.partition_by[0]", CONFIG_SCALAR, "X-Tenant");
+        if (with)
+            fixture_put(&f, "cache.partition_by[1]", CONFIG_SCALAR, "authorization");
+        text = config_warning(fixture_good(&f), 0);
+        ck_assert(with ? !text : text && strstr(text, "cache.partition_by: without Authorization"));
+        fixture_end(&f);
+    }
+}
+END_TEST
+
+START_TEST(alerts_in_the_clear)
+{
+    static const struct {
+        const char *url;
+        bool warned;
+    } table[] = {{"http://10.0.0.1/x", true},
+                 {"http://hooks.example/T/secret", true},
+                 {"https://hooks.example/T/secret", false},
+                 {"http://127.0.0.1:9093/x", false},
+                 {"http://[::1]/x", false},
+                 {"", false}};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct fixture f;
+        fixture_begin(&f);
+        fixture_put(&f, "notifications.webhooks", CONFIG_SEQUENCE, NULL);
+        fixture_put(&f, "notifications.webhooks[0]", CONFIG_MAPPING, NULL);
+        fixture_put(&f, "notifications.webhooks[0].url", CONFIG_SCALAR, table[i].url);
+        const char *text = config_warning(fixture_good(&f), 0);
+        ck_assert_msg(table[i].warned ? text && strstr(text, "notifications.webhooks") : !text, "%s",
+                      table[i].url);
+        fixture_end(&f);
+    }
 }
 END_TEST
 
@@ -247,6 +297,8 @@ int main(void)
     tcase_add_test(t, what_protects_the_process_is_switched_off);
     tcase_add_test(t, a_key_for_everybody);
     tcase_add_test(t, other_dangers);
+    tcase_add_test(t, answers_for_the_keys_of_others);
+    tcase_add_test(t, alerts_in_the_clear);
     tcase_add_test(t, dangers_that_are_refused);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);

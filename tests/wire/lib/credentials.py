@@ -87,6 +87,7 @@ class Mounted:
         for name, value in (("api", api_key), ("secret", secret_key)):
             with open(os.path.join(self.folder, data, name), "w") as out:
                 out.write(value + "\n")
+            os.chmod(os.path.join(self.folder, data, name), 0o400)
         os.symlink(data, os.path.join(self.folder, "..new"))
         os.rename(os.path.join(self.folder, "..new"), os.path.join(self.folder, "..data"))
 
