@@ -363,8 +363,10 @@ static void take_typed(struct cache_control *cc, struct slice key, const struct 
             row = &rows[i];
     if (row->kind == DIRECTIVE_SECONDS) {
         int64_t seconds = value->number < 0 ? CC_INVALID : value->number;
-        if (value->type == SF_INTEGER)
-            *seconds_of(cc, row) = seconds > CC_SECONDS_MAX ? CC_SECONDS_MAX : seconds;
+        /* The last one counts, and one of a wrong type is as if it were not there. */
+        if (value->type != SF_INTEGER)
+            seconds = CC_ABSENT;
+        *seconds_of(cc, row) = seconds > CC_SECONDS_MAX ? CC_SECONDS_MAX : seconds;
         return;
     }
     if (value->type == SF_BOOLEAN && value->number == 0)

@@ -172,16 +172,32 @@ void exchange_arm(struct exchange *x, tick_t due)
     worker_set_timer(x->w, &x->timer, due);
 }
 
+/* The tags of the route into `tags` and `room`. Returns how many. */
+static unsigned write_tags(const struct exchange *x, struct slice *tags, char *room, size_t size)
+{
+    size_t used = 0;
+    unsigned count = 0;
+    for (int i = 0; i < x->route.route->tags && count < STORE_MAX_TAGS; i++) {
+        size_t n = route_tag(&x->route, i, room + used, size - used);
+        if (n > size - used)
+            break;
+        tags[count++] = (struct slice){room + used, n};
+        used += n;
+    }
+    return count;
+}
+
 void exchange_store_request(struct exchange *x, struct store_request *out, struct slice *tags, char *tag_room,
                             size_t tag_size)
 {
-    size_t used = 0;
     *out = (struct store_request){
         .head = &x->req,
         .origin = {x->settings->p->origin, x->settings->p->origin_len},
         .rules = &x->settings->p->cache,
         .route = {x->route.route->has_ttl, x->route.route->ttl, false, 0},
         .tags = tags,
+        .write_tags = NULL,
+        .writer = NULL,
         .tag_count = 0, /* every member is named: so nothing is cleared first */
         .credential = exchange_held_credential(x),
         .now = worker_now(x->w),
@@ -189,15 +205,8 @@ void exchange_store_request(struct exchange *x, struct store_request *out, struc
         .ahead = (enum store_ahead)x->ahead,
         .renew = x->renew,
     };
-    if (!tag_room)
-        return;
-    for (int i = 0; i < x->route.route->tags && out->tag_count < STORE_MAX_TAGS; i++) {
-        size_t n = route_tag(&x->route, i, tag_room + used, tag_size - used);
-        if (n > tag_size - used)
-            break;
-        tags[out->tag_count++] = (struct slice){tag_room + used, n};
-        used += n;
-    }
+    if (tag_room)
+        out->tag_count = write_tags(x, tags, tag_room, tag_size);
 }
 
 /* ---- the beginning ------------------------------------------------------------------------------ */
@@ -265,13 +274,28 @@ static bool cacheable_request(const struct exchange *x)
            !x->req.upgrade && (x->req.method == METHOD_GET || x->req.method == METHOD_HEAD);
 }
 
+/* Tags that are written when they are needed. */
+struct late_tags {
+    const struct exchange *x;
+    struct slice tags[STORE_MAX_TAGS];
+    char room[TAG_ROOM];
+};
+
+static unsigned write_late_tags(void *writer)
+{
+    struct late_tags *late = writer;
+    return write_tags(late->x, late->tags, late->room, sizeof(late->room));
+}
+
 /* The tags go along, because a lookup that misses begins the fill that will carry them. */
 void exchange_look(struct exchange *x)
 {
-    struct slice tags[STORE_MAX_TAGS];
-    char room[TAG_ROOM];
+    struct late_tags late; /* nothing of it is set for a hit */
     struct store_request ask;
-    exchange_store_request(x, &ask, tags, room, sizeof(room));
+    late.x = x;
+    exchange_store_request(x, &ask, late.tags, NULL, 0);
+    ask.write_tags = write_late_tags;
+    ask.writer = &late;
     x->looked = true;
     enum store_verdict verdict = store_lookup(x->w->service->store, &ask, &x->look);
     if (x->span)

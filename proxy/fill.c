@@ -465,7 +465,7 @@ struct entry *fill_not_modified(struct fill *fill, const struct store_request *r
         return NULL;
     struct entry *merged = NULL;
     if (is_about(fill->base, response))
-        merged = entry_merge(fill->base, response, request->wall);
+        merged = entry_merge(fill->base, response, request->wall, request->rules->shared);
     if (!merged) {
         drop_base(fill);
         entry_release(fill->base);

@@ -482,6 +482,10 @@ struct frozen *frozen_new(const struct frozen_options *o)
 
 bool frozen_start(struct frozen *f)
 {
+    /* Before anybody can purge, so that no purge comes too early to be written down. What fails here is tried
+     * again, and told, with the file. */
+    bool early = lock_directory(f) && frozen_journal_open(f);
+    (void)early;
     f->running = pthread_create(&f->thread, NULL, run, f) == 0;
     return f->running;
 }

@@ -422,6 +422,24 @@ static bool asks_for_one_range(const struct head *head)
            range_parse(head_value(head, at), UINT64_MAX, &first, &last) != RANGE_WHOLE;
 }
 
+/* Writes the tags when that was left for now. */
+static struct fill *begin_fill(struct store *store, const struct store_request *request,
+                               const struct store_key *key)
+{
+    struct store_request tagged = *request;
+    if (request->write_tags)
+        tagged.tag_count = request->write_tags(request->writer);
+    return fill_new(store, &tagged, key);
+}
+
+static enum store_verdict refuse(struct store *store, struct hash128 place)
+{
+    struct shard *shard = shard_lock(store, place);
+    shard->stats.refused++;
+    shard_unlock(shard);
+    return STORE_REFUSE;
+}
+
 enum store_verdict store_lookup(struct store *store, const struct store_request *request,
                                 struct store_result *result)
 {
@@ -439,6 +457,9 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
     cache_ask_read(head, &l.ask);
     result->fwd = must_forward(&l);
     if (result->fwd != CACHE_FWD_NONE) {
+        /* What no stored answer may serve is refused who wants a stored one only (RFC 9111 5.2.1.7). */
+        if (result->fwd == CACHE_FWD_REQUEST && (l.ask.cc.flags & CC_ONLY_IF_CACHED))
+            return refuse(store, result->key.place);
         atomic_fetch_add_explicit(&store->passed, 1, memory_order_relaxed);
         return STORE_PASS;
     }
@@ -456,7 +477,7 @@ enum store_verdict store_lookup(struct store *store, const struct store_request 
         }
         if (verdict != NEEDS_FILL)
             break;
-        l.spare = fill_new(store, request, &result->key);
+        l.spare = begin_fill(store, request, &result->key);
         l.no_memory = !l.spare;
     }
     fill_unref(l.spare);

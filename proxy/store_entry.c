@@ -72,6 +72,14 @@ bool entry_can_hold(const struct head *response, bool shared)
     return unstored_read(response, shared, &unstored) && fields_size(response) < HEAD_MAX / 2;
 }
 
+static bool is_unstored(const struct unstored *unstored, struct slice name)
+{
+    for (unsigned i = 0; i < unstored->count; i++)
+        if (slice_equal_nocase(name, unstored->names[i]))
+            return true;
+    return false;
+}
+
 /* Is this field of a response part of a stored head (RFC 9111 3.1)? */
 static bool stored_field(const struct head *response, int index, const struct unstored *unstored)
 {
@@ -81,10 +89,7 @@ static bool stored_field(const struct head *response, int index, const struct un
     struct slice name = head_name(response, index);
     if (f->id == FIELD_OTHER && slice_equal_nocase(name, SLICE("proxy-authentication-info")))
         return false;
-    for (unsigned i = 0; i < unstored->count; i++)
-        if (slice_equal_nocase(name, unstored->names[i]))
-            return false;
-    return true;
+    return !is_unstored(unstored, name);
 }
 
 /* Content-Range is written for each answer from a part. */
@@ -263,16 +268,19 @@ void entry_head_view(const struct entry *entry, struct field *fields, struct hea
     }
 }
 
-/* Is a field of the stored head replaced by one that the 304 carries? */
+/* Does a field of the stored head go: replaced by one that the 304 carries, or named now as not to be stored?
+ */
 static bool replaced(const struct head *stored, int index, const struct head *news,
                      const struct unstored *unstored)
 {
     uint8_t id = stored->fields[index].id;
     if (id == FIELD_DATE)
         return true; /* by the 304's, or by the time of its receipt */
+    struct slice name = head_name(stored, index);
+    if (is_unstored(unstored, name))
+        return true;
     if (id != FIELD_OTHER && !head_has(news, id))
         return false;
-    struct slice name = head_name(stored, index);
     for (int i = 0; i < news->field_count; i++)
         if (news->fields[i].id == id && slice_equal_nocase(head_name(news, i), name) &&
             updating_field(news, i, unstored))
@@ -320,22 +328,25 @@ static struct entry *begin_copy(struct writer *w, const struct entry *old, const
     return e;
 }
 
-static struct entry *merge(const struct entry *old, const struct head *response, int64_t wall, bool as_whole)
+static struct entry *merge(const struct entry *old, const struct head *response, int64_t wall, bool shared,
+                           bool as_whole)
 {
     struct unstored unstored;
     struct head stored;
     struct writer w;
     struct part_place place = entry_place(old);
-    if (!unstored_read(response, true, &unstored))
-        return NULL;
     struct field *fields = calloc(old->field_count + 1, sizeof *fields);
-    struct entry *e =
-        fields ? begin_copy(&w, old, old->partial && !as_whole ? &place : NULL, fields_size(response)) : NULL;
+    if (!fields)
+        return NULL;
+    entry_head_view(old, fields, &stored);
+    /* A 304 without Cache-Control leaves the stored one in force, with the names in it. */
+    struct entry *e = NULL;
+    if (unstored_read(head_has(response, FIELD_CACHE_CONTROL) ? response : &stored, shared, &unstored))
+        e = begin_copy(&w, old, old->partial && !as_whole ? &place : NULL, fields_size(response));
     if (!e) {
         free(fields);
         return NULL;
     }
-    entry_head_view(old, fields, &stored);
     e->status = as_whole ? 200 : old->status;
     put_status_line(&w, e->status,
                     as_whole ? SLICE("OK")
@@ -346,14 +357,15 @@ static struct entry *merge(const struct entry *old, const struct head *response,
     return e;
 }
 
-struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall)
+struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall, bool shared)
 {
-    return merge(old, response, wall, false);
+    return merge(old, response, wall, shared, false);
 }
 
-struct entry *entry_merge_whole(const struct entry *part, const struct head *response, int64_t wall)
+struct entry *entry_merge_whole(const struct entry *part, const struct head *response, int64_t wall,
+                                bool shared)
 {
-    return merge(part, response, wall, true);
+    return merge(part, response, wall, shared, true);
 }
 
 struct entry *entry_restate(const struct entry *old, uint64_t first, uint64_t total)

@@ -344,11 +344,13 @@ bool entry_can_hold(const struct head *response, bool shared);
 struct entry *entry_make(const struct entry_recipe *recipe, const struct head *response);
 
 /* The head of `old` with a 304's fields put in place of its own (RFC 9111 3.2, 4.3.4), sharing the body.
- * `fresh` is to be judged by entry_judge. */
-struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall);
+ * `fresh` is to be judged by entry_judge. Fields that the Cache-Control then in force names in no-cache="..."
+ * (`shared`: or private="...") are in it no more, whichever of the two carried them. */
+struct entry *entry_merge(const struct entry *old, const struct head *response, int64_t wall, bool shared);
 
 /* The same with the fields of a 206 (3.4), as the head of a 200 without a body yet. */
-struct entry *entry_merge_whole(const struct entry *part, const struct head *response, int64_t wall);
+struct entry *entry_merge_whole(const struct entry *part, const struct head *response, int64_t wall,
+                                bool shared);
 
 /* A copy of a head without a body, as that of a part (status 206) or of a whole answer (total = 0: status
  * 200).

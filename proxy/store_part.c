@@ -144,7 +144,7 @@ struct entry *part_whole(struct store *store, const struct entry *part, const st
     struct entry *whole = NULL;
     *body = NULL;
     if (is_the_rest(part, response) && entry_total(part) <= limit)
-        whole = entry_merge_whole(part, response, request->wall);
+        whole = entry_merge_whole(part, response, request->wall, request->rules->shared);
     if (!whole || !entry_judge(request, whole, sent)) {
         entry_release(whole);
         return NULL;

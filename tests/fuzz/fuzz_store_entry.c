@@ -69,7 +69,7 @@ static void check_entry(const struct head *response, bool shared)
     check_view(e, &view);
     entry_complete(e, body);
     check_answers(e, &view);
-    struct entry *merged = entry_merge(e, response, 1700000001);
+    struct entry *merged = entry_merge(e, response, 1700000001, true);
     if (merged) {
         bool has_age = merged->age_n > 0;
         assert(has_age == head_has(response, FIELD_AGE));

@@ -66,6 +66,27 @@ ROWS = [
     ("9110 5.6.7 a date in any letter case", [("Expires", "thu, 01 jan 2099 00:00:00 gmt")], 200, (), (), "hit"),
     ("9110 5.6.7 a year of two digits more than 50 years ahead lies in the past", ETAG + [("Expires", "Thursday, 01-Jan-98 00:00:00 GMT")], 200, (), (), "validated"),
     ("9110 5.6.7 seconds beyond 32 bits", [("Expires", "Thu, 01 Jan 2399 00:00:00 GMT")], 200, (), (), "hit"),
+    ("9111 4.1 Vary with a star between names", cc("max-age=60") + [("Vary", "X-A, *, X-B")], 200, (), (), "miss"),
+    ("9111 4.1 Vary with a star on its second line", cc("max-age=60") + [("Vary", "X-A"), ("Vary", "*")], 200, (), (), "miss"),
+    ("9111 4.1 an absent field and an empty one", cc("max-age=60") + [("Vary", "X-A")], 200, (), [("X-A", "")], "miss"),
+    ("9111 5.2.1.1 a huge max-age in a request", cc("max-age=600") + [("Age", "100")], 200, (), cc("max-age=99999999999999999999"), "hit"),
+    ("9111 5.2.1.1 max-age and max-stale, young enough", cc("max-age=60") + [("Age", "100")], 200, (), cc("max-age=1000, max-stale=1000"), "hit"),
+    ("9111 5.2.1.1 max-age and max-stale, too old", ETAG + cc("max-age=60") + [("Age", "100")], 200, (), cc("max-age=50, max-stale=1000"), "validated"),
+    ("9111 5.2.1.2 a huge max-stale", cc("max-age=60") + [("Age", "100")], 200, (), cc("max-stale=99999999999999999999"), "hit"),
+    ("9111 5.2.1.2 a quoted max-stale", cc("max-age=60") + [("Age", "100")], 200, (), cc('max-stale="1000"'), "hit"),
+    ("9111 5.2.1.3 a huge min-fresh", ETAG + cc("max-age=60"), 200, (), cc("min-fresh=99999999999999999999"), "validated"),
+    ("9111 5.2.1.4 no-cache on the second line of a request", ETAG + cc("max-age=60"), 200, (), cc("foo") + cc("No-Cache"), "validated"),
+    ("9111 5.2.1.5 no-store in the first request", cc("max-age=60"), 200, cc("no-store"), (), "miss"),
+    ("9111 5.3 an Expires that is no date beside Last-Modified", [("Expires", "-1"), ("Last-Modified", "LONGAGO")], 200, (), (), "validated"),
+    ("9111 4.2.2 no heuristic where no-cache is said", [("Last-Modified", "LONGAGO")] + cc("no-cache"), 200, (), (), "validated"),
+    ("9111 5.1 an empty first line of Age", cc("max-age=60") + [("Age", ""), ("Age", "100")], 200, (), (), "hit"),
+    ("9111 5.2.2.1 max-age=60 and then a quoted 0", cc('max-age=60, max-age="0"'), 200, (), (), "hit"),
+    ("9110 14.2 two ranges are answered whole", cc("max-age=60"), 200, (), [("Range", "bytes=0-1,3-4")], "hit"),
+    ("9110 14.2 an unknown unit is answered whole", cc("max-age=60"), 200, (), [("Range", "lines=0-1")], "hit"),
+    ("9110 13.1.5 If-Range with a weak tag is answered whole", cc("max-age=60") + [("ETag", 'W/"v1"')], 200, (), [("Range", "bytes=0-1"), ("If-Range", 'W/"v1"')], "hit"),
+    ("9110 13.1.5 If-Range with a date that is not the stored one", cc("max-age=60") + [("Last-Modified", "LONGAGO")], 200, (), [("Range", "bytes=0-1"), ("If-Range", "Thu, 01 Jan 1998 00:00:00 GMT")], "hit"),
+    ("9110 13.1.3 If-Modified-Since twice is none", cc("max-age=60") + [("Last-Modified", "LONGAGO")], 200, (), [("If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT")] * 2, "hit"),
+    ("9110 13.1.3 If-None-Match that differs beats If-Modified-Since", ETAG + cc("max-age=60") + [("Last-Modified", "LONGAGO")], 200, (), [("If-None-Match", '"v2"'), ("If-Modified-Since", "Thu, 01 Jan 2099 00:00:00 GMT")], "hit"),
 ] + [("9110 5.6.7 no date: " + text, ETAG + [("Expires", text)], 200, (), (), "validated") for text in (
     "Thu, 01 Jan 2099 00:00:00 EST", "Thu, 01 Jan 2099 00:00:00 +0000", "Thu, 01-Jan-2099 00:00:00 GMT", "Thu, 01 Jan 2099 0:00:00 GMT", "Thu  01 Jan 2099 00:00:00 GMT",
     "Thu, 01 Jan  2099 00:00:00 GMT", "01 Jan 2099 00:00:00 GMT", "Thu, 01 Jan 2099 00:00:00", "Thu, 1 Jan 2099 00:00:00 GMT", "Thu, 32 Jan 2099 00:00:00 GMT",
@@ -91,6 +112,9 @@ SHARED_ROWS = [
     ("9213 2.1 a wrong type: a decimal", ETAG + cc("max-age=60") + [(TARGET, "max-age=60.0")], (), (), "validated"),
     ("9213 2.1 false is not there", cc("no-store") + [(TARGET, "max-age=60, no-store=?0")], (), (), "hit"),
     ("9213 2.1 the last of duplicates counts", ETAG + [(TARGET, "max-age=60, max-age=0")], (), (), "validated"),
+    ("9213 2.1 the last of duplicates has a wrong type", ETAG + cc("max-age=60") + [(TARGET, "max-age=60, max-age=a")], (), (), "validated"),
+    ("9111 3.5 Authorization and must-revalidate", cc("must-revalidate, max-age=60"), AUTH, (), "hit"),
+    ("9111 3.5 Authorization and proxy-revalidate", cc("proxy-revalidate, max-age=60"), AUTH, AUTH, "miss"),
     ("9213 2.1 parameters are ignored", [(TARGET, "max-age=60;x=1")], (), (), "hit"),
     ("9213 2.1 two lines are one dictionary", [(TARGET, "max-age=60"), (TARGET, "foo=(1 2)")], (), (), "hit"),
     ("9213 2.1 an invalid second line makes it all invalid", ETAG + cc("max-age=0") + [(TARGET, "max-age=60"), (TARGET, "(")], (), (), "validated"),
@@ -231,6 +255,45 @@ def test_9111_4_3_4_what_a_304_replaces(t):
         equal(sidecar.request("/ns").body, body, "body")
         sidecar.request("/ns")
         check(not counted.seen[2].has("If-None-Match"), "nothing is left to validate")
+
+
+def test_names_in_directives_hold_through_a_304(t):
+    """5.2.2.4, 5.2.2.7: which fields are not stored is said by the Cache-Control in force, whichever answer carried the field."""
+    origin = t.origin()
+    named, plain, old = 'max-age=60, %s="X-A"', "max-age=60", [("Age", "100")]
+    for scope, settings in [("shared", SHARED), ("private", PLAIN)]:
+        sidecar = t.sidecar(origin, settings)
+        for directive in ("no-cache", "private"):
+            kept = directive == "private" and scope == "private"
+            for number, (name, first, second) in enumerate([("stored, the 304 says nothing", named, None), ("stored and said again", named, named), ("said by the 304 only", plain, named)]):
+                with t.case("%s cache, %s: %s" % (scope, directive, name)):
+                    path = "/%s-%s-%d" % (scope, directive, number)
+                    counted = Counted(origin, path, ETAG + old + cc(first.replace("%s", directive)) + [("X-A", "1"), ("X-B", "1")])
+                    sidecar.request(path)
+                    counted.fields = ETAG + (cc(second.replace("%s", directive)) if second else []) + [("X-A", "2"), ("X-B", "2")]
+                    sidecar.request(path)
+                    response = sidecar.request(path)
+                    equal(len(counted.seen), 2, "requests at the origin")
+                    equal((response.all("X-A"), response.all("X-B")), (["2"] if kept else [], ["2"]), "fields of a hit")
+
+
+def test_9111_5_2_1_7_only_if_cached(t):
+    origin = t.origin()
+    sidecar = t.sidecar(origin, PLAIN)
+    tag = ("If-Match", '"v1"')
+    # name, fields of the stored answer, the request's directives, its other fields, status
+    rows = [("fresh", [], "only-if-cached", [], 200), ("stale", [("Age", "100")], "only-if-cached", [], 504), ("stale, and taken", [("Age", "100")], "only-if-cached, max-stale", [], 200),
+            ("no-cache", [], "only-if-cached, no-cache", [], 504), ("no-store", [], "no-store, only-if-cached", [], 504), ("If-Match is for the origin", [], "only-if-cached", [tag], 504),
+            ("too old", [("Age", "50")], "only-if-cached, max-age=10", [], 504), ("upper case, with a value", [("Age", "100")], "ONLY-IF-CACHED=1", [], 504)]
+    for number, (name, fields, directives, more, status) in enumerate(rows):
+        with t.case(name):
+            counted = Counted(origin, "/c%d" % number, ETAG + cc("max-age=60") + fields)
+            sidecar.request(counted.path)
+            equal(sidecar.request(counted.path, fields=cc(directives) + more).status, status, "status")
+            equal(len(counted.seen), 1, "requests at the origin")
+    with t.case("nothing stored"):
+        equal([sidecar.request("/none", method, cc("only-if-cached")).status for method in ("GET", "HEAD")], [504, 504], "statuses")
+        equal(origin.count("/none"), 0, "requests at the origin")
 
 
 def test_9111_4_3_1_conditions_that_are_sent(t):

@@ -130,7 +130,7 @@ START_TEST(merging_a_304)
                       "br | Content-Range: x | Age: 7 | "
                       "Content-Length: 99 | Cache-Control: max-age=9 | Set-Cookie: s | Connection: X-H | "
                       "X-H: 1 | Content-Language: en");
-    struct entry *e = entry_merge(old, &m.head, WALL);
+    struct entry *e = entry_merge(old, &m.head, WALL, true);
     must(e);
     ck_assert_str_eq(text_of(entry_head(e)),
                      "HTTP/1.1 200 OK\r\nX-B: b\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n"
@@ -164,7 +164,7 @@ START_TEST(merging_a_304_without_date)
     struct message m;
     struct entry *old = entry_of("200 | Date: @-100 | Age: 5 | X-A: 1", "body", false);
     response_text(&m, "304 | ETag: \"n\"");
-    struct entry *e = entry_merge(old, &m.head, WALL);
+    struct entry *e = entry_merge(old, &m.head, WALL, true);
     ck_assert_str_eq(text_of(entry_head(e)),
                      "HTTP/1.1 200 OK\r\nX-A: 1\r\nETag: \"n\"\r\nDate: Tue, 14 Nov 2023 22:13:20 GMT\r\n");
     must(e->age_n == 0);
