@@ -160,7 +160,7 @@ test-deploy:              ## the image, real pods, the package on a booted syste
 	$(Q)$(if $(T),,BUILD=$(BUILD) /usr/bin/python3 tests/deploy/test_system.py)
 
 # ---- what a developer runs ---------------------------------------------------------------------
-.PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire
+.PHONY: lint fmt asan ubsan tsan fuzz fuzz-smoke coverage fresh wire bars
 lint: all                 ## include rules, banned calls, lengths, headers alone, the README's table
 	$(Q)python3 tests/lint/lint.py $(BUILD)
 	$(Q)sh tests/lint/readme_options.sh $(BUILD)/promptops-sidecar README.md
@@ -171,6 +171,9 @@ fmt:                      ## format the C sources (clang-format)
 
 wire: all                 ## end-to-end tests with a scripted client and origin (T=name for some)
 	$(Q)SIDECAR=$(BUILD)/promptops-sidecar python3 tests/wire/run.py $(T)
+
+bars: all                 ## the bars of resilience on the wire, as long as it takes (eight minutes, little else running)
+	$(Q)BARS=full BUILD=$(BUILD) SIDECAR=$(BUILD)/promptops-sidecar python3 tests/wire/run.py -v 29_bars 29_stand_in 26_hedging:test_a_slow 63_batching:test_a_hundred
 
 asan ubsan tsan:          ## unit and wire tests under a sanitizer
 	$(Q)$(MAKE) $(PARALLEL) --no-print-directory MODE=$@ BUILD=$(BUILD)-$@ all unit-programs

@@ -15,7 +15,8 @@ enum { CALLS, FAILURES, SLOW };
 
 #define DEFAULT_LEASE (30 * TICK_S)
 #define DENSE         1000 /* calls in the window: so many that a run may be a matter of milliseconds */
-#define DENSE_RUN     (150 * TICK_MS)
+#define AT_ONCE       (150 * TICK_MS) /* failures within it may be one and the same */
+#define BY_CHANCE     1e-5            /* runs in a window: at most so many open it without need */
 
 static int probes(const struct breaker *b)
 {
@@ -136,10 +137,11 @@ struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t n
 /*
  * Whether so many failures in a row are more than chance. When the window holds enough calls, a run of k is
  * expected about calls x p^k times in it, p being the share of failures before the run; at 1000 calls a
- * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in a
- * thousand is left to the failure rate. In dense traffic a run must last for a while, too, and for two
- * generations of calls: an upstream that has become slow still answers between its timeouts once the
- * concurrency limit has come down, and that is what helps it, not a breaker.
+ * second a tenth of them failing makes five in a row every 100 s. What is likelier than one window in
+ * 100,000 (eleven days of windows) is left to the failure rate: a false opening costs every call of 5 s. And
+ * a run of calls that failed late must last for two generations of them, in dense traffic for a while in any
+ * case: an upstream that has become slow still answers between its timeouts once the concurrency limit has
+ * come down, and that is what helps it, not a breaker.
  */
 static bool run_is_telling(const struct breaker *b, tick_t took, tick_t now)
 {
@@ -148,13 +150,16 @@ static bool run_is_telling(const struct breaker *b, tick_t took, tick_t now)
         return true;
     if (b->run < 2 * b->run_passed) /* it is not one failure after another */
         return false;
-    if (calls >= DENSE && now - b->run_began < (2 * took > DENSE_RUN ? 2 * took : DENSE_RUN))
+    tick_t least = took >= AT_ONCE || calls >= DENSE ? 2 * took : 0;
+    if (calls >= DENSE && least < AT_ONCE)
+        least = AT_ONCE;
+    if (now - b->run_began < least)
         return false;
     double p = failures > b->run ? (double)(failures - b->run) / (double)(calls - b->run) : 0;
     double expected = (double)calls;
-    for (uint32_t i = 0; i < b->run && expected > 0.001; i++)
+    for (uint32_t i = 0; i < b->run && expected > BY_CHANCE; i++)
         expected *= p;
-    return expected <= 0.001;
+    return expected <= BY_CHANCE;
 }
 
 static enum breaker_cause why_open(struct breaker *b, tick_t took, tick_t now)

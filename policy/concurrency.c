@@ -129,10 +129,14 @@ static void learn_health(struct concurrency *c, const struct look *l)
     /* No call waits at the upstream for longer than the shortest takes: the rest is work. */
     bool whole = c->window.good >= 2 * (uint32_t)c->in_flight; /* else the long ones are not in it yet */
     double work = whole && l->low > 0 && w - l->low > c->fastest ? w - l->low : 0;
+    /* Is most of what was begun still under way, then what is over are the short ones. */
+    if (c->fastest <= 0)
+        c->vague = c->in_flight - c->window.under_way > (int)c->window.good;
     if (c->fastest <= 0 || c->fastest > w)
         c->fastest = c->fastest > 0 && !whole ? c->fastest : w;
     else
-        c->fastest = work > 0 ? mixed(c->fastest, work) : 1.001 * c->fastest;
+        c->fastest = work <= 0 ? 1.001 * c->fastest : c->vague ? work : mixed(c->fastest, work);
+    c->vague = c->vague && !whole;
     if (late >= 0.05 || w > 1.25 * c->fastest)
         return;
     /* What is answered well at full speed proves so much. */
@@ -237,6 +241,13 @@ static void judge(struct concurrency *c, tick_t now)
     bound(c);
 }
 
+static void begin_window(struct concurrency *c, tick_t now)
+{
+    memset(&c->window, 0, sizeof c->window);
+    c->window.began = now;
+    c->window.under_way = c->in_flight;
+}
+
 static void close_window(struct concurrency *c, tick_t now)
 {
     tick_t age = now - c->window.began;
@@ -250,8 +261,7 @@ static void close_window(struct concurrency *c, tick_t now)
         judge(c, now);
     else if (age < 20 * WINDOW && all > 0)
         return; /* few calls: gathered for up to ten seconds */
-    memset(&c->window, 0, sizeof c->window);
-    c->window.began = now;
+    begin_window(c, now);
     c->peak = c->in_flight;
 }
 
@@ -261,8 +271,7 @@ static bool pass_stale(struct concurrency *c, uint32_t ends, tick_t now)
     if (!c->stale)
         return false;
     c->stale -= ends < c->stale ? ends : c->stale;
-    memset(&c->window, 0, sizeof c->window);
-    c->window.began = now;
+    begin_window(c, now);
     return true;
 }
 

@@ -43,6 +43,7 @@ struct concurrency {
     double limit;
     double healthy; /* h: X.W while all was well; 0 = not known yet */
     double fastest; /* Wmin, seconds; 0 = not known yet */
+    bool vague;     /* and that from what happened to be over first */
     double usual;   /* mean latency of the newest windows, seconds; 0 = not known */
     double mean,
         low;        /* of healthy windows, seconds: what of a latency's shape tells queueing from slowness */
@@ -53,6 +54,7 @@ struct concurrency {
     int peak; /* of in_flight in this window */
     struct {
         tick_t began;
+        int under_way; /* in_flight then */
         uint32_t good, dropped, shed, other;
         double sum;  /* of good ones' latencies, seconds */
         double lost; /* of dropped ones' */

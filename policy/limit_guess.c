@@ -14,6 +14,7 @@
 #define LEAST      (10 * TICK_MS) /* of doubt */
 #define NEVER_BACK INT64_C(1000000000000)
 #define RATE_STEP  1.005
+#define WIDE       1.02
 
 /* How usual each length is. What is not here is met by a longer one, and then by trying for more. */
 static const struct {
@@ -234,6 +235,8 @@ static struct bounds begun_bounds(const struct limit_log *l, tick_t length, bool
             t = tally_of(0, sure ? 0 : t.calls + t.perhaps, sure && (alone || i > 0));
             begin = r->first;
             weigh(&b, &t, r->calls);
+        } else if (r->first >= begin + length + doubt && (alone || i > 0)) {
+            b.most = 0; /* it would have been the first of a window */
         }
     }
     return b;
@@ -274,11 +277,15 @@ static struct bounds bucket_bounds(const struct limit_log *l, double rate)
         taken = taken > 0 ? taken : 0;
         if (!r->calls) {
             b.most = taken + 1 + slack < b.most ? taken + 1 + slack : b.most;
+            if (b.least > b.most)
+                break;
             continue;
         }
         taken += r->calls - rate * (double)(r->last - r->first);
         taken = taken > 1 ? taken : 1;
         b.least = taken - slack > b.least ? taken - slack : b.least;
+        if (b.least > b.most)
+            break; /* refuted */
     }
     return b;
 }
@@ -332,29 +339,43 @@ static double plainest(double lo, double hi)
     return (lo + hi) / 2;
 }
 
-/* All rates at which a bucket could have answered so; those beside each other that fit are one range. */
-static void consider_buckets(struct best *best, const struct limit_log *l)
+struct rates {
+    double lo, hi; /* calls a tick; lo 0: there are none */
+    double size;   /* of the bucket, at hi */
+};
+
+/* The slowest rates, all beside each other, at which a bucket could have answered so, up to one above
+ * `faster`. */
+static struct rates bucket_rates(const struct limit_log *l, double faster)
 {
     int64_t calls = limit_accepted_since(l, INT64_MIN);
     double span = (double)(l->run[l->count - 1].last - l->run[0].first), even = (double)calls / span;
-    double lo = 0, hi = 0, size = 0;
+    struct rates found = {0};
     if (span < (double)TICK_MS || calls < 2)
-        return;
-    for (double rate = even / 30; rate < even * 3; rate *= RATE_STEP) {
+        return found;
+    double step = RATE_STEP;
+    for (double rate = even / 30; rate < even * 3; rate *= step) {
         struct bounds b = bucket_bounds(l, rate);
-        bool fits = b.most < INFINITY && b.least <= b.most;
-        if (fits && lo <= 0)
-            lo = rate;
-        if (fits) {
-            hi = rate;
-            size = b.least;
-        }
+        if (b.most < INFINITY && b.least <= b.most)
+            found = (struct rates){found.lo > 0 ? found.lo : rate, rate, b.least};
+        else if (found.hi > faster)
+            break;
+        else
+            found = (struct rates){0};
+        step =
+            found.hi > WIDE * found.lo ? WIDE : RATE_STEP; /* where the end of a wide range is matters less */
     }
-    if (lo <= 0)
-        return;
+    found.lo /= sqrt(RATE_STEP); /* half a step on either side: a rate may be known to less than one */
+    found.hi *= sqrt(RATE_STEP);
+    return found;
+}
+
+static void consider_buckets(struct best *best, const struct limit_log *l)
+{
+    struct rates fit = bucket_rates(l, best->faster);
+    double lo = best->faster > fit.lo ? best->faster : fit.lo, hi = fit.hi, size = fit.size;
     double second = (double)TICK_S, minute = 60 * second;
-    lo = best->faster > lo ? best->faster : lo;
-    if (lo >= hi)
+    if (fit.lo <= 0 || lo >= hi)
         return;
     double from = hi / lo < 1.02 ? lo : sqrt(lo * hi);
     double rate = plainest(from * minute, hi * minute) / minute;
@@ -387,7 +408,8 @@ static struct limit_guess guess(const struct limit_log *l, struct limit_clock cl
         g.shape = LIMIT_SHAPE_SLIDING;
         consider(&best, g, sliding_bounds(l, length, alone), 0.5 * usual[i].weight);
     }
-    consider_buckets(&best, l);
+    if (alone) /* or none that fits was found before */
+        consider_buckets(&best, l);
     return best.guess;
 }
 

@@ -14,6 +14,8 @@
 #define SHORT_WINDOW                                                                                         \
     (10 * TICK_S) /* up to here a window is a rate: resets in whole seconds say too little                   \
                    */
+#define REFUSED_LATELY (20 * TICK_S)
+#define UNTOLD         (2 * TICK_S) /* of so short a window what is left is out of date when it is heard */
 #define FORGET         (3600 * TICK_S)
 #define GATE_FIRST     (100 * TICK_MS)
 #define GATE_MOST      (60 * TICK_S)
@@ -234,9 +236,12 @@ void quota_windows_turn(struct quota *q, tick_t now)
 
 /* --- The pace. --- */
 
-/* What the pace counts from: the newest call, or the window's beginning. */
+/* What the pace counts from: the newest call, or the window's beginning. A learnt rate may be slower than a
+ * call a window: its beginnings say nothing. */
 static tick_t base_of(const struct quota_window *w)
 {
+    if (w->learnt.each > 0)
+        return w->last;
     return w->last > w->begin ? w->last : w->begin;
 }
 
@@ -284,6 +289,12 @@ static tick_t soft_when(const struct quota *q, const struct quota_window *w, tic
     return w->open || heard || available(q, w) > 0 ? now : w->probe_at + PROBE_PATIENCE;
 }
 
+/* Somebody else may spend from the same limit. */
+static bool lately_refused(const struct quota *q, tick_t now)
+{
+    return q->upstream_refused && now - q->throttled_at < REFUSED_LATELY;
+}
+
 /* When one window lets the call at this rank go. */
 static tick_t window_when(const struct quota *q, const struct quota_window *w, int64_t rank, tick_t now)
 {
@@ -292,8 +303,8 @@ static tick_t window_when(const struct quota *q, const struct quota_window *w, i
         return now;
     if (w->soft)
         return soft_when(q, w, now);
-    if (w->learnt.each > 0)
-        left = rank + 1;
+    if (w->learnt.each > 0 || (is_rate(w) && w->length <= UNTOLD && w->limit > 0 && !lately_refused(q, now)))
+        left = rank + 1; /* the pace alone holds */
     if (left <= rank && q->in_touch && left + w->common > rank && w->left - (int64_t)q->in_flight > rank)
         return now + SHARE_PATIENCE; /* others have some of it left */
     if (left <= rank) {              /* in a later window */
@@ -391,6 +402,8 @@ static void hear_window(struct quota *q, const struct rate_window *said, const s
     struct quota_window *w = find(q, said->key);
     if (said->limit >= RATE_MANY || (said->limit < 0 && said->remaining < 0))
         return;
+    if (said->limit == 0 && !a->throttled)
+        return; /* a limit of no call at all beside one that was taken: it means that there is none */
     if (!w) {
         if (!(w = add(q, said->key)))
             return;

@@ -224,6 +224,18 @@ double retry_budget_failure_rate(struct retry_budget *b, tick_t now)
     return all < MINIMUM_TO_JUDGE ? 0 : (double)bad / (double)all;
 }
 
+uint32_t retry_typical(uint32_t before, tick_t took)
+{
+    int64_t us = took / TICK_US;
+    uint32_t seen = us < 1 ? 1 : us > UINT32_MAX / 2 ? UINT32_MAX / 2 : (uint32_t)us;
+    if (before == 0)
+        return seen;
+    uint32_t step = before / 32 + 1;
+    if (seen > before)
+        return before + (seen - before < step ? seen - before : step);
+    return before - (before - seen < step ? before - seen : step);
+}
+
 /* --- The decision. --- */
 
 /*

@@ -78,6 +78,12 @@ void retry_budget_gathered(struct retry_budget *b, uint32_t requests, uint32_t g
 /* How an attempt ended: good, or a failure of the upstream (nothing else belongs here). */
 void retry_budget_outcome(struct retry_budget *b, bool good, tick_t now);
 
+/*
+ * How long an attempt usually takes, in microseconds, after one more that was answered after `took`: follows
+ * the median by a thirty-second a step. 0 = unknown before. Never 0 itself.
+ */
+uint32_t retry_typical(uint32_t before, tick_t took);
+
 /* Takes one retry out, or says no. retry_decide does this itself; a hedge asks its own budget. */
 bool retry_budget_take(struct retry_budget *b, tick_t now) MUSTCHECK;
 

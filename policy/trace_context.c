@@ -58,6 +58,11 @@ static void write_hex_16(char out[32], const uint8_t p[16])
     memcpy(out + 16, &rest, sizeof rest);
 }
 
+void trace_id_format(const struct trace_context *t, char out[TRACE_ID_LEN])
+{
+    write_hex_16(out, t->trace_id);
+}
+
 /* n is 8 or 16. */
 static inline bool all_zero(const uint8_t *p, size_t n)
 {

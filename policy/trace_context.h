@@ -39,6 +39,10 @@ void trace_child(struct trace_context *t, struct rng *rng);
 /* Writes version 00, TRACEPARENT_LEN bytes, no NUL. */
 void traceparent_format(const struct trace_context *t, char out[TRACEPARENT_LEN]);
 
+/* The trace id in lower case hex digits, TRACE_ID_LEN bytes, no NUL. */
+#define TRACE_ID_LEN 32
+void trace_id_format(const struct trace_context *t, char out[TRACE_ID_LEN]);
+
 /* May be kept and logged: 1 ... REQUEST_ID_MAX bytes of letters, digits and - . _ ~ : / + = @ , */
 bool request_id_ok(struct slice value);
 

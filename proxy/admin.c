@@ -708,19 +708,29 @@ static bool start(struct admin *a, struct event_base *base, char *error, size_t 
     return !failed;
 }
 
+bool admin_tls(const struct config *cfg, struct tls_context **out, char *error, size_t error_size)
+{
+    struct tls_server_options options = {.certificate_file = cfg->admin_tls_certificate_file,
+                                         .key_file = cfg->admin_tls_key_file,
+                                         .alpn = "http/1.1"};
+    *out = NULL;
+    if (!*options.certificate_file)
+        return true;
+    *out = tls_context_server(&options, error, error_size);
+    return *out != NULL;
+}
+
 bool admin_retune(struct admin *a, const struct config *cfg, char *error, size_t error_size)
 {
     if (!a)
         return true;
-    struct tls_server_options options = {.certificate_file = cfg->admin_tls_certificate_file,
-                                         .key_file = cfg->admin_tls_key_file,
-                                         .alpn = "http/1.1"};
     bool logged = *cfg->admin_audit_log, encrypted = *cfg->admin_tls_certificate_file;
+    struct tls_context *tls = NULL;
     struct admin_gate *gate = admin_gate_new(cfg->admin_token_file, a->own_host, error, error_size);
-    struct tls_context *tls = gate && encrypted ? tls_context_server(&options, error, error_size) : NULL;
+    bool usable = gate && admin_tls(cfg, &tls, error, error_size);
     char *audit_log = logged ? strdup(cfg->admin_audit_log) : NULL;
-    if (!gate || (encrypted && !tls) || (logged && !audit_log)) {
-        if (gate && (!encrypted || tls))
+    if (!usable || (logged && !audit_log)) {
+        if (usable)
             snprintf(error, error_size, "admin.audit_log: out of memory");
         admin_gate_free(gate);
         tls_context_unref(tls);

@@ -19,6 +19,7 @@ struct custom;
 struct notify;
 struct sentry;
 struct event_base;
+struct tls_context;
 struct history;
 struct admin;
 
@@ -83,6 +84,10 @@ struct admin_options {
  */
 struct admin *admin_new(struct event_base *base, const struct admin_options *options,
                         const struct admin_sources *sources, char *error, size_t error_size);
+
+/* The port's TLS: one reference in *out, NULL for plain connections. False with a sentence, which begins with
+ * the name of the key in admin.tls that is at fault, when a file does not hold what it should. */
+bool admin_tls(const struct config *cfg, struct tls_context **out, char *error, size_t error_size);
 
 /* Takes over what concerns the port of a new configuration: token, certificate, audit log. False with the
  * reason when one cannot be used: then the old ones stay. NULL admin: true. */

@@ -347,6 +347,20 @@ static bool request_over(struct client *c)
     return false;
 }
 
+/* No more bytes can come: ends what can only go on with more. `used`: those in hand are used up. True: c is
+ * freed. */
+static bool client_over(struct client *c, bool used)
+{
+    if (c->state == CLIENT_HEAD || (c->state == CLIENT_IDLE && used)) {
+        client_free(c);
+        return true;
+    }
+    if (c->state != CLIENT_BUSY || c->body.done || !used)
+        return false;
+    client_break(c, REASON_CLIENT_GONE); /* in the middle of a body */
+    return true;
+}
+
 /* Looks at bytes in hand as far as the state lets it. Keeps the rest. May free c. */
 static void client_feed(struct client *c, const char *p, size_t n, struct block *block)
 {
@@ -392,11 +406,8 @@ static void client_feed(struct client *c, const char *p, size_t n, struct block 
             exchange_request_flush(c->d.exchange);
     }
     c->feeding = false;
-    if (c->d.half_closed && (c->state == CLIENT_IDLE || c->state == CLIENT_HEAD) &&
-        (at == n || c->state == CLIENT_HEAD)) {
-        client_free(c); /* no more requests can come */
+    if (c->d.half_closed && client_over(c, at == n))
         return;
-    }
     if (!save_input(c, p + at, n - at)) {
         client_break(c, REASON_OUT_OF_MEMORY);
         return;
@@ -436,15 +447,27 @@ void clients_resume(struct worker *w)
 
 /* ---- events ---------------------------------------------------------------------------------- */
 
+/* Is something left to do with what this client has sent: an answer that is not taken yet, requests that wait
+ * for the end of this turn, or bytes of a body that the upstream was too slow for? */
+static bool client_waits(const struct client *c)
+{
+    if (c->d.exchange)
+        return c->state == CLIENT_BUSY && !c->body.done && c->in.len > 0;
+    return c->state == CLIENT_BUSY || (c->state == CLIENT_IDLE && c->in.len > 0);
+}
+
+/* The client sends no more. What it sent whole is answered (RFC 9112 9.6). */
 static void client_eof(struct client *c, bool broken)
 {
     broken = broken || c->d.half_closed;
+    if (!broken && client_waits(c)) {
+        c->d.half_closed = true;
+        client_read_on(c, false);
+        if (c->out.bytes == 0 && !c->body_paused)
+            client_resume_later(c);
+        return;
+    }
     if (broken || c->state == CLIENT_TUNNEL || !c->d.exchange || !c->body.done) {
-        if (c->state == CLIENT_BUSY && !c->d.exchange && c->out.bytes > 0 && !broken) {
-            c->d.half_closed = true; /* still reading its answer */
-            client_read_on(c, false);
-            return;
-        }
         client_break(c, REASON_CLIENT_GONE);
         return;
     }
@@ -654,7 +677,8 @@ static void on_timer(struct timer *timer)
 
 /* ---- birth and end --------------------------------------------------------------------------- */
 
-bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdirected)
+bool client_open(struct worker *w, int fd, struct tls_session *tls, const struct sockaddr_storage *peer,
+                 bool misdirected)
 {
     struct client *c = calloc(1, sizeof(*c));
     struct stream stream = {fd, tls};
@@ -667,6 +691,11 @@ bool client_open(struct worker *w, int fd, struct tls_session *tls, bool misdire
     c->d.tls = tls != NULL;
     c->stream = stream;
     c->misdirected = misdirected;
+    if (peer && peer->ss_family == AF_INET) {
+        const struct sockaddr_in *sin = (const struct sockaddr_in *)peer;
+        c->peer = sin->sin_addr.s_addr;
+        c->port = sin->sin_port;
+    }
     c->body.done = true;
     c->timer.fire = on_timer;
     event_assign(&c->rd, w->base, fd, EV_READ | EV_PERSIST, on_readable, c);

@@ -178,7 +178,7 @@ static void down_want_body(struct downstream *d, bool wanted)
         client_read_on(c, false);
     if (wanted && c->in.len > 0)
         client_resume_later(c);
-    else if (wanted)
+    else if (wanted && !d->half_closed) /* its end was read already */
         client_read_on(c, true);
 }
 
@@ -223,6 +223,12 @@ static void down_peer(const struct downstream *d, char *out, size_t size)
     const struct client *c = (const struct client *)(const void *)d;
     struct address address = {.len = sizeof address.sa};
     *out = '\0';
+    if (c->port) { /* without a system call */
+        *(struct sockaddr_in *)&address.sa =
+            (struct sockaddr_in){.sin_family = AF_INET, .sin_port = c->port, .sin_addr = {c->peer}};
+        address_format(&address, out, size);
+        return;
+    }
     if (getpeername(c->stream.fd, (struct sockaddr *)&address.sa, &address.len) != 0)
         return;
     if (address.sa.ss_family == AF_UNIX)

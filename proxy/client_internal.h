@@ -6,6 +6,7 @@
 #define PROXY_CLIENT_INTERNAL_H
 
 #include <event2/event_struct.h>
+#include <netinet/in.h>
 
 #include "proxy/codec.h"
 #include "proxy/h1.h"
@@ -30,6 +31,8 @@ struct client {
     struct h1_scan scan;
     struct h1_body body;
     uint32_t lingered;
+    uint32_t peer;  /* its IPv4 address, and */
+    in_port_t port; /* its port, 0: another family; both in network order */
     uint8_t state;
     bool reading, writing; /* events armed */
     bool body_paused;      /* the exchange wants no more body now */

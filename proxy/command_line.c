@@ -11,6 +11,7 @@
 
 #include "policy/suggest.h"
 #include "proxy/config_schema.h"
+#include "proxy/config_trial.h"
 #include "proxy/config_trust.h"
 #include "proxy/health_probe.h"
 #include "proxy/version.h"
@@ -296,7 +297,9 @@ static int check_or_print(const struct command_line *cl, FILE *out, FILE *err)
 {
     struct config_errors errors = {0};
     const struct config *cfg = config_load(&cl->sources, &errors);
-    int code = cfg ? EXIT_GOOD : EXIT_USAGE;
+    if (cfg && cl->command == COMMAND_CHECK)
+        config_try_tls(cfg, &errors);
+    int code = cfg && !config_errors_any(&errors) ? EXIT_GOOD : EXIT_USAGE;
     config_print_errors(&errors, err);
     for (size_t i = 0; cfg && config_warning(cfg, i); i++)
         fprintf(err, "warning: %s\n", config_warning(cfg, i));
@@ -306,7 +309,7 @@ static int check_or_print(const struct command_line *cl, FILE *out, FILE *err)
         fprintf(err, "warning: %s\n", text);
     if (cfg && cl->command == COMMAND_PRINT_CONFIG)
         config_print_yaml(cfg, out);
-    else if (cfg)
+    else if (code == EXIT_GOOD)
         fprintf(out, "%s: the configuration is good\n",
                 cl->sources.file ? cl->sources.file : "promptops-sidecar");
     config_errors_free(&errors);

@@ -55,13 +55,15 @@ static bool token_good(const struct config *cfg, struct config_errors *errors)
                           "%s: %s; give a file with one line of printable characters", path, why);
         return false;
     }
-    if (cfg->admin_address.loopback || bytes >= TOKEN_BYTES_LEAST)
-        return true;
-    config_errors_add(errors, place, "admin.token_file",
-                      "%s: a token of %zu bytes can be guessed, and other machines reach admin.address; "
-                      "allowed there: %d or more, such as `openssl rand -hex 24` gives",
-                      path, bytes, TOKEN_BYTES_LEAST);
-    return false;
+    return true;
+}
+
+/* A token that can be tried out from other machines. */
+static bool token_guessable(const struct config *cfg, size_t *bytes)
+{
+    const char *why;
+    return *cfg->admin_token_file && !cfg->admin_address.loopback &&
+           admin_gate_token_usable(cfg->admin_token_file, bytes, &why) && *bytes < TOKEN_BYTES_LEAST;
 }
 
 bool config_trust_files(const struct config *cfg, const char *file, struct config_errors *errors)
@@ -88,6 +90,15 @@ bool config_trust_files(const struct config *cfg, const char *file, struct confi
 
 bool config_trust_warning(const struct config *cfg, size_t i, int *option, char *text, size_t n)
 {
+    size_t bytes;
+    if (token_guessable(cfg, &bytes) && i-- == 0) {
+        *option = CONFIG_OPTION_admin_token_file;
+        snprintf(text, n,
+                 "admin.token_file: %s: a token of %zu bytes can be guessed, and other machines reach "
+                 "admin.address; %d or more are better, such as `openssl rand -hex 24` gives",
+                 cfg->admin_token_file, bytes, TOKEN_BYTES_LEAST);
+        return true;
+    }
     for (size_t k = 0; k < ARRAY_LEN(file_options); k++) {
         const char *path = path_of(cfg, file_options[k].option);
         if (!file_options[k].secret || !(exposed_mode(path) & S_IROTH) || i-- > 0)

@@ -9,8 +9,8 @@
 
 /*
  * Refuses what would give everybody what belongs to the sidecar's user: files that anybody on this machine
- * can change, and an admin token that is too short for a port that other machines reach. `file` is that of
- * --config, or NULL. False when it added an error. Blocks on the file system.
+ * can change; and an admin token that is none. `file` is that of --config, or NULL. False when it added an
+ * error. Blocks on the file system.
  */
 bool config_trust_files(const struct config *cfg, const char *file, struct config_errors *errors) MUSTCHECK;
 

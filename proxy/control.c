@@ -516,6 +516,8 @@ static bool listen_for_events(struct control *c)
         sigaddset(&heard, numbers[i]);
     pthread_sigmask(SIG_UNBLOCK, &heard, NULL);
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        signal(numbers[i],
+               SIG_IGN); /* so it is again at the end: who asks twice must not break off a clean stop */
         c->signals[i] = evsignal_new(c->base, numbers[i], on_signal, c);
         if (!c->signals[i] || event_add(c->signals[i], NULL) != 0)
             return false;

@@ -232,11 +232,17 @@ static enum reason refused(const struct exchange *x)
     return REASON_NONE;
 }
 
-/* RFC 9110 7.6.2: an OPTIONS that may go no further is answered here. */
+/* RFC 9110 7.6.2: an OPTIONS that may go no further is answered here. The number is 1*DIGIT, so 00 is one
+ * too. */
 static bool ends_here(const struct exchange *x)
 {
+    if (x->req.method != METHOD_OPTIONS)
+        return false;
     struct slice hops = head_first(&x->req, FIELD_MAX_FORWARDS);
-    return x->req.method == METHOD_OPTIONS && hops.p && hops.n == 1 && hops.p[0] == '0';
+    size_t zeros = 0;
+    while (zeros < hops.n && hops.p[zeros] == '0')
+        zeros++;
+    return hops.n > 0 && zeros == hops.n;
 }
 
 static void answer_options(struct exchange *x)

@@ -8,6 +8,7 @@
 #include "metrics/exemplar.h"
 #include "policy/rate_header.h"
 #include "policy/reason.h"
+#include "proxy/address.h"
 #include "proxy/exchange_internal.h"
 #include "proxy/log.h"
 #include "proxy/service.h"
@@ -83,15 +84,34 @@ static tick_t end_of(struct exchange *x)
     return x->began == now && metrics_measuring(x->w->metrics) ? worker_end(x->w) : now;
 }
 
+/* The first User-Agent line; it is nobody's business but the log's, so that the field has no number. */
+static struct slice user_agent(const struct head *h)
+{
+    for (int i = 0; h->base && i < (int)h->field_count; i++)
+        if (slice_equal_nocase(head_name(h, i), SLICE("User-Agent")))
+            return head_value(h, i);
+    return (struct slice){"", 0};
+}
+
 static void write_log(struct exchange *x, struct slice target)
 {
     struct worker *w = x->w;
+    char client[ADDRESS_TEXT_MAX] = "", trace[TRACE_ID_LEN];
+    if (x->down)
+        x->down->ops->peer(x->down, client, sizeof client);
+    static const uint8_t none[sizeof x->trace.trace_id];
+    bool traced = memcmp(x->trace.trace_id, none, sizeof none) != 0;
+    if (traced)
+        trace_id_format(&x->trace, trace);
     struct access_record record = {
         .observed = &x->o,
+        .client = {client, strlen(client)},
+        .trace_id = {trace, traced ? sizeof trace : 0},
         .method = x->req.base ? head_method(&x->req) : (struct slice){"", 0},
         .target = target,
         .host = x->req.base ? (struct slice){x->req.base + x->req.authority_at, x->req.authority_len}
                             : (struct slice){"", 0},
+        .user_agent = user_agent(&x->req),
         .request_id = x->request_id,
         .operation = routes_operation_name(x->settings->p->routes, x->route.route->operation),
         .outcome = x->attempts > 0 ? outcome_row((enum outcome)x->a.outcome)->name : NULL,

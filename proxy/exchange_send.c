@@ -488,7 +488,7 @@ bool exchange_retry(struct exchange *x, enum reason why, int status, tick_t retr
     if (x->route.route->max_attempts > 0)
         rules.max_attempts = x->route.route->max_attempts;
     struct retry_case c = describe(x, why, status, retry_after);
-    struct retry_verdict v = guard_retry(x->w->service->guard, &rules, &c, &x->w->rng, now);
+    struct retry_verdict v = guard_retry(x->w->service->guard, x->o.operation, &rules, &c, &x->w->rng, now);
     if (v.why != RETRY_YES)
         return false;
     exchange_attempt_done(x, why, status);

@@ -21,11 +21,12 @@
 
 struct circuit {
     struct breaker breaker;
-    _Atomic uint32_t epoch;  /* of the permits that it gives without a question; 0: ask */
-    _Atomic uint32_t good;   /* gathered */
-    int operation;           /* GUARD_WAY: the way there */
-    enum breaker_state seen; /* noted last */
-    struct hedge hedge;      /* under hedge_lock */
+    _Atomic uint32_t epoch;   /* of the permits that it gives without a question; 0: ask */
+    _Atomic uint32_t good;    /* gathered */
+    _Atomic uint32_t typical; /* retry_typical; of two that write at once one is lost, and nothing with it */
+    int operation;            /* GUARD_WAY: the way there */
+    enum breaker_state seen;  /* noted last */
+    struct hedge hedge;       /* under hedge_lock */
 };
 
 struct guard {
@@ -271,7 +272,13 @@ void guard_end(struct guard *g, struct guard_permit permit, enum outcome outcome
     struct circuit *c = circuit_of(g, permit.number, now);
     const struct outcome_row *row = outcome_row(outcome);
     enum breaker_outcome own = row->scope == OUTCOME_SCOPE_UPSTREAM ? BREAKER_IGNORED : row->breaker;
-    if (permit.shed || quickly(g, c, &permit, row->breaker, took))
+    if (permit.shed)
+        return;
+    if (row->breaker == BREAKER_OK) {
+        uint32_t typical = atomic_load_explicit(&c->typical, memory_order_relaxed);
+        atomic_store_explicit(&c->typical, retry_typical(typical, took), memory_order_relaxed);
+    }
+    if (quickly(g, c, &permit, row->breaker, took))
         return;
     lock(g, now);
     breaker_report(&g->way.breaker, permit.way, (struct breaker_report){of_way(row), took}, &g->rng, now);
@@ -301,11 +308,14 @@ bool guard_is_open(struct guard *g, uint16_t operation, tick_t now)
     return open;
 }
 
-struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c,
-                                 struct rng *rng, tick_t now)
+struct retry_verdict guard_retry(struct guard *g, uint16_t operation, const struct retry_rules *rules,
+                                 const struct retry_case *c, struct rng *rng, tick_t now)
 {
+    struct retry_case full = *c;
+    struct circuit *of = circuit_of(g, operation, now);
+    full.typical = (tick_t)atomic_load_explicit(&of->typical, memory_order_relaxed) * TICK_US;
     lock(g, now);
-    struct retry_verdict v = retry_decide(rules, c, &g->budget, rng, now);
+    struct retry_verdict v = retry_decide(rules, &full, &g->budget, rng, now);
     unlock(g);
     return v;
 }

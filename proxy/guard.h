@@ -39,9 +39,10 @@ struct guard_permit guard_begin(struct guard *g, uint16_t operation, bool first,
 /* What became of it. `took`: to the first byte of the answer, or to the failure. */
 void guard_end(struct guard *g, struct guard_permit permit, enum outcome outcome, tick_t took, tick_t now);
 
-/* May the request be sent again? Takes from the budget when it says so. */
-struct retry_verdict guard_retry(struct guard *g, const struct retry_rules *rules, const struct retry_case *c,
-                                 struct rng *rng, tick_t now);
+/* May the request be sent again? Takes from the budget when it says so. How long attempts of the operation
+ * usually take (retry_case.typical) is filled in here. */
+struct retry_verdict guard_retry(struct guard *g, uint16_t operation, const struct retry_rules *rules,
+                                 const struct retry_case *c, struct rng *rng, tick_t now);
 
 /* Would a call be shed now, and not be a probe? Changes nothing but what time has changed. */
 bool guard_is_open(struct guard *g, uint16_t operation, tick_t now);

@@ -123,7 +123,7 @@ static bool is_misdirected(struct worker *w, int fd)
 
 /* ---- accepting --------------------------------------------------------------------------------------- */
 
-static void take(struct listener *l, int fd)
+static void take(struct listener *l, int fd, const struct sockaddr_storage *peer)
 {
     struct worker *w = l->w;
     const struct config *cfg = settings_config(w->settings);
@@ -140,7 +140,7 @@ static void take(struct listener *l, int fd)
         close(fd);
         return;
     }
-    (void)client_open(w, fd, tls, cfg->listen_transparent && is_misdirected(w, fd));
+    (void)client_open(w, fd, tls, peer, cfg->listen_transparent && is_misdirected(w, fd));
 }
 
 static void on_ready(evutil_socket_t lfd, short what, void *arg)
@@ -149,9 +149,11 @@ static void on_ready(evutil_socket_t lfd, short what, void *arg)
     (void)what;
     worker_now(l->w);
     for (int i = 0; i < BATCH; i++) {
-        int fd = accept4(lfd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage peer = {0};
+        socklen_t len = sizeof(peer);
+        int fd = accept4(lfd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            take(l, fd);
+            take(l, fd, &peer);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)

@@ -84,22 +84,23 @@ static const char *min_version(const struct config *cfg)
     return cfg->upstream_tls_min_version == CONFIG_UPSTREAM_TLS_MIN_VERSION_TLS_1_3 ? "1.3" : "1.2";
 }
 
-static bool load_tls(struct publication *p, char *err, size_t err_size)
+bool settings_server_tls(const struct config *cfg, struct tls_context **out, char *err, size_t err_size)
 {
-    const struct config *cfg = p->cfg;
-    if (cfg->listen_tls_certificate_file[0]) {
-        struct tls_server_options server = {
-            .certificate_file = cfg->listen_tls_certificate_file,
-            .key_file = cfg->listen_tls_key_file,
-            .client_ca_file = cfg->listen_tls_client_ca_file,
-        };
-        p->tls_server = tls_context_server(&server, err, err_size);
-        if (!p->tls_server)
-            return false;
-    }
-    if (!cfg->upstream_url.tls)
+    struct tls_server_options options = {
+        .certificate_file = cfg->listen_tls_certificate_file,
+        .key_file = cfg->listen_tls_key_file,
+        .client_ca_file = cfg->listen_tls_client_ca_file,
+    };
+    *out = NULL;
+    if (!*options.certificate_file)
         return true;
-    struct tls_client_options client = {
+    *out = tls_context_server(&options, err, err_size);
+    return *out != NULL;
+}
+
+bool settings_client_tls(const struct config *cfg, struct tls_context **out, char *err, size_t err_size)
+{
+    struct tls_client_options options = {
         .server_name =
             cfg->upstream_tls_server_name[0] ? cfg->upstream_tls_server_name : cfg->upstream_url.host,
         .ca_file = cfg->upstream_tls_ca_file,
@@ -108,8 +109,17 @@ static bool load_tls(struct publication *p, char *err, size_t err_size)
         .key_file = cfg->upstream_tls_key_file,
         .min_version = min_version(cfg),
     };
-    p->tls_client = tls_context_client(&client, err, err_size);
-    return p->tls_client != NULL;
+    *out = NULL;
+    if (!cfg->upstream_url.tls)
+        return true;
+    *out = tls_context_client(&options, err, err_size);
+    return *out != NULL;
+}
+
+static bool load_tls(struct publication *p, char *err, size_t err_size)
+{
+    return settings_server_tls(p->cfg, &p->tls_server, err, err_size) &&
+           settings_client_tls(p->cfg, &p->tls_client, err, err_size);
 }
 
 static bool load_keys(struct publication *p, char *err, size_t err_size)

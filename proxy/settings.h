@@ -52,6 +52,14 @@ struct publication *publication_new(const struct config *cfg, const struct publi
 struct publication *publication_ref(struct publication *p);
 void publication_unref(struct publication *p);
 
+/*
+ * The TLS of the listening side and of the upstream's: one reference in *out, NULL for plain connections.
+ * False with a sentence in err, which begins with the name of the key in listen.tls or upstream.tls that is
+ * at fault, when a file does not hold what it should.
+ */
+bool settings_server_tls(const struct config *cfg, struct tls_context **out, char *err, size_t err_size);
+bool settings_client_tls(const struct config *cfg, struct tls_context **out, char *err, size_t err_size);
+
 /* Takes over the caller's reference on p. NULL (p released): no memory. */
 struct settings *settings_new(struct publication *p);
 

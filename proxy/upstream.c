@@ -207,6 +207,19 @@ bool upstream_alive(struct upstream *u)
 
 /* ---- sending ---------------------------------------------------------------------------------- */
 
+/* An answer may have come before the break: the read side looks, and tells; when its reader is slow, as soon
+ * as it is asked to go on. */
+static void sending_broke(struct h1_upstream *h)
+{
+    out_dispose(&h->out);
+    h->keep = false;
+    write_on(h, false);
+    if (h->paused)
+        return;
+    read_on(h, true);
+    event_active(&h->rd, EV_READ, 0);
+}
+
 static void flush_gather(struct h1_upstream *h)
 {
     struct worker *w = h->u.worker;
@@ -220,15 +233,10 @@ static void flush_gather(struct h1_upstream *h)
     h->secret = 0;
     if (h->u.bytes_out > 0)
         h->u.request_begun = true;
-    if (r == OUT_QUEUED) {
+    if (r == OUT_QUEUED)
         write_on(h, true);
-    } else if (r != OUT_DONE) {
-        /* An answer may have come before the break: the read side looks, and tells. */
-        out_dispose(&h->out);
-        h->keep = false;
-        read_on(h, true);
-        event_active(&h->rd, EV_READ, 0);
-    }
+    else if (r != OUT_DONE)
+        sending_broke(h);
 }
 
 static void put(struct h1_upstream *h, const void *p, size_t n, void *owner, const struct out_owner_ops *ops)
@@ -647,11 +655,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     if (h->u.bytes_out > 0)
         h->u.request_begun = true;
     if (r == OUT_BROKEN || r == OUT_NO_MEMORY) {
-        out_dispose(&h->out);
-        h->keep = false;
-        write_on(h, false);
-        read_on(h, true);
-        event_active(&h->rd, EV_READ, 0);
+        sending_broke(h);
         return;
     }
     if (h->out.bytes == 0) {

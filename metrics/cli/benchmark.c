@@ -27,6 +27,7 @@ struct client {
 struct bench {
     const struct args *args;
     char url[URL_MAX];
+    char socket[URL_MAX];  /* "unix:/path" when the sidecar listens there; else "" */
     double duration, rate; /* rate 0: closed loop */
     double max_p99, max_errors;
     unsigned long concurrent, iterations; /* iterations 0: no limit */
@@ -72,6 +73,36 @@ static bool number_flag(const struct args *a, const char *name, double fallback,
     return false;
 }
 
+static const char *option_text(const json_t *options, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(options, key), "value"));
+    return text ? text : "";
+}
+
+/* Where the sidecar of the admin port listens, as it says itself. False after the reason was told. */
+static bool find_sidecar(struct bench *b)
+{
+    json_t *tree = ask(b->args, "GET", "/api/v1/config", NULL);
+    const json_t *options = json_object_get(tree, "options");
+    const char *address = option_text(options, "listen.address"), *port = strrchr(address, ':');
+    const char *scheme = *option_text(options, "listen.tls.certificate_file") ? "https" : "http";
+    bool everywhere =
+        strncmp(address, "0.0.0.0:", 8) == 0 || strncmp(address, "[::]:", 5) == 0 || *address == '*';
+    if (strncmp(address, "unix:", 5) == 0) {
+        snprintf(b->socket, sizeof b->socket, "%s", address);
+        snprintf(b->url, sizeof b->url, "%s://localhost", scheme);
+    } else if (port && strcmp(port, ":0") != 0) { /* else the kernel chose one */
+        snprintf(b->url, sizeof b->url, "%s://%s", scheme, everywhere ? "localhost" : address);
+        if (everywhere)
+            snprintf(b->url + strlen(b->url), sizeof b->url - strlen(b->url), "%s", port);
+    }
+    json_decref(tree);
+    if (*b->url)
+        return true;
+    complain("where the sidecar listens is not known: give --url, as in --url http://127.0.0.1:8080");
+    return false;
+}
+
 static bool read_flags(struct bench *b, const struct args *a)
 {
     double concurrent, iterations;
@@ -84,14 +115,21 @@ static bool read_flags(struct bench *b, const struct args *a)
         return false;
     b->concurrent = (unsigned long)concurrent;
     b->iterations = (unsigned long)iterations;
-    const char *url = args_flag(a, "url"), *id = args_flag(a, "prompt-id");
+    const char *url = args_flag(a, "url");
     if (url && strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
         complain(
             "--url %s: not a URL of http:// or https://, as in http://127.0.0.1:8080/v1/client/prompts/ID",
             url);
         return false;
     }
-    int n = snprintf(b->url, sizeof b->url, "%s", url ? url : "http://127.0.0.1:8080");
+    return true;
+}
+
+/* What is asked for: --url, or the sidecar's own address, and the prompt's path behind it. */
+static bool make_url(struct bench *b)
+{
+    const char *url = args_flag(b->args, "url"), *id = args_flag(b->args, "prompt-id");
+    int n = url ? snprintf(b->url, sizeof b->url, "%s", url) : (int)strlen(b->url);
     while (id && n > 0 && n < URL_MAX && b->url[n - 1] == '/')
         b->url[--n] = '\0';
     if (id && n < URL_MAX / 2) {
@@ -121,6 +159,8 @@ static bool make_clients(struct bench *b)
         if (!curl)
             return false;
         curl_easy_setopt(curl, CURLOPT_URL, b->url);
+        if (*b->socket)
+            curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, b->socket + strlen("unix:"));
         curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, swallow);
         curl_easy_setopt(curl, CURLOPT_WRITEDATA, b);
         curl_easy_setopt(curl, CURLOPT_PRIVATE, &b->clients[i]);
@@ -314,6 +354,16 @@ static enum exit_code report(const struct bench *b)
     return code;
 }
 
+static enum exit_code run(struct bench *b)
+{
+    if (!make_url(b))
+        return EXIT_USAGE;
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && make_clients(b) && run_bench(b))
+        return report(b);
+    complain("out of memory, or libcurl failed");
+    return EXIT_REFUSED;
+}
+
 enum exit_code run_benchmark(const struct args *a)
 {
     struct bench *b = calloc(1, sizeof *b);
@@ -326,10 +376,8 @@ enum exit_code run_benchmark(const struct args *a)
     if (a->word_count > 1) {
         complain("%s: not understood after benchmark", a->words[1]);
     } else if (read_flags(b, a)) {
-        bool good = curl_global_init(CURL_GLOBAL_DEFAULT) == 0 && make_clients(b) && run_bench(b);
-        if (!good)
-            complain("out of memory, or libcurl failed");
-        code = good ? report(b) : EXIT_REFUSED;
+        bool known = args_flag(a, "url") || find_sidecar(b);
+        code = known ? run(b) : EXIT_REFUSED;
     }
     dispose(b);
     free(b);

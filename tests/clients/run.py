@@ -41,17 +41,32 @@ class Programs:
         self.upstream = "http://" + upstream
         self.sidecar = subprocess.Popen([BUILD + "/promptops-sidecar", "--upstream", "http://" + upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", *self.flags],
                                         stderr=subprocess.PIPE, text=True)
-        self.url = None
-        while not self.url:
+        self.url = self.admin = None
+        while not (self.url and self.admin):
             line = self.sidecar.stderr.readline()
             if not line:
                 raise RuntimeError("the sidecar ended")
             event = json.loads(line)
             if event.get("event") == "listening":
                 self.url = "http://" + event["address"]
+            elif event.get("event") == "admin_listening":
+                self.admin = "http://" + event["address"]
         # The log is read on, so that the pipe never fills.
         self.log = subprocess.Popen(["cat"], stdin=self.sidecar.stderr, stdout=subprocess.DEVNULL)
         return self
+
+    def metric(self, name):
+        """The value of the series with exactly this name and labels."""
+        with urllib.request.urlopen(self.admin + "/metrics", timeout=30) as r:
+            return next(float(line.rsplit(b" ", 1)[1]) for line in r if line.startswith(name.encode() + b" "))
+
+    def settled(self, name, wanted):
+        """Waits until the series has this value."""
+        end = time.monotonic() + 20
+        while self.metric(name) != wanted:
+            if time.monotonic() > end:
+                raise AssertionError("%s is %g, not %g" % (name, self.metric(name), wanted))
+            time.sleep(0.02)
 
     def __exit__(self, *_):
         for process in (self.sidecar, self.origin):
@@ -100,6 +115,103 @@ def test_curl_stream(p):
     same(out.count("data:"), 5, "events")
 
 
+def test_curl_of_other_versions_and_methods(p):
+    """What curl asks for beside plain HTTP/1.1: each is answered, and the upstream is asked in HTTP/1.1."""
+    for extra in (["--http1.0"], ["--http2"], ["--compressed"], ["-0", "-H", "Connection: keep-alive"], ["--tr-encoding"]):
+        asked = json.loads(curl(p, *extra, p.url + "/echo"))
+        same((asked["target"], asked["minor"]), ("/echo", 1), "request of curl %s" % extra)
+        dropped = {"upgrade", "http2-settings", "connection"} & {name.lower() for name, _ in asked["headers"]}
+        same(dropped, set(), "fields for one hop, curl %s" % extra)
+    path = os.path.join(p.folder.name, "put")
+    with open(path, "wb") as f:
+        f.write(UPLOAD)
+    same(json.loads(curl(p, "-T", path, "-X", "POST", p.url + "/upload"))["sha256"], DIGEST, "digest of -T")
+    with open(path, "rb") as f:     # of unknown length: in chunks
+        out = subprocess.run(["curl", "-sS", "-m", "30", "-f", "-T", "-", "-X", "POST", p.url + "/upload"], stdin=f, check=True, capture_output=True).stdout
+    same(json.loads(out)["sha256"], DIGEST, "digest of -T -")
+
+
+def test_connections_are_kept(p):
+    """Many requests of one client come on one connection, whatever is between them."""
+    import httpx
+    import requests
+    before = p.metric("promptops_client_accepted_total")
+    curl(p, *[p.url + path for path in ("/echo", "/bytes/100000", "/chunked/5000/7", "/echo") for _ in range(3)])
+    session, client = requests.Session(), httpx.Client(timeout=30)
+    for method, path in [("GET", "/echo"), ("HEAD", "/bytes/5000"), ("POST", "/upload"), ("GET", "/status/204"), ("GET", "/status/304"), ("GET", "/status/404"), ("GET", "/chunked/5000/7")] * 3:
+        session.request(method, p.url + path, data=b"x" * 1000 if method == "POST" else None, timeout=30)
+        client.request(method, p.url + path, content=b"x" * 1000 if method == "POST" else None)
+    same(p.metric("promptops_client_accepted_total") - before, 3, "connections of three clients")
+    session.close()
+    client.close()
+
+
+def test_as_a_forward_proxy(p):
+    """Clients that are told of a proxy send the whole URL: whatever its host, the request goes to the API and to nobody else."""
+    import aiohttp
+    import httpx
+    import requests
+    target = "http://api.example.test/echo?a=b"
+
+    async def by_aiohttp():
+        async with aiohttp.ClientSession() as session, session.get(target, proxy=p.url) as r:
+            return await r.text()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": p.url}))
+    answers = {
+        "curl": lambda: curl(p, "-x", p.url, target),
+        "urllib": lambda: opener.open(target, timeout=30).read(),
+        "requests": lambda: requests.get(target, proxies={"http": p.url}, timeout=30).text,
+        "httpx": lambda: httpx.get(target, proxies=p.url, timeout=30).text,
+        "aiohttp": lambda: asyncio.run(by_aiohttp()),
+    }
+    for name, ask in answers.items():
+        asked = json.loads(ask())
+        same((asked["method"], [v for n, v in asked["headers"] if n == "Host"]), ("GET", [p.upstream[len("http://"):]]), "request of " + name)
+        same({n for n, _ in asked["headers"] if n.lower().startswith("proxy-")}, set(), "fields for the proxy, " + name)
+    tunnel = subprocess.run(["curl", "-sS", "-m", "30", "-x", p.url, "-p", "-w", "%{http_connect}", target], capture_output=True, text=True)
+    same((tunnel.stdout, tunnel.returncode != 0), ("405", True), "answer to CONNECT")
+
+
+def test_downloads_that_are_given_up(p):
+    """The client goes away in the middle of a large answer: its upstream request ends, and nothing is left behind."""
+    import aiohttp
+    import httpx
+    import requests
+    url = p.url + "/bytes/10000000000"
+
+    def by_curl():
+        with subprocess.Popen(["curl", "-sS", "-m", "30", url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            process.stdout.read(100000)
+            process.kill()
+
+    def by_requests():
+        with requests.get(url, stream=True, timeout=30) as r:
+            next(r.iter_content(100000))
+
+    def by_httpx():
+        with httpx.stream("GET", url, timeout=30) as r:
+            next(r.iter_bytes())
+
+    async def by_aiohttp():
+        async with aiohttp.ClientSession() as session:
+            r = await session.get(url)
+            await r.content.readexactly(100000)
+            r.close()
+
+    async def cancelled():
+        async with aiohttp.ClientSession() as session:
+            try:
+                await session.get(p.url + "/delay/60000", timeout=aiohttp.ClientTimeout(total=0.2))
+            except asyncio.TimeoutError:
+                return
+            raise AssertionError("it was answered")
+    for leave in (by_curl, by_requests, by_httpx, lambda: asyncio.run(by_aiohttp()), lambda: asyncio.run(cancelled())):
+        leave()
+        p.settled("promptops_active_requests", 0)
+        p.settled('promptops_pool_connections{state="active"}', 0)
+        check_prompt(curl(p, "-H", "Authorization: " + AUTH["Authorization"], p.url + PROMPT))
+
+
 def test_urllib(p):
     with urllib.request.urlopen(urllib.request.Request(p.url + PROMPT, headers=AUTH), timeout=30) as r:
         check_prompt(r.read())
@@ -130,6 +242,16 @@ def test_httpx(p):
         with client.stream("GET", "/sse/3/20") as r:
             same(sum(line.startswith("data:") for line in r.iter_lines()), 3, "events")
 
+    async def run():
+        async def parts():
+            for at in range(0, len(UPLOAD), 65536):
+                yield UPLOAD[at:at + 65536]
+        async with httpx.AsyncClient(base_url=p.url, timeout=30) as client:
+            answers = await asyncio.gather(*[client.get(PROMPT, headers=AUTH) for _ in range(20)])
+            same({a.status_code for a in answers}, {200}, "statuses")
+            same((await client.post("/upload", content=parts())).json()["sha256"], DIGEST, "digest of chunks")
+    asyncio.run(run())
+
 
 def test_aiohttp(p):
     import aiohttp
@@ -143,6 +265,14 @@ def test_aiohttp(p):
                 a.release()
             async with session.post("/upload", data=UPLOAD) as r:
                 same((await r.json(content_type=None))["sha256"], DIGEST, "digest")
+            async def parts():
+                for at in range(0, len(UPLOAD), 65536):
+                    yield UPLOAD[at:at + 65536]
+            async with session.post("/upload", data=parts()) as r:
+                same((await r.json(content_type=None))["sha256"], DIGEST, "digest of chunks")
+            async with session.get("/sse/5/60") as r:
+                times = [time.monotonic() async for line in r.content if line.startswith(b"data:")]
+            same((len(times), times[-1] - times[0] > 0.12), (5, True), "events, one by one")
             async with session.ws_connect("/ws") as ws:
                 for text in ("one", "two" * 10000):
                     await ws.send_str(text)

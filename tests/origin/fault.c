@@ -126,7 +126,9 @@ void fault_apply(struct call *call, const struct fault_draw *draw)
     struct reply *reply = call->reply;
     bool bodiless = reply->source == FROM_NOTHING || call->request->head.method == METHOD_HEAD ||
                     reply->upgrade || (reply->source == FROM_BLOB && reply->blob->n == 0);
-    reply->delay_us += (uint64_t)(draw->latency_ms * 1000);
+    uint64_t work_us = (uint64_t)(draw->latency_ms * 1000);
+    uint32_t workers = call->settings->workers;
+    reply->delay_us += workers && work_us ? desks_take(call->origin->desks, workers, work_us) : work_us;
     reply->hang |= draw->hang;
     reply->reset_before |= draw->reset_before || (draw->cut != CUT_NOT && bodiless);
     if (bodiless)

@@ -205,15 +205,17 @@ int main(int argc, char **argv)
     if (code < 0) {
         origin.store = store_new(o.prompts, o.prompt_size);
         origin.usage = usage_new();
+        origin.desks = desks_new();
         origin.settings = settings_box_new(&o.start);
         code = 1;
-        if (origin.store && origin.usage && origin.settings)
+        if (origin.store && origin.usage && origin.desks && origin.settings)
             code = serve(&origin, &o, &signals);
         else
             fputs("promptops-origin: out of memory\n", stderr);
     }
     settings_box_free(origin.settings);
     usage_free(origin.usage);
+    desks_free(origin.desks);
     store_free(origin.store);
     keyring_free(origin.keyring);
     io_tls_free(origin.tls);

@@ -6,6 +6,7 @@
 
 #include "tests/origin/auth.h"
 #include "tests/origin/count.h"
+#include "tests/origin/desks.h"
 #include "tests/origin/io.h"
 #include "tests/origin/settings.h"
 #include "tests/origin/store.h"
@@ -18,6 +19,7 @@ struct origin {
     struct store *store;
     struct keyring *keyring;
     struct usage *usage;
+    struct desks *desks;
     struct settings_box *settings;
     struct counts counts;
     struct io_tls *tls; /* NULL: plain */

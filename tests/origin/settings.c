@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/origin/desks.h"
 #include "tests/origin/jsonread.h"
 
 struct settings_box {
@@ -307,8 +308,8 @@ void settings_unref(struct settings *s)
 /* Takes `source`. */
 static struct settings *settings_parse(json_t *source, struct text *why)
 {
-    static const char *const members[] = {"faults",          "fields", "rate_limit", "auth", "clock",
-                                          "idle_timeout_ms", "outage", "batch",      NULL};
+    static const char *const members[] = {"faults",          "fields", "rate_limit", "auth",    "clock",
+                                          "idle_timeout_ms", "outage", "batch",      "workers", NULL};
     struct settings *s = calloc(1, sizeof(*s));
     if (!s) {
         json_decref(source);
@@ -317,7 +318,7 @@ static struct settings *settings_parse(json_t *source, struct text *why)
     }
     struct json_reader reader = {.why = why}, *r = &reader;
     int outage = OUTAGE_NONE;
-    int64_t idle = 0;
+    int64_t idle = 0, workers = 0;
     atomic_init(&s->refs, 1);
     s->source = source;
     read_members(r, source, members);
@@ -331,6 +332,8 @@ static struct settings *settings_parse(json_t *source, struct text *why)
     read_integer(r, source, "idle_timeout_ms", (int64_t[2]){0, 86400000}, &idle);
     s->outage = (enum outage)outage;
     s->idle_timeout_ms = (uint32_t)idle;
+    read_integer(r, source, "workers", (int64_t[2]){0, MAX_DESKS}, &workers);
+    s->workers = (uint32_t)workers;
     if (!r->failed)
         return s;
     settings_dispose(s);
@@ -339,13 +342,14 @@ static struct settings *settings_parse(json_t *source, struct text *why)
 
 static json_t *start_source(const struct settings_start *start)
 {
-    return json_pack(
-        "{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, s:s, s:{s:b}}",
-        "faults", "fields", "rate_limit", "enabled", !start->no_limits, "headers",
-        start->dialect == DIALECT_DOCUMENTED, "dialect", dialects[start->dialect], "retry_after", -1,
-        "minute", (int)start->limits[0], "hour", (int)start->limits[1], "day", (int)start->limits[2], "auth",
-        "required", !start->no_auth, "signature_required", start->signature_required, "clock", "offset", 0,
-        "freeze", -1, "idle_timeout_ms", (int)start->idle_timeout_ms, "outage", "none", "batch", "whole", 0);
+    return json_pack("{s:[], s:[], s:{s:b, s:b, s:s, s:i, s:i, s:i, s:i}, s:{s:b, s:b}, s:{s:i, s:i}, s:i, "
+                     "s:s, s:{s:b}, s:i}",
+                     "faults", "fields", "rate_limit", "enabled", !start->no_limits, "headers",
+                     start->dialect == DIALECT_DOCUMENTED, "dialect", dialects[start->dialect], "retry_after",
+                     -1, "minute", (int)start->limits[0], "hour", (int)start->limits[1], "day",
+                     (int)start->limits[2], "auth", "required", !start->no_auth, "signature_required",
+                     start->signature_required, "clock", "offset", 0, "freeze", -1, "idle_timeout_ms",
+                     (int)start->idle_timeout_ms, "outage", "none", "batch", "whole", 0, "workers", 0);
 }
 
 struct settings_box *settings_box_new(const struct settings_start *start)

@@ -60,6 +60,7 @@ struct settings {
     int field_count;
     enum outage outage;
     uint32_t idle_timeout_ms; /* 0: connections live on */
+    uint32_t workers;         /* calls worked on at once, the others wait; 0: all */
     bool auth_required, signature_required;
     bool whole_batches; /* batch_get gives all members of a prompt, where the API leaves some out */
     struct {

@@ -632,6 +632,14 @@ class Faults(Case):
             self.assertGreater(took, 0.59 if distribution == "constant" else 0.1, distribution)
             self.assertLess(took, 6, distribution)
 
+    def test_workers(self):
+        """Six calls of 100 ms take two workers 300 ms."""
+        self.origin.set(workers=2, faults=[{"latency": {"mean_ms": 100}}])
+        start = time.monotonic()
+        for result in [in_background(lambda: self.origin.ask("GET", self.path).status) for _ in range(6)]:
+            self.assertEqual(result(), 200)
+        self.assertGreater(time.monotonic() - start, 0.29)
+
     def test_errors_of_one_operation(self):
         self.faults(operation="get_prompt", errors={"503": 1})
         answer = self.origin.ask("GET", self.path)

@@ -2,8 +2,10 @@
 that are switched to without being asked for, ends and resets in every place."""
 import json
 import os
+import re
 import select
 import signal
+import threading
 import time
 
 from harness import *
@@ -53,6 +55,40 @@ def test_9112_9_3_bytes_that_came_in_the_same_turn_as_the_next_request(t):
             os.kill(sidecar.pid, signal.SIGCONT)
             equal(client.response().body, b"ok", "the next answer, round %d" % number)
             check(origin.last().connection != connection.number, "the connection was used")
+
+
+def test_9112_9_6_a_half_close_in_the_same_turn_as_an_answer(t):
+    """The loop finds both ready at once: the first request is answered, and the client has ended its side. Those that wait behind
+    it, read already, are answered all the same."""
+    release = threading.Event()
+
+    def hold(conn, _):
+        release.wait(PATIENCE)
+        conn.reply(body=b"first")
+        answered.set()
+    answered = threading.Event()
+    origin = t.origin()
+    origin.on["/first"] = hold
+    sidecar = t.sidecar(origin)
+    for behind in (1, 40):
+        for half_first in (False, True):
+            with t.case("%d behind it, %s" % (behind, "the end first" if half_first else "the answer first")), sidecar.client() as client:
+                before = origin.count()
+                release.clear()
+                answered.clear()
+                client.send(make_request("/first") + make_request("/next") * behind)
+                origin.wait_requests(before + 1)
+                os.kill(sidecar.pid, signal.SIGSTOP)
+                wait_for(lambda: stopped(sidecar.pid), "the sidecar to stand still")
+                if half_first:
+                    client.half_close()
+                release.set()
+                check(answered.wait(PATIENCE), "the answer")
+                if not half_first:
+                    client.half_close()
+                os.kill(sidecar.pid, signal.SIGCONT)
+                equal([client.response().body for _ in range(behind + 1)], [b"first"] + [b"ok"] * behind, "the answers")
+                client.closed()
 
 
 WEBSOCKET = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="), ("Sec-WebSocket-Version", "13")]
@@ -273,6 +309,20 @@ def test_the_access_log_is_json_whatever_comes(t):
         equal(sidecar.request(target, fields=fields).status, 200, "status")
     sidecar.raw(b"GET /bad\"\\ HTTP/9.9\r\n\r\n")
     wait_for(lambda: len(access_lines(sidecar)) >= len(rows) + 1, "the lines of the access log")
+
+
+def test_the_access_log_says_who_asked(t):
+    sidecar = t.sidecar(t.origin(), {"log.access": True})
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    conn = t.client(sidecar)
+    equal(conn.request("/a", fields=[("User-Agent", "tester/1"), ("traceparent", "00-%s-b7ad6b7169203331-01" % trace)]).status, 200, "status")
+    equal(conn.request("/b").status, 200, "status")
+    wait_for(lambda: len(access_lines(sidecar)) >= 2, "the lines of the access log")
+    first, second = access_lines(sidecar)
+    host, port = conn.sock.getsockname()[:2]
+    equal((first["client"], first["user_agent"], first["trace_id"]), ("%s:%d" % (host, port), "tester/1", trace), "of the first")
+    equal((second["client"], second.get("user_agent")), (first["client"], None), "of the second")
+    check(re.fullmatch("[0-9a-f]{32}", second["trace_id"]) and second["trace_id"] != trace, second)
 
 
 def access_lines(sidecar):

@@ -322,6 +322,46 @@ def test_a_slow_origin_stops_the_client(t):
         equal(client.response("POST").body, b"POST", "answer")
 
 
+def taken(sidecar, client):
+    """Has the sidecar read all that the client has sent, or all that it will for now? The kernel shows what lies unread."""
+    port = client.sock.getsockname()[1]
+    with open("/proc/%d/net/tcp" % sidecar.pid) as table:
+        for row in (line.split() for line in table.readlines()[1:]):
+            if int(row[2].rpartition(":")[2], 16) == port and int(row[1].rpartition(":")[2], 16) == sidecar.address[1]:
+                return row[3] == "08" and int(row[4].rpartition(":")[2], 16) <= 1     # its end has come; it counts as a byte
+    return True
+
+
+def test_9112_9_6_a_half_close_behind_a_body_that_has_to_wait(t):
+    """The end of the client's side is read while a part of its body is still kept here, because no connection is free or the
+    origin is slow: the whole request goes on all the same, and is answered."""
+    for name, most in [("no connection is free", 1), ("a slow origin", 10)]:
+        release = threading.Event()
+
+        def serve(conn):
+            while True:
+                request = conn.request(body=False)
+                check(release.wait(PATIENCE), "the release")
+                read_body(conn.reader, request)
+                conn.reply(body=b"%d" % len(request.body))
+        origin = t.origin(serve, receive_buffer=8192)
+        sidecar = t.sidecar(origin, {"retry.max_buffered_body": 0, "pool.max_size": most})
+        for size in list(range(70000, 190000, 8000)) + ([4208000, 4236000, 4250000, 4271000, 4299000] if name == "a slow origin" else []):
+            with t.case("%s, %d bytes" % (name, size)), sidecar.client() as before, sidecar.client() as client:
+                release.clear()
+                seen = origin.count()
+                before.send(make_request("/before"))
+                origin.wait_requests(seen + 1)
+                sender = t.thread(lambda: client.send(make_request("/body", "POST", body=b"x" * size)).half_close())
+                if size < 150000:
+                    wait_for(lambda: taken(sidecar, client), "the sidecar to read")
+                release.set()
+                equal(client.response("POST").body, b"%d" % size, "bytes that reached the origin")
+                client.closed()
+                sender.result()
+                equal(before.response().body, b"0", "the answer before")
+
+
 def test_a_client_that_never_reads_is_given_up(t):
     """listen.idle_timeout holds for a client that stands still while its answer waits."""
     origin = t.origin()

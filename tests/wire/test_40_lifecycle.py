@@ -133,6 +133,19 @@ def test_int_refuses_new_connections(t):
             equal(sidecar.wait_exit(), 0, "exit code")
 
 
+def test_signals_do_not_break_off_a_stop(t):
+    """Who asks again and again, to the last moment, still sees a clean end."""
+    origin = t.origin()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+        with t.case(number.name):
+            for _ in range(5):
+                sidecar = t.sidecar(origin, {"drain_idle": 0})
+                sidecar.signal(signal.SIGINT)
+                while sidecar.process.poll() is None:
+                    sidecar.signal(number)
+                equal(sidecar.process.returncode, 0, "exit code")
+
+
 def test_int_does_not_wait_for_idle_connections(t):
     sidecar = t.sidecar(t.origin(), {"drain_timeout": "30s", "drain_idle": "30s"})
     clients = [t.client(sidecar) for _ in range(5)]

@@ -39,6 +39,8 @@ CHECKS = [
     ("bad URL", "upstream:\n  url: ftp://a\n", 2, "upstream.url", ["http"]),
     ("URL with a password", "upstream:\n  url: http://u:p@a\n", 2, "upstream.url", []),
     ("a file that is not there", "upstream:\n  tls:\n    ca_file: /no/such/file\n", 3, "upstream.tls.ca_file", []),
+    ("a certificate that is none", "listen:\n  tls:\n    certificate_file: /etc/passwd\n    key_file: /etc/passwd\n", 3, "listen.tls.certificate_file", ["PEM"]),
+    ("an authority that is none", "upstream:\n  url: https://a\n  tls: {ca_file: /etc/passwd}\n", 3, "upstream.tls.ca_file", ["PEM"]),
     ("a key twice", "workers: 1\nworkers: 2\n", 2, "workers", []),
     ("a route without a path", "routes:\n  - operation: x\n", None, "routes", []),
     ("a route's unknown key", "routes:\n  - match: {path: /a}\n    operatoin: x\n", 3, "routes", ["operation"]),

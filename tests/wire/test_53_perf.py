@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import pty
+import socket
 import subprocess
 import time
 
@@ -51,6 +52,24 @@ def test_the_open_loop_counts_the_wait(t):
     check(told["percentiles"][1]["latency_ms"] < worst / 2, "a closed loop does not see it: %s" % told["percentiles"])
     equal(perf(sidecar, *words, "--max-p99", "1")[0], 1, "a threshold that is crossed")
     equal(perf(sidecar, "benchmark", "--url", "http://127.0.0.1:1/", "--iterations", "2")[0], 1, "nobody there")
+
+
+def test_a_benchmark_asks_where_the_sidecar_listens(t):
+    """It went to port 8080, whatever listened there, when no --url was given."""
+    path = os.path.join(t.directory, "sidecar.sock")
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as spare:
+            ports.append(spare.getsockname()[1])
+    for address, url in (("127.0.0.1:%d" % ports[0], "http://127.0.0.1:%d" % ports[0]), ("0.0.0.0:%d" % ports[1], "http://localhost:%d" % ports[1]), ("unix:" + path, "http://localhost")):
+        with t.case(address):
+            sidecar = t.sidecar(t.origin(), {"listen.address": address})
+            code, out, errors = perf(sidecar, "benchmark", "--iterations", "3", "--format", "json")
+            told = json.loads(out)
+            equal((code, told["url"], told["statuses"]), (0, url, {"2xx": 3}), "the run: " + errors)
+    with t.case("a port that the kernel chose"):
+        code, out, errors = perf(t.sidecar(t.origin()), "benchmark", "--iterations", "1")
+        check(code == 1 and "--url" in errors, errors)
 
 
 def test_monitor_redraws_on_a_terminal_only(t):

@@ -11,7 +11,7 @@ import { createServer } from 'node:http';
 import { createInterface } from 'node:readline';
 import axios from 'axios';
 import OpenAI from 'openai';
-import { Agent, WebSocket, fetch, request } from 'undici';
+import { Agent, ProxyAgent, WebSocket, fetch, request } from 'undici';
 
 const BUILD = process.env.BUILD ?? 'build';
 const UPLOAD = randomBytes(6 << 20);
@@ -57,6 +57,12 @@ const ROUTES = {
   '/cached': (req, res) => { res.setHeader('Cache-Control', 'max-age=60'); json(res, { number: seen.length }); },
   '/redirect': (req, res) => { res.writeHead(302, { Location: '/json', 'Content-Length': 0 }); res.end(); },
   '/hang': () => {},
+  '/endless': (req, res) => {
+    res.on('close', () => { seen.push('left /endless'); });
+    const more = () => { while (!res.destroyed && res.write(UPLOAD.subarray(0, 65536))); };
+    res.on('drain', more);
+    more();
+  },
   '/v1/chat/completions': chat,
   '/v1/embeddings': async (req, res) => { await bodyOf(req); json(res, { object: 'list', model: 'e', data: [{ object: 'embedding', index: 0, embedding: [0.5, -0.25] }], usage: { prompt_tokens: 1, total_tokens: 1 } }); },
   '/v1/models': (req, res) => json(res, { object: 'list', data: [{ id: 'm1', object: 'model' }, { id: 'm2', object: 'model' }] }),
@@ -138,6 +144,38 @@ const tests = {
     abort.abort();
     await assert.rejects(pending, { name: 'AbortError' });
     assert.equal((await fetch(`${url}/json`)).status, 200);
+  },
+  async 'undici: a download that is given up ends upstream'(url) {
+    const { body } = await request(`${url}/endless`);
+    for await (const part of body) { assert.ok(part.length > 0); break; }
+    while (!seen.includes('left /endless')) await new Promise((resolve) => { setTimeout(resolve, 5); });
+    assert.equal((await fetch(`${url}/json`)).status, 200);
+  },
+  async 'undici: a proxy by CONNECT is refused, in words'(url) {
+    const dispatcher = new ProxyAgent(url);
+    await assert.rejects(request('http://api.example.test/json', { dispatcher }), /405/);
+    await dispatcher.close();
+  },
+  async 'axios: the sidecar as a forward proxy'(url) {
+    const { hostname: host, port } = new URL(url);
+    const { data } = await axios.get('http://api.example.test/json', { proxy: { protocol: 'http', host, port: Number(port) } });
+    assert.equal(data.method, 'GET');
+    assert.ok(seen.includes('GET /json'));
+  },
+  async 'axios: a request that is cancelled'(url) {
+    const abort = new AbortController(), before = seen.filter((line) => line === 'GET /hang').length;
+    const pending = axios.get(`${url}/hang`, { signal: abort.signal });
+    while (seen.filter((line) => line === 'GET /hang').length === before) await new Promise(setImmediate);
+    abort.abort();
+    await assert.rejects(pending, axios.isCancel);
+    assert.equal((await axios.get(`${url}/json`)).status, 200);
+  },
+  async 'openai: a stream that is given up'(url) {
+    const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: 'sk-test', maxRetries: 0 });
+    const stream = await client.chat.completions.create({ model: 'm1', stream: true, messages: [{ role: 'user', content: 'x' }] });
+    for await (const part of stream) { assert.equal(part.choices[0].delta.content, WORDS[0]); break; }
+    release();
+    assert.deepEqual((await client.models.list()).data.map((m) => m.id), ['m1', 'm2']);
   },
   async 'undici: WebSocket'(url) {
     const socket = new WebSocket(url.replace('http', 'ws') + '/ws');

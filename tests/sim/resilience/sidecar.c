@@ -244,6 +244,8 @@ static void report(struct sim *m, struct job *j, enum outcome outcome)
     watch_breaker(m);
     if (row->breaker == BREAKER_OK || row->breaker == BREAKER_FAILURE)
         retry_budget_outcome(&m->budget, row->breaker == BREAKER_OK, m->now);
+    if (row->breaker == BREAKER_OK)
+        m->typical = retry_typical(m->typical, took);
     if (outcome == OUTCOME_OK)
         hedge_answered(&m->hedge, took);
     concurrency_end(&m->limit, outcome, took, m->now);
@@ -386,6 +388,7 @@ static void failed(struct sim *m, struct request *q, enum reason reason, int sta
             .marked = g->marks_retries && q->client_tries > 1,
             .began = q->tried,
             .deadline = TICK_NEVER,
+            .typical = m->typical * TICK_US,
             .retry_after = retry_after,
             .last_delay = q->last_delay,
         };

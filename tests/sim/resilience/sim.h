@@ -152,6 +152,7 @@ struct sim {
     tick_t patience;
     struct second *second;
     int seconds;
+    uint32_t typical; /* retry_typical */
     float *latency;
     size_t latencies, latency_room;
     uint64_t offered, good, attempts, retries, late, hedges, hedges_won, at_server, wasted, throttled,

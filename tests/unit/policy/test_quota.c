@@ -392,7 +392,7 @@ START_TEST(tuned)
 END_TEST
 
 /* Random events: the counts agree, a waiter is woken once, and nobody waits beyond its time. */
-enum { SLOTS = 48 };
+enum { SLOTS = 48, SEQUENCES = 50000 };
 static struct quota_waiter slot[SLOTS];
 static int place[SLOTS];
 static tick_t sent_at[SLOTS];
@@ -484,6 +484,85 @@ START_TEST(random_events)
 }
 END_TEST
 
+/* --- Never stuck: once nothing is under way any more, a call goes after a while. --- */
+
+/* What others say about the budget that is shared. */
+static void random_share(struct rng *rng)
+{
+    struct quota_part part[QUOTA_WINDOWS];
+    int n = quota_parts(&q, part, now);
+    if (rng_below(rng, 2))
+        quota_share(&q, (int)rng_below(rng, 4), rng_below(rng, 2), now);
+    else if (n)
+        quota_granted(&q, &part[rng_below(rng, (uint64_t)n)], rng_range(rng, -1, 50), rng_range(rng, -1, 50),
+                      now);
+    else
+        quota_heard_refusal(&q, now + rng_range(rng, -TICK_S, 90 * TICK_S), rng_below(rng, 2), now);
+}
+
+static void random_tune(struct rng *rng)
+{
+    rules.mode = (enum quota_mode)rng_below(rng, 3);
+    rules.assume = rng_below(rng, 2);
+    rules.believe = rules.assume && rng_below(rng, 2);
+    rules.max_wait = rng_range(rng, 0, 20 * TICK_S);
+    quota_tune(&q, &rules, now);
+}
+
+static void must_go_again(void)
+{
+    for (int k = 0; k < SLOTS; k++)
+        if (place[k] == 2) {
+            place[k] = 0;
+            quota_end(&q, &(struct quota_answer){.sent_at = now}, now);
+        } else if (place[k] == 1) {
+            quota_leave(&q, &slot[k]);
+            place[k] = 0;
+        }
+    must(q.in_flight == 0 && q.waiting == 0);
+    quota_share(&q, q.sidecars, false, now); /* nobody grants any more */
+    tick_t began = now;
+    int gone = 0;
+    for (int round = 0; round < 4000 && gone < 3;
+         round++) { /* windows of a second that are stated to hold nothing */
+        tick_t next = quota_next(&q, now);
+        now = next > now ? next : now;
+        must(now - began < 3 * 86400 * TICK_S); /* a day's window that was believed is the longest */
+        place[0] = 1;
+        struct quota_call call = {1, TICK_NEVER, false};
+        struct quota_verdict v = quota_ask(&q, &call, &slot[0], wake_slot, NULL, now);
+        if (v.kind == QUOTA_GO) {
+            end(false, NULL);
+            gone++;
+        }
+        quota_leave(&q, &slot[0]);
+        place[0] = 0;
+    }
+    must(gone == 3);
+}
+
+/* 20 x 50,000 sequences of 1 to 40 events. */
+START_TEST(never_stuck)
+{
+    struct rng rng;
+    rng_seed(&rng, 700 + (uint64_t)_i);
+    for (int sequence = 0; sequence < SEQUENCES; sequence++) {
+        begin(sequence % 2);
+        memset(slot, 0, sizeof slot);
+        memset(place, 0, sizeof place);
+        for (uint64_t n = rng_below(&rng, 40) + 1; n; n--) {
+            uint64_t kind = rng_below(&rng, 40);
+            if (kind == 0)
+                random_tune(&rng);
+            else if (kind < 4)
+                random_share(&rng);
+            one_event(&rng);
+        }
+        must_go_again();
+    }
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("quota");
@@ -505,6 +584,7 @@ int main(void)
     tcase_add_test(t, modes);
     tcase_add_test(t, tuned);
     tcase_add_loop_test(t, random_events, 0, 4);
+    tcase_add_loop_test(t, never_stuck, 0, 20);
     tcase_set_timeout(t, 60);
     return run_case("policy/quota", t);
 }

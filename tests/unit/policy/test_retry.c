@@ -5,6 +5,7 @@
 #include "policy/retry.h"
 #include "tests/unit/policy/harness.h"
 
+#include <math.h>
 #include <string.h>
 
 static struct rng rng;
@@ -525,6 +526,25 @@ START_TEST(random_cases_keep_the_promises)
 }
 END_TEST
 
+START_TEST(typical_is_the_median)
+{
+    uint32_t t = retry_typical(0, 7 * TICK_MS);
+    ck_assert_uint_eq(t, 7000);
+    double sum = 0;
+    for (int i = 0; i < 20000; i++) { /* exponential, mean 100 ms: the median is 69.3 ms */
+        t = retry_typical(t, (tick_t)(-100e6 * log(1 - rng_double(&rng))));
+        sum += i >= 10000 ? t : 0;
+    }
+    ck_assert_double_eq_tol(sum / 10000, 69300, 5000);
+    for (int i = 0; i < 200; i++)
+        t = retry_typical(t, 0);
+    ck_assert_uint_ge(t, 1);
+    for (int i = 0; i < 2000; i++)
+        t = retry_typical(t, TICK_NEVER);
+    ck_assert_uint_le(t, UINT32_MAX / 2);
+}
+END_TEST
+
 int main(void)
 {
     TCase *t = tcase_create("retry");
@@ -550,6 +570,7 @@ int main(void)
     tcase_add_test(t, time_bounds);
     tcase_add_test(t, retry_after_is_obeyed);
     tcase_add_test(t, retry_after_forms);
+    tcase_add_test(t, typical_is_the_median);
     tcase_add_test(t, random_cases_keep_the_promises);
     return run_case("policy/retry", t);
 }

@@ -262,7 +262,7 @@ static void begin_as(bool misdirected)
     setup();
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     peer = pair[0];
-    ck_assert(client_open(&worker, pair[1], NULL, misdirected));
+    ck_assert(client_open(&worker, pair[1], NULL, NULL, misdirected));
 }
 
 static void begin(void)
