@@ -186,7 +186,7 @@ static void report_closed(struct breaker *b, struct breaker_report report, struc
     if (b->rules->slow_call > 0 && report.took > b->rules->slow_call)
         window_add(&b->window, SLOW, 1, now);
     if (failed) {
-        if (b->run++ == 0) {
+        if (!report.again && b->run++ == 0) {
             b->run_began = now;
             b->run_sent = now - report.took;
             b->run_passed = 0;

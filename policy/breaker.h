@@ -88,6 +88,8 @@ struct breaker_permit breaker_admit(struct breaker *b, struct rng *rng, tick_t n
 struct breaker_report {
     enum breaker_outcome outcome;
     tick_t took; /* to the first byte of the answer, or to the failure */
+    bool again; /* a further attempt of a request: a request that fails is one failure in a row, however often
+                 * it was tried; two that cannot succeed, tried three times each, are no outage */
 };
 
 /* Reports an admitted call, once. */

@@ -68,8 +68,9 @@ tick_t breaker_replay_run(struct breaker_replay *r, const struct breaker_rules *
         else if (c->permit.verdict == BREAKER_SHED)
             saved += c->ended - c->began;
         else
-            breaker_report(b, c->permit, (struct breaker_report){(enum breaker_outcome)c->outcome, c->took},
-                           &r->rng, r->latest);
+            breaker_report(b, c->permit,
+                           (struct breaker_report){(enum breaker_outcome)c->outcome, c->took, false}, &r->rng,
+                           r->latest);
     }
     return saved;
 }

@@ -365,6 +365,7 @@ static bool pass_breaker(struct exchange *x, bool first)
     struct guard *guard = x->w->service->guard;
     tick_t now = worker_now(x->w);
     x->permit = guard_begin(guard, x->o.operation, first && !x->refresh, now);
+    x->permit.again = !first;
     x->admitted = !x->permit.shed;
     x->o.circuit = x->permit.shed ? CIRCUIT_OPEN
                    : x->permit.way.verdict == BREAKER_PROBE || x->permit.operation.verdict == BREAKER_PROBE

@@ -29,8 +29,8 @@ struct frozen_options {
  * NULL: no memory. */
 struct frozen *frozen_new(const struct frozen_options *options) MUSTCHECK;
 
-/* Opens the file of purges, so that none comes too early for it, and starts the thread, which opens the file of
- * entries by itself. False: no thread (errno). Once. */
+/* Opens the file of purges, so that none comes too early for it, and starts the thread, which opens the file
+ * of entries by itself. False: no thread (errno). Once. */
 bool frozen_start(struct frozen *f) MUSTCHECK;
 
 void frozen_level(struct frozen *f, struct level *out);

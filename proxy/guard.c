@@ -224,7 +224,8 @@ static void ask(struct guard *g, struct circuit *c, struct guard_permit *p, tick
     p->operation = breaker_admit(&c->breaker, &g->rng, now);
     p->shed = p->operation.verdict == BREAKER_SHED;
     if (p->shed) /* the way's probe is free for another */
-        breaker_report(&g->way.breaker, p->way, (struct breaker_report){BREAKER_IGNORED, 0}, &g->rng, now);
+        breaker_report(&g->way.breaker, p->way, (struct breaker_report){BREAKER_IGNORED, 0, false}, &g->rng,
+                       now);
 }
 
 struct guard_permit guard_begin(struct guard *g, uint16_t operation, bool first, tick_t now)
@@ -281,8 +282,10 @@ void guard_end(struct guard *g, struct guard_permit permit, enum outcome outcome
     if (quickly(g, c, &permit, row->breaker, took))
         return;
     lock(g, now);
-    breaker_report(&g->way.breaker, permit.way, (struct breaker_report){of_way(row), took}, &g->rng, now);
-    breaker_report(&c->breaker, permit.operation, (struct breaker_report){own, took}, &g->rng, now);
+    breaker_report(&g->way.breaker, permit.way, (struct breaker_report){of_way(row), took, permit.again},
+                   &g->rng, now);
+    breaker_report(&c->breaker, permit.operation, (struct breaker_report){own, took, permit.again}, &g->rng,
+                   now);
     if (row->breaker == BREAKER_OK || row->breaker == BREAKER_FAILURE)
         retry_budget_outcome(&g->budget, row->breaker == BREAKER_OK, now);
     unlock(g);

@@ -23,6 +23,7 @@ struct guard_permit { /* keep it with the attempt; all zero: none */
     struct breaker_permit way, operation;
     uint16_t number; /* of the operation */
     bool shed;       /* not to be sent, and not to be given back */
+    bool again;      /* a further attempt of its request; for the owner to say */
 };
 
 /* NULL: no memory. */

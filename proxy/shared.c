@@ -79,8 +79,9 @@ void shared_report(struct shared *s, struct breaker_permit permit, bool good, ti
 {
     if (permit.verdict == BREAKER_SHED)
         return;
-    breaker_report(&s->breaker, permit, (struct breaker_report){good ? BREAKER_OK : BREAKER_FAILURE, took},
-                   &s->rng, shared_now());
+    breaker_report(&s->breaker, permit,
+                   (struct breaker_report){good ? BREAKER_OK : BREAKER_FAILURE, took, false}, &s->rng,
+                   shared_now());
     if ((int)s->breaker.state != atomic_load_explicit(&s->circuit, memory_order_relaxed))
         shared_judge(s);
 }

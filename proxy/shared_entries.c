@@ -152,7 +152,7 @@ void shared_ask_for(struct shared *s, struct level_look *look)
     if (a->permit.verdict == BREAKER_PASS && shared_place_of(s, look->name, &a->place) && get(a))
         return;
     if (a->permit.verdict != BREAKER_SHED)
-        breaker_report(&s->breaker, a->permit, (struct breaker_report){BREAKER_IGNORED, 0}, &s->rng,
+        breaker_report(&s->breaker, a->permit, (struct breaker_report){BREAKER_IGNORED, 0, false}, &s->rng,
                        shared_now());
     shared_count(&s->counts.failures, 1);
     answer(a, NULL);

@@ -45,8 +45,8 @@ struct store_request {
                                  them to the entry; */
     unsigned tag_count;       /* at most STORE_MAX_TAGS count. When store_lookup had none, any purge of tags
                                  meanwhile dooms the fetch */
-    /* When not NULL it is called at most once, when store_lookup begins a fill, and its result replaces tag_count: it
-     * writes the tags first. So a hit, which needs none, writes none. */
+    /* When not NULL it is called at most once, when store_lookup begins a fill, and its result replaces
+     * tag_count: it writes the tags first. So a hit, which needs none, writes none. */
     unsigned (*write_tags)(void *writer);
     void *writer;
     tick_t now;

@@ -94,7 +94,7 @@ static void wheel_fire_and_set(int i)
 static void breaker_call(int i)
 {
     struct breaker_permit p = breaker_admit(&breaker, &rng, i * TICK_US);
-    breaker_report(&breaker, p, (struct breaker_report){BREAKER_OK, TICK_MS}, &rng, i * TICK_US);
+    breaker_report(&breaker, p, (struct breaker_report){BREAKER_OK, TICK_MS, false}, &rng, i * TICK_US);
 }
 
 static void retry_call(int i)

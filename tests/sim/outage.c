@@ -224,7 +224,8 @@ static void attempt(struct world *w, int id)
     struct breaker_permit permit = breaker_admit(&w->breaker, &w->rng, w->now);
     if (permit.verdict == BREAKER_SHED || (w->s->cap && w->in_flight >= w->s->cap)) {
         if (permit.verdict != BREAKER_SHED) /* our own refusal says nothing about the upstream */
-            breaker_report(&w->breaker, permit, (struct breaker_report){BREAKER_IGNORED, 0}, &w->rng, w->now);
+            breaker_report(&w->breaker, permit, (struct breaker_report){BREAKER_IGNORED, 0, false}, &w->rng,
+                           w->now);
         end_request(w, id, false);
         return;
     }
@@ -253,7 +254,7 @@ static void attempt_over(struct world *w, int j, enum reason reason, int status)
     int id = job->request;
     struct request *q = &w->requests[id];
     bool good = reason == REASON_NONE && status == 200;
-    struct breaker_report report = {good ? BREAKER_OK : BREAKER_FAILURE, w->now - job->began};
+    struct breaker_report report = {good ? BREAKER_OK : BREAKER_FAILURE, w->now - job->began, false};
     job->waited_for = false;
     w->in_flight--;
     breaker_report(&w->breaker, job->permit, report, &w->rng, w->now);

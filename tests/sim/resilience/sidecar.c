@@ -240,7 +240,8 @@ static void report(struct sim *m, struct job *j, enum outcome outcome)
     j->waited_for = false;
     if (j->waiting_pool)
         unqueue(m, j);
-    breaker_report(&m->breaker, j->permit, (struct breaker_report){row->breaker, took}, &m->rng, m->now);
+    breaker_report(&m->breaker, j->permit, (struct breaker_report){row->breaker, took, q->attempts > 1},
+                   &m->rng, m->now);
     watch_breaker(m);
     if (row->breaker == BREAKER_OK || row->breaker == BREAKER_FAILURE)
         retry_budget_outcome(&m->budget, row->breaker == BREAKER_OK, m->now);

@@ -234,7 +234,8 @@ START_TEST(changes_and_looks_back)
     ck_assert_int_eq(run_line("debug --off"), EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "DELETE"));
     ck_assert_int_eq(
-        run_line("export --format csv --metric-type REQUEST_LATENCY --start-time 2024-01-01T00:00:00"), EXIT_GOOD);
+        run_line("export --format csv --metric-type REQUEST_LATENCY --start-time 2024-01-01T00:00:00"),
+        EXIT_GOOD);
     ck_assert_ptr_nonnull(strstr(asked, "/api/v1/metrics?format=%63%73%76&metric_type="));
     canned = "{\"recommendations\": [{\"id\": \"a\", \"category\": \"CACHING\"}, {\"id\": \"b\", "
              "\"category\": \"RETRY\"}]}";

@@ -39,7 +39,7 @@ static struct breaker_permit admit(void)
 
 static void report(struct breaker_permit p, enum breaker_outcome outcome)
 {
-    breaker_report(&b, p, (struct breaker_report){outcome, TICK_MS}, &rng, now);
+    breaker_report(&b, p, (struct breaker_report){outcome, TICK_MS, false}, &rng, now);
 }
 
 static void call(enum breaker_outcome outcome)
@@ -65,6 +65,20 @@ static void to_half_open(void)
     breaker_turn(&b, &rng, now);
     ck_assert_int_eq(b.state, BREAKER_HALF_OPEN);
 }
+
+/* Two requests that cannot succeed, tried three times each, opened it for everybody. */
+START_TEST(a_request_is_one_failure_in_a_row)
+{
+    for (int request = 0; request < 4; request++)
+        for (int attempt = 0; attempt < 3; attempt++)
+            breaker_report(&b, admit(), (struct breaker_report){BREAKER_FAILURE, TICK_MS, attempt > 0}, &rng,
+                           now);
+    ck_assert_int_eq(b.state, BREAKER_CLOSED);
+    call(BREAKER_FAILURE);
+    ck_assert_int_eq(b.state, BREAKER_OPEN);
+    ck_assert_int_eq(b.cause, BREAKER_CAUSE_CONSECUTIVE);
+}
+END_TEST
 
 START_TEST(opens_after_failures_in_a_row)
 {
@@ -160,13 +174,13 @@ START_TEST(opens_on_slow_calls)
     rules.slow_rate = 0.5;
     for (int i = 0; i < 20; i++) {
         ck_assert_int_eq(b.state, BREAKER_CLOSED);
-        breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, i % 2 ? 2 * TICK_S : TICK_S}, &rng,
-                       now);
+        breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, i % 2 ? 2 * TICK_S : TICK_S, false},
+                       &rng, now);
     }
     ck_assert_int_eq(b.state, BREAKER_OPEN);
     ck_assert_int_eq(b.cause, BREAKER_CAUSE_SLOW_RATE);
     to_half_open(); /* a slow probe is no proof of health */
-    breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, 2 * TICK_S}, &rng, now);
+    breaker_report(&b, admit(), (struct breaker_report){BREAKER_OK, 2 * TICK_S, false}, &rng, now);
     ck_assert_int_eq(b.state, BREAKER_OPEN);
 }
 END_TEST
@@ -485,6 +499,7 @@ int main(void)
     TCase *t = tcase_create("breaker");
     tcase_add_checked_fixture(t, setup, NULL);
     tcase_set_timeout(t, 120);
+    tcase_add_test(t, a_request_is_one_failure_in_a_row);
     tcase_add_test(t, opens_after_failures_in_a_row);
     tcase_add_test(t, opens_at_once_after_healthy_traffic);
     tcase_add_test(t, dense_traffic_needs_a_while);
