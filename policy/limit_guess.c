@@ -250,9 +250,10 @@ static struct bounds sliding_bounds(const struct limit_log *l, tick_t length, bo
     double calls = 0, wide = 0;
     for (int i = 0; i < l->count; i++) {
         const struct limit_run *r = &l->run[i];
-        for (; l->run[sure].first < r->last - length + doubt; sure++)
+        /* Not behind this one, which is in no window surely that is shorter than the doubt. */
+        for (; sure <= i && l->run[sure].first < r->last - length + doubt; sure++)
             calls -= l->run[sure].calls;
-        for (; l->run[perhaps].last < r->first - length - doubt; perhaps++)
+        for (; perhaps < i && l->run[perhaps].last < r->first - length - doubt; perhaps++)
             wide -= l->run[perhaps].calls;
         bool whole = alone || l->run[0].first < r->first - length;
         if (!r->calls && whole && wide < b.most)

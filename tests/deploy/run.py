@@ -102,11 +102,16 @@ def mutated(questions):
 def check_configuration(text, directory):
     """By the program: the files that it names (secrets, certificates) stand in for those of the pod."""
     path = os.path.join(directory, "sidecar.yaml")
-    stand_in = os.path.join(directory, "file")
-    with open(stand_in, "w") as out:
+    secret, pair = os.path.join(directory, "file"), os.path.join(directory, "pair.pem")
+    with open(secret, "w") as out:
         out.write("x" * 24 + "\n")
+    if not os.path.exists(pair):  # a certificate, its key and its authority in one
+        run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+            "-keyout", pair + ".key", "-out", pair)
+        with open(pair, "a") as out, open(pair + ".key") as key:
+            out.write(key.read())
     with open(path, "w") as out:
-        out.write(re.sub(r"/(etc/promptops|run/secrets)/[\w/.-]+", stand_in, text))
+        out.write(re.sub(r"/(etc/promptops|run/secrets)/[\w/.-]+", lambda found: pair if re.search(r"tls|certificate|\.(crt|pem|key)$", found[0]) else secret, text))
     return run(SIDECAR, "--check", "--config", path)
 
 
