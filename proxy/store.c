@@ -422,7 +422,7 @@ static bool asks_for_one_range(const struct head *head)
            range_parse(head_value(head, at), UINT64_MAX, &first, &last) != RANGE_WHOLE;
 }
 
-/* Writes the tags when that was left for now. */
+/* Writes the tags when that was left until they are needed: only a fill carries them. */
 static struct fill *begin_fill(struct store *store, const struct store_request *request,
                                const struct store_key *key)
 {

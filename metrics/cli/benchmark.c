@@ -79,9 +79,25 @@ static const char *option_text(const json_t *options, const char *key)
     return text ? text : "";
 }
 
+/* Whether the admin port is one of this machine: then the addresses that it names are, too. */
+static bool is_local(const char *admin)
+{
+    static const char *const local[] = {"unix:", "127.", "localhost", "[::1]"};
+    const char *host = strstr(admin, "://") ? strstr(admin, "://") + 3 : admin;
+    for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+        if (strncmp(host, local[i], strlen(local[i])) == 0)
+            return true;
+    return false;
+}
+
 /* Where the sidecar of the admin port listens, as it says itself. False after the reason was told. */
 static bool find_sidecar(struct bench *b)
 {
+    if (!is_local(b->args->admin)) {
+        complain("--admin %s is another machine's: give --url, where its sidecar is reached from here",
+                 b->args->admin);
+        return false;
+    }
     json_t *tree = ask(b->args, "GET", "/api/v1/config", NULL);
     const json_t *options = json_object_get(tree, "options");
     const char *address = option_text(options, "listen.address"), *port = strrchr(address, ':');

@@ -67,6 +67,9 @@ def test_a_benchmark_asks_where_the_sidecar_listens(t):
             code, out, errors = perf(sidecar, "benchmark", "--iterations", "3", "--format", "json")
             told = json.loads(out)
             equal((code, told["url"], told["statuses"]), (0, url, {"2xx": 3}), "the run: " + errors)
+    with t.case("another machine's"):  # what listens there at 127.0.0.1 is not what listens here
+        done = subprocess.run([PERF, "--admin", "http://192.0.2.1:9901", "benchmark", "--iterations", "1"], capture_output=True, text=True, timeout=PATIENCE)
+        check(done.returncode == 1 and "192.0.2.1" in done.stderr and "--url" in done.stderr, done.stderr)
     with t.case("a port that the kernel chose"):
         code, out, errors = perf(t.sidecar(t.origin()), "benchmark", "--iterations", "1")
         check(code == 1 and "--url" in errors, errors)
