@@ -76,7 +76,7 @@ test('a token is asked for once, kept where no script reads it, and given back',
 
 test('the sidecar goes and comes back: the page says how old its numbers are, and goes on by itself', LIMIT, async () => {
   let mortal = await startSidecar(origin);
-  const { page, wrong, close } = await openPage(browser, mortal.page, undefined, { expected: /ERR_CONNECTION|WebSocket/ });
+  const { page, wrong, close } = await openPage(browser, mortal.page, undefined, { expected: /ERR_CONNECTION|ERR_SOCKET_NOT_CONNECTED|WebSocket/ });
   await page.locator('#throughput').waitFor();
   await until(async () => (await page.locator('#link').textContent()).startsWith('Live'), 'the live page');
   await mortal.stop();
